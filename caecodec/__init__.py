@@ -1,0 +1,49 @@
+"""Learned image compression for Zarr.
+
+>>> import caecodec, zarr                                                            # doctest: +SKIP
+>>> codec = caecodec.ConvolutionalAutoencoder(quality=4)                             # doctest: +SKIP
+>>> zarr.create_array("a.zarr", data=a, chunks=(256, 256, 3), zarr_format=2, compressors=codec)  # doctest: +SKIP
+
+Importing caecodec imports neither torch nor zarr; its names load what they need when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import CaeCodecError, CorruptionError, FormatVersionError, ParameterError, WeightsError
+
+if TYPE_CHECKING:
+    from . import settings, weights, zarr
+    from .codec import decode, encode
+    from .numcodecs import ConvolutionalAutoencoder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CaeCodecError",
+    "ConvolutionalAutoencoder",
+    "CorruptionError",
+    "FormatVersionError",
+    "ParameterError",
+    "WeightsError",
+    "decode",
+    "encode",
+    "settings",
+    "weights",
+    "zarr",
+]
+
+_LAZY = {"encode": "codec", "decode": "codec", "ConvolutionalAutoencoder": "numcodecs"}
+_MODULES = ("ngff", "numcodecs", "settings", "weights", "zarr")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_MODULES})

@@ -1,0 +1,1 @@
+"""The container of a payload: header, streams, escapes, checksum (FORMAT.md). It knows no network."""

@@ -1,0 +1,90 @@
+"""A payload: header, stream lengths, streams, escapes, CRC-32 (FORMAT.md, 4: Container)."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from ..errors import CorruptionError
+from . import varint
+from .header import CODING_CONSTANT, Header, check_magic
+
+_CRC = struct.Struct("<I")
+WORD = 4
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone."""
+
+    header: Header
+    streams: tuple[bytes, ...] = ()
+    escapes: bytes = b""
+    colour: bytes = b""
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that are neither streams nor escapes nor colour: header, lengths and checksum."""
+        return len(pack(self)) - sum(map(len, self.streams)) - len(self.escapes) - len(self.colour)
+
+
+def pack(payload: Payload) -> bytes:
+    """The payload's bytes."""
+    parts = [payload.header.pack()]
+    if payload.header.coding == CODING_CONSTANT:
+        parts.append(payload.colour)
+    else:
+        parts.append(varint.pack(len(payload.streams)))
+        parts.extend(varint.pack(len(stream) // WORD) for stream in payload.streams)
+        parts.append(varint.pack(len(payload.escapes)))
+        parts.extend(payload.streams)
+        parts.append(payload.escapes)
+    body = b"".join(parts)
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def parse(data: bytes | memoryview) -> Payload:
+    """The payload in data, which must hold that and nothing else.
+
+    The checksum is proven first, so that a damaged byte is never taken for an unknown version.
+
+    Raises
+    ------
+    CorruptionError
+        Not a payload, damaged, cut short or too long.
+    FormatVersionError
+        Written by a newer caecodec.
+    """
+    data = memoryview(data).cast("B")
+    check_magic(data)
+    body, stored = data[: -_CRC.size], bytes(data[-_CRC.size :])
+    if len(stored) < _CRC.size or _CRC.pack(zlib.crc32(body)) != stored:
+        raise CorruptionError(
+            f"payload of {len(data)} bytes fails its CRC-32: it is damaged or cut short; restore it from a copy"
+        )
+    header, position = Header.parse(body)
+    if header.coding == CODING_CONSTANT:
+        colour = bytes(body[position:])
+        if len(colour) != header.shape[header.channel_axis]:
+            raise CorruptionError(
+                f"constant chunk has {len(colour)} values for {header.shape[header.channel_axis]} channels: "
+                "the payload is damaged"
+            )
+        return Payload(header, colour=colour)
+    count, position = varint.unpack(body, position)
+    if count > len(body) - position:
+        raise CorruptionError(f"payload names {count} streams but ends before their lengths: it is damaged")
+    lengths = []
+    for _ in range(count):
+        words, position = varint.unpack(body, position)
+        lengths.append(words * WORD)
+    escapes, position = varint.unpack(body, position)
+    if position + sum(lengths) + escapes != len(body):
+        raise CorruptionError(
+            f"payload has {len(body) - position} bytes of streams and escapes but its header names "
+            f"{sum(lengths) + escapes}: it is damaged"
+        )
+    streams = []
+    for length in lengths:
+        streams.append(bytes(body[position : position + length]))
+        position += length
+    return Payload(header, tuple(streams), bytes(body[position:]))

@@ -1,0 +1,77 @@
+"""numcodecs codec: the compressor of Zarr v2 arrays (id caecodec_cae)."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numcodecs.abc
+import numcodecs.compat
+import numpy as np
+
+from .parameters import Parameters
+from .weights import DEFAULT
+
+
+class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+    """Learned lossy compression of RGB image chunks by a convolutional autoencoder.
+
+    Parameters
+    ----------
+    quality
+        1 (smallest) to 8 (best).
+    metric
+        The distortion that the network was trained for, "mse" or "ms-ssim".
+    channel_axis
+        Where a chunk's 3 channels are: -1 for y, x, c; -3 for c, y, x.
+    weights
+        An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai"; stored as
+        NAME@DIGEST, so that an array says which weights wrote it.
+    gpu
+        True: CUDA where present; False: CPU; None: as `caecodec.settings` says. Not stored.
+
+    Raises
+    ------
+    ParameterError
+        A parameter outside its range.
+    WeightsError
+        There are no such weights for this quality and metric.
+    """
+
+    codec_id: ClassVar[str] = "caecodec_cae"
+
+    def __init__(
+        self,
+        quality: int = 8,
+        metric: str = "mse",
+        channel_axis: int | None = -1,
+        weights: str | Path = DEFAULT,
+        gpu: bool | None = None,
+    ) -> None:
+        self._parameters = Parameters.parse(quality, metric, channel_axis, weights)
+        self._gpu = gpu
+
+    def encode(self, buf: Any) -> bytes:
+        """Compress one uint8 chunk, an N-d array, into a payload.
+
+        Raises ParameterError for a chunk of another dtype, or without 3 channels along channel_axis.
+        """
+        from . import codec  # here, because it imports torch: metadata alone opens without
+
+        return codec.encode_with(self._parameters, numcodecs.compat.ensure_ndarray(buf), self._gpu)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """The chunk in a payload; copied into `out`, an array of its size, where that is given.
+
+        Raises CorruptionError, FormatVersionError or WeightsError.
+        """
+        from . import codec
+
+        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1)
+        array = codec.decode(data.data, self._parameters.weights, self._gpu)
+        return array if out is None else numcodecs.compat.ndarray_copy(array, out)
+
+    def get_config(self) -> dict[str, Any]:
+        """What array metadata stores: the id and the parameters, but for gpu."""
+        return {"id": self.codec_id, **self._parameters.config()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._parameters})"

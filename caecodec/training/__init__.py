@@ -1,0 +1,1 @@
+"""Making weights: fitting entropy tables and exporting networks to the weights format."""

@@ -1,0 +1,45 @@
+"""Training images: crops from folders and tar files of photographs."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+
+
+def images(paths: list[Path]) -> Iterator[npt.NDArray[np.uint8]]:
+    """RGB images (height, width, 3) of the files, folders and tar files at these paths, in order of name."""
+    for path in paths:
+        if path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                for member in sorted(tar.getmembers(), key=lambda m: m.name):
+                    stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
+                    if stream is not None:
+                        yield _read(io.BytesIO(stream.read()))
+        else:
+            files = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in files:
+                if file.suffix.lower() in SUFFIXES:
+                    yield _read(file)
+
+
+def crops(paths: list[Path], size: int, count: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
+    """Up to `count` random crops (size, size, 3) from each image; images smaller than one are passed over."""
+    rng = np.random.default_rng(seed)
+    for image in images(paths):
+        height, width = image.shape[:2]
+        if min(height, width) < size:
+            continue
+        for _ in range(count):
+            y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+            yield image[y : y + size, x : x + size]
+
+
+def _read(file: Path | io.BytesIO) -> npt.NDArray[np.uint8]:
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
