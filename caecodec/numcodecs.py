@@ -46,8 +46,8 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         weights: str | Path = DEFAULT,
         gpu: bool | None = None,
     ) -> None:
-        self._parameters = Parameters.parse(quality, metric, channel_axis, weights)
-        self._gpu = gpu
+        self.parameters = Parameters.parse(quality, metric, channel_axis, weights)
+        self.gpu = gpu
 
     def encode(self, buf: Any) -> bytes:
         """Compress one uint8 chunk, an N-d array, into a payload.
@@ -56,7 +56,7 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         """
         from . import codec  # here, because it imports torch: metadata alone opens without
 
-        return codec.encode_with(self._parameters, numcodecs.compat.ensure_ndarray(buf), self._gpu)
+        return codec.encode_with(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk in a payload; copied into `out`, an array of its size, where that is given.
@@ -66,12 +66,12 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         from . import codec
 
         data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1)
-        array = codec.decode(data.data, self._parameters.weights, self._gpu)
+        array = codec.decode(data.data, self.parameters.weights, self.gpu)
         return array if out is None else numcodecs.compat.ndarray_copy(array, out)
 
     def get_config(self) -> dict[str, Any]:
         """What array metadata stores: the id and the parameters, but for gpu."""
-        return {"id": self.codec_id, **self._parameters.config()}
+        return {"id": self.codec_id, **self.parameters.config()}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._parameters})"
+        return f"{type(self).__name__}({self.parameters})"

@@ -1,7 +1,7 @@
 """zarr v3 codec: the serializer of Zarr v3 arrays (name caecodec.cae)."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
     is_fixed_size = False
 
     parameters: Parameters
-    gpu: bool | None
+    gpu: bool | None = field(compare=False)
 
     def __init__(
         self,
@@ -50,6 +50,9 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
     def to_dict(self) -> dict[str, JSON]:
         """What array metadata stores: the name and the parameters, but for gpu."""
         return {"name": NAME, "configuration": self.parameters.config()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.parameters})"
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """ParameterError unless the array's dtype and chunks can be encoded."""

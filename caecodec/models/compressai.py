@@ -100,6 +100,11 @@ def to_state_dict(plain: Mapping[str, npt.NDArray[np.float32]], mass: npt.NDArra
     return state
 
 
+def effective(stored: Tensor, minimum: float = 0.0) -> Tensor:
+    """A non-negative parameter from the square root that is trained (NonNegativeParametrizer)."""
+    return stored.float().clamp_min((minimum + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
+
+
 def _current(key: str) -> str:
     """A state-dict key in today's spelling: no DataParallel prefix, _matrix0 for _matrices.0."""
     names = {"_matrices": "_matrix", "_biases": "_bias", "_factors": "_factor"}
@@ -113,8 +118,7 @@ def _convert(state: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[
             tensors[f"{layer}.{part}"] = state[f"{layer}.{part}"].float().numpy()
     for layer in _GDN:
         for part, minimum in (("beta", BETA_MINIMUM), ("gamma", 0.0)):
-            stored = state[f"{layer}.{part}"].float().clamp_min((minimum + PEDESTAL) ** 0.5)
-            tensors[f"{layer}.{part}"] = (stored**2 - PEDESTAL).numpy()
+            tensors[f"{layer}.{part}"] = effective(state[f"{layer}.{part}"], minimum).numpy()
     tensors[f"{prefix}medians"] = state["entropy_bottleneck.quantiles"][:, 0, 1].float().contiguous().numpy()
     cdf = state["entropy_bottleneck._quantized_cdf"].numpy()
     if not cdf.size:

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 
-def images(paths: list[Path]) -> Iterator[npt.NDArray[np.uint8]]:
+def images(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
     """RGB images (height, width, 3) of the files, folders and tar files at these paths, in order of name."""
     for path in paths:
         if path.suffix == ".tar":
@@ -28,7 +28,7 @@ def images(paths: list[Path]) -> Iterator[npt.NDArray[np.uint8]]:
                     yield _read(file)
 
 
-def crops(paths: list[Path], size: int, count: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
+def crops(paths: Sequence[Path], size: int, count: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
     """Up to `count` random crops (size, size, 3) from each image; images smaller than one are passed over."""
     rng = np.random.default_rng(seed)
     for image in images(paths):

@@ -1,10 +1,11 @@
-"""A training checkpoint of a conditional backbone -> a weights file: fp16 network, folded per-quality scales, tables.
+"""Checkpoints -> weights files: of CompressAI, or of a conditional backbone, whose tables are fitted to images.
 
-The checkpoint is a torch state dict: ``ga.i``/``gs.i`` convolutions, ``gan.i``/``gsn.i`` GDN with square-root
-parameters, ``fa.i``/``fs.i`` per-quality log-scale ``s`` and shift ``b`` of each convolution's output, ``fi.s`` log-scale
-of the latents before the synthesis.
+The latter is a torch state dict: ``ga.i``/``gs.i`` convolutions, ``gan.i``/``gsn.i`` GDN with square-root parameters,
+``fa.i``/``fs.i`` per-quality log-scale ``s`` and shift ``b`` of each convolution's output, ``fi.s`` log-scale of the
+latents before the synthesis. Its network is stored in fp16.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +15,99 @@ import torch
 from torch import Tensor
 
 from .. import weights
-from ..models.compressai import PEDESTAL
+from ..errors import ParameterError
+from ..models import compressai
 from ..models.registry import FAMILIES
 from . import data, tables
 
+FAMILY = "cae"
 CROP = 256
 BATCH = 8
 
 
-def convert(state: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of a weights file, tables not yet among them, from a conditional backbone's state dict."""
+def export(
+    checkpoint: Path,
+    output: Path,
+    images: Sequence[Path] = (),
+    *,
+    name: str,
+    metric: str = "mse",
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> weights.Source:
+    """Write `output`, a weights file, from a checkpoint.
+
+    A CompressAI checkpoint needs `quality`, the one it was trained for; a conditional backbone, `images` to fit its entropy
+    tables to (folders and tar files of photographs).
+
+    Raises
+    ------
+    ParameterError
+        One of these is missing, or `output` exists.
+    WeightsError
+        The checkpoint is of neither kind.
+    """
+    if output.suffix != ".safetensors":
+        raise ParameterError(f"output is {output} but a weights file is named NAME.safetensors")
+    if output.exists() and not overwrite:
+        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    state = compressai.read(checkpoint)
+    if "fa.0.s" not in state:
+        if quality is None:
+            raise ParameterError(f"{checkpoint} is a CompressAI checkpoint, which does not say its quality; pass quality (-q 1 to 8)")
+        qualities: tuple[int, ...] = (quality,)
+        tensors = compressai.from_state_dict(state, quality)
+    else:
+        if not images:
+            raise ParameterError(f"{checkpoint} has no entropy tables; name the folders or tar files of images to fit them to")
+        first = 1 if len(state["fa.3.s"][0]) == 192 else 6
+        qualities = tuple(range(first, first + len(state["fa.0.s"])))
+        tensors = _conditional(state, qualities)
+        for q in qualities:
+            tensors.update(_fitted(tensors, q, images))
+    return weights.save(output, tensors, name=name, family=FAMILY, metric=metric, qualities=qualities)
+
+
+def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weights.Tensors:
+    """The tensors of a conditional backbone, tables not yet among them."""
     half: dict[str, Tensor] = {}
-    for i in range(4):
-        for ours, theirs in (("g_a", "ga"), ("g_s", "gs")):
-            half[f"{ours}.{2 * i}.weight"] = state[f"{theirs}.{i}.weight"]
-            half[f"{ours}.{2 * i}.bias"] = state[f"{theirs}.{i}.bias"]
-    for i in range(3):
-        for ours, theirs in (("g_a", "gan"), ("g_s", "gsn")):
-            half[f"{ours}.{2 * i + 1}.beta"] = state[f"{theirs}.{i}.beta"].clamp_min((1e-6 + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
-            half[f"{ours}.{2 * i + 1}.gamma"] = state[f"{theirs}.{i}.gamma"].clamp_min(PEDESTAL**0.5) ** 2 - PEDESTAL
-    tensors: dict[str, npt.NDArray[Any]] = {name: value.to(torch.float16).numpy() for name, value in half.items()}
-    for q in range(len(state["fa.0.s"])):
+    for ours, conv, norm in (("g_a", "ga", "gan"), ("g_s", "gs", "gsn")):
         for i in range(4):
-            for ours, theirs in (("g_a", "fa"), ("g_s", "fs")):
-                tensors[f"q{q + 1}.{ours}.{2 * i}.scale"] = state[f"{theirs}.{i}.s"][q].exp().float().numpy()
-                tensors[f"q{q + 1}.{ours}.{2 * i}.shift"] = state[f"{theirs}.{i}.b"][q].float().numpy()
-        tensors[f"q{q + 1}.latent_scale"] = state["fi.s"][q].exp().float().numpy()
+            half[f"{ours}.{2 * i}.weight"] = state[f"{conv}.{i}.weight"]
+            half[f"{ours}.{2 * i}.bias"] = state[f"{conv}.{i}.bias"]
+        for i in range(3):
+            half[f"{ours}.{2 * i + 1}.beta"] = compressai.effective(state[f"{norm}.{i}.beta"], compressai.BETA_MINIMUM)
+            half[f"{ours}.{2 * i + 1}.gamma"] = compressai.effective(state[f"{norm}.{i}.gamma"])
+    tensors: weights.Tensors = {name: value.to(torch.float16).numpy() for name, value in half.items()}
+    for index, q in enumerate(qualities):
+        for ours, film in (("g_a", "fa"), ("g_s", "fs")):
+            for i in range(4):
+                tensors[f"q{q}.{ours}.{2 * i}.scale"] = state[f"{film}.{i}.s"][index].exp().float().numpy()
+                tensors[f"q{q}.{ours}.{2 * i}.shift"] = state[f"{film}.{i}.b"][index].float().numpy()
+        tensors[f"q{q}.latent_scale"] = state["fi.s"][index].exp().float().numpy()
     return tensors
 
 
-def fit_tables(tensors: dict[str, npt.NDArray[Any]], family: str, qualities: tuple[int, ...], paths: list[Path]) -> None:
-    """Add to `tensors` the static tables of these qualities, fitted to one 256x256 crop of each image at these paths."""
-    batches = _batches(paths)
-    for quality in qualities:
-        plain = weights.fold(tensors, quality)
-        network = FAMILIES[family].build(plain)
-        histograms = tables.Histograms(network.latent)
-        for batch in batches:
-            histograms.add(network.analysis(batch.float() / 255).numpy())
-        names = ("mass", "length", "offset")
-        for name, values in zip(names, tables.fit(histograms.counts), strict=True):
-            tensors[f"q{quality}.static.{name}"] = values
+@torch.inference_mode()
+def _fitted(tensors: weights.Tensors, quality: int, images: Sequence[Path]) -> dict[str, npt.NDArray[Any]]:
+    """Static tables of one quality, fitted to the symbols of one 256x256 crop of each image."""
+    network = FAMILIES[FAMILY].build(weights.fold(tensors, quality))
+    histograms = tables.Histograms(network.latent)
+    for batch in _batches(data.crops(images, CROP, 1)):
+        histograms.add(network.analysis(batch).numpy())
+    if not histograms.counts.any():
+        raise ParameterError(f"no image of at least {CROP}x{CROP} pixels in {', '.join(map(str, images))}; name others")
+    names = ("mass", "length", "offset")
+    return {f"q{quality}.static.{name}": values for name, values in zip(names, tables.fit(histograms.counts), strict=True)}
 
 
-def _batches(paths: list[Path]) -> list[Tensor]:
-    """Crops as uint8 (n, 3, 256, 256), channels last."""
-    crops = np.stack(list(data.crops(paths, CROP, 1)))
-    return list(torch.from_numpy(crops).permute(0, 3, 1, 2).split(BATCH))
+def _batches(crops: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tensor]:
+    """Crops (size, size, 3) as batches (n, 3, size, size) in [0, 1], channels last."""
+    waiting: list[npt.NDArray[np.uint8]] = []
+    for crop in crops:
+        waiting.append(crop)
+        if len(waiting) == BATCH:
+            yield torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255
+            waiting = []
+    if waiting:
+        yield torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,1 @@
+"""The caecodec command: one file a subcommand."""

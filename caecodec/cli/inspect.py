@@ -1,0 +1,26 @@
+"""caecodec inspect: what is in a .cae file, an array or a group."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Zarr array, or the arrays of a group."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of caecodec inspect."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="a .cae file, a Zarr array or a group")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the reports."""
+    from ..inspection import inspect
+
+    reports = inspect(arguments.path)
+    if arguments.json:
+        print(json.dumps([{**dataclasses.asdict(r), "bpp": r.bpp, "ratio": r.ratio} for r in reports], indent=2))
+    else:
+        print("\n\n".join(map(str, reports)))
+    return 0

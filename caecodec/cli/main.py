@@ -1,0 +1,38 @@
+"""caecodec COMMAND: the entry point, and what its commands share."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import CaeCodecError
+from . import decode, encode, export, inspect
+
+COMMANDS = (encode, decode, inspect, export)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of every command."""
+    top = argparse.ArgumentParser(prog="caecodec", description="Learned image compression for Zarr.")
+    top.add_argument("--version", action="version", version=f"caecodec {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        name = command.__name__.rsplit(".", 1)[-1]
+        sub = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when all went well, 1 when something failed, 2 for a wrong command line."""
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (CaeCodecError, OSError) as error:
+        print(f"caecodec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("caecodec: interrupted; finished outputs are whole, the one at work was removed", file=sys.stderr)
+        return 130
+    return status
