@@ -77,7 +77,7 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
     if colour is not None:
         return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.tobytes()))
     coded = static.encode(
-        _symbols(array, axes, source, parameters.quality, gpu), engine().tables(source, parameters.quality)
+        analyse(array, axes, source, parameters.quality, gpu), engine().tables(source, parameters.quality)
     )
     return container.pack(container.Payload(header(CODING_STATIC), coded.streams, coded.escapes))
 
@@ -127,7 +127,7 @@ def decode(
     return np.asfortranarray(array) if header.fortran else array
 
 
-def _symbols(
+def analyse(
     array: npt.NDArray[np.uint8], axes: pixels.Axes, source: Source, quality: int, gpu: bool | None
 ) -> npt.NDArray[np.int32]:
     """Symbols (n, M, rows, columns) of a chunk."""

@@ -1,0 +1,98 @@
+"""Photographs and networks that the tests share. The tiny network is seeded, so nothing depends on the shipped weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caecodec import weights
+
+TINY = Path(__file__).parent / "golden" / "tiny.safetensors"
+
+
+def pytest_report_header():
+    import torch
+
+    there = "CUDA is present" if torch.cuda.is_available() else "no CUDA device: the tests marked gpu are skipped"
+    return f"caecodec: {there}"
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """A photograph (512, 512, 3), uint8."""
+    import skimage.data
+
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def slide():
+    """Stained tissue (512, 512, 3), uint8."""
+    import skimage.data
+
+    return skimage.data.immunohistochemistry()
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The path of a tiny network's weights, quality 1 and 4, mse, found by digest as well."""
+    monkeypatch.setenv("CAECODEC_WEIGHTS", str(TINY.parent))
+    return TINY
+
+
+def random_image(*shape, seed=0):
+    """Smooth uint8 noise with an axis of 3 channels last."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(size=(*shape[:-3], -(-shape[-3] // 8), -(-shape[-2] // 8), shape[-1]))
+    smooth = coarse.repeat(8, axis=-3).repeat(8, axis=-2)[..., : shape[-3], : shape[-2], :]
+    return np.clip(128 + 50 * smooth + 8 * rng.normal(size=shape), 0, 255).astype(np.uint8)
+
+
+def psnr(a, b):
+    """Peak signal-to-noise ratio of two uint8 arrays, in dB."""
+    error = np.mean((a.astype(np.float64) - b) ** 2)
+    return np.inf if error == 0 else 10 * np.log10(255**2 / error)
+
+
+def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
+    """The tensors of a weights file of a small random network whose symbols are of every size, escapes among them."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, first, last in (("g_a", 3, latent), ("g_s", latent, 3)):
+        widths = [first, hidden, hidden, hidden, last]
+        for i in range(4):
+            shape = (widths[i + 1], widths[i]) if name == "g_a" else (widths[i], widths[i + 1])
+            weight = rng.normal(size=(*shape, 5, 5)) * 0.6 / np.sqrt(widths[i] * (25 if name == "g_a" else 6))
+            tensors[f"{name}.{2 * i}.weight"] = weight.astype(np.float16)
+            tensors[f"{name}.{2 * i}.bias"] = (0.1 * rng.normal(size=widths[i + 1])).astype(np.float16)
+        for i in range(3):
+            tensors[f"{name}.{2 * i + 1}.beta"] = (0.5 + rng.random(hidden)).astype(np.float16)
+            tensors[f"{name}.{2 * i + 1}.gamma"] = (0.1 * rng.random((hidden, hidden))).astype(np.float16)
+    for q in qualities:
+        for name, channels in (("g_a", latent), ("g_s", 3)):
+            for i in range(4):
+                width = hidden if i < 3 else channels
+                scale = np.full(width, 1.0 if i < 3 or name == "g_s" else 30.0 * q)
+                tensors[f"q{q}.{name}.{2 * i}.scale"] = (scale * (1 + 0.1 * rng.normal(size=width))).astype(np.float32)
+                tensors[f"q{q}.{name}.{2 * i}.shift"] = (0.05 * rng.normal(size=width)).astype(np.float32)
+        tensors[f"q{q}.latent_scale"] = (1 / (10.0 * q) * (1 + 0.1 * rng.normal(size=latent))).astype(np.float32)
+        mass, length, offset = [], [], []
+        for channel in range(latent):
+            entries = int(rng.integers(3, 40)) if channel else 2
+            share = rng.dirichlet(np.ones(entries))
+            table = np.maximum(1, (share * (2**24 - entries)).astype(np.int64))
+            table[table.argmax()] += 2**24 - table.sum()
+            mass.append(table)
+            length.append(entries)
+            offset.append(-(entries // 2))
+        tensors[f"q{q}.static.mass"] = np.concatenate(mass).astype(np.int32)
+        tensors[f"q{q}.static.length"] = np.array(length, np.int32)
+        tensors[f"q{q}.static.offset"] = np.array(offset, np.int32)
+    return tensors
+
+
+def save_seeded(path, seed=0, **about):
+    """A weights file of such a network."""
+    qualities = about.pop("qualities", (1, 4))
+    about = {"name": path.stem, "family": "cae", "metric": "mse", **about}
+    return weights.save(path, seeded_tensors(seed, qualities=qualities), qualities=qualities, **about)

@@ -1,0 +1,55 @@
+"""Writes the golden files of this format version, where there are none yet; a released one is never rewritten.
+
+Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import conftest  # noqa: E402  # its folder has just been made importable
+
+import caecodec  # noqa: E402
+from caecodec import codec, pixels, weights  # noqa: E402
+
+VERSION = 1
+
+
+def cases():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:80, :96]
+    wave = 128 + 100 * np.sin(y / 9) * np.cos(x / 13)
+    picture = np.clip(wave[..., None] + rng.normal(size=(80, 96, 3)) * [4, 12, 30], 0, 255).astype(np.uint8)
+    yield "yxc", picture, 4, -1
+    yield "cyx-odd-size", np.ascontiguousarray(np.moveaxis(picture[:37, :51], -1, 0)), 1, -3
+    yield "leading-axes", np.stack([picture[:16, :16], picture[20:36, 20:36]] * 3).reshape(3, 2, 16, 16, 3), 4, -1
+    yield "fortran", np.asfortranarray(picture[:20, :20]), 1, -1
+    yield "one-pixel", picture[:1, :1], 4, -1
+    yield "several-streams", np.tile(picture[:, :, ::-1] // 8 * 8, (12, 16, 1)), 1, -1
+    yield "constant", np.full((48, 32, 3), (255, 128, 0), np.uint8), 4, -1
+
+
+def main():
+    tiny = HERE / "tiny.safetensors"
+    if not tiny.exists():
+        conftest.save_seeded(tiny)
+    for name, array, quality, channel_axis in cases():
+        path = HERE / f"v{VERSION}-{name}.cae"
+        if path.exists():
+            print(f"{path.name} is there: kept")
+            continue
+        payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
+        source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
+        axes = pixels.check(array.shape, array.dtype, channel_axis)
+        symbols = codec.analyse(array, axes, source, quality, None)
+        path.write_bytes(payload)
+        np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=caecodec.decode(payload, weights=tiny))
+        print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape} from {symbols.min()} to {symbols.max()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caecodec.bitstream import container, varint
+from caecodec.bitstream.header import CODING_CONSTANT, CODING_STATIC, DTYPES, FAMILIES, METRICS, Header
+from caecodec.errors import CorruptionError, FormatVersionError
+
+DIGEST = b"\x01\x02\x03\x04"
+
+
+def header(**changes):
+    fields = {
+        "quality": 4, "metric": "mse", "coding": CODING_STATIC, "digest": DIGEST, "shape": (256, 256, 3), "channel_axis": 2,
+    }  # fmt: skip
+    return Header(**{**fields, **changes})
+
+
+def sealed(body):
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(max_size=3))
+def test_varint_round_trip(value, rest):
+    packed = varint.pack(value)
+    assert varint.unpack(packed + rest, 0) == (value, len(packed))
+
+
+@given(st.lists(st.integers(0, 2**32 - 1)))
+def test_varints_of_an_array_are_those_of_its_values(values):
+    array = np.array(values, np.uint32)
+    packed = varint.pack_many(array)
+    assert packed == b"".join(map(varint.pack, values))
+    np.testing.assert_array_equal(varint.unpack_many(packed, len(values)), array)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\x80\x80\x80\x80\x01", b"\xff\xff\xff\xff\x1f", b"\x80\x00"])
+def test_bad_varint(data):
+    with pytest.raises(CorruptionError, match="no valid integer"):
+        varint.unpack(data, 0)
+
+
+@pytest.mark.parametrize(("data", "count"), [(b"\x01", 0), (b"\x01\x02", 1), (b"\x80", 1), (b"", 1), (b"\x80" * 6 + b"\x01", 1)])
+def test_bad_varint_array(data, count):
+    with pytest.raises(CorruptionError, match="escape list"):
+        varint.unpack_many(data, count)
+
+
+def test_header_bytes_are_those_of_the_specification():
+    packed = header(quality=5, metric="ms-ssim", shape=(3, 300, 2), channel_axis=0, fortran=True).pack()
+    assert packed.hex(" ") == "ca ec 01 01 15 00 82 01 02 03 04 03 ac 02 02"
+
+
+def test_wire_ids_never_change():
+    assert FAMILIES == {1: "cae"}
+    assert METRICS == {0: "mse", 1: "ms-ssim"}
+    assert DTYPES == {0: "uint8"}
+    assert (CODING_STATIC, CODING_CONSTANT) == (0, 15)
+
+
+def test_header_of_a_usual_chunk_is_24_bytes():
+    payload = container.Payload(header(), (bytes(4 * 16000),))
+    assert payload.overhead == 24
+
+
+@given(
+    st.integers(1, 8), st.sampled_from(["mse", "ms-ssim"]), st.lists(st.integers(1, 9), min_size=3, max_size=8), st.booleans(),
+    st.lists(st.binary(max_size=40).map(lambda b: b[: len(b) // 4 * 4]), max_size=4), st.binary(max_size=9),
+)  # fmt: skip
+def test_payload_round_trip(quality, metric, shape, fortran, streams, escapes):
+    about = header(quality=quality, metric=metric, shape=tuple(shape), channel_axis=len(shape) - 1, fortran=fortran)
+    payload = container.Payload(about, tuple(streams), escapes)
+    assert container.parse(container.pack(payload)) == payload
+
+
+def test_constant_payload_round_trip():
+    payload = container.Payload(header(coding=CODING_CONSTANT), colour=b"\x01\x02\x03")
+    assert container.parse(container.pack(payload)) == payload
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "match"),
+    [(2, 2, "format version .* is 2"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"), (5, 0x07, "entropy model id"),
+     (5, 0x30, "dtype id .* is 3")],
+)  # fmt: skip
+def test_ids_of_a_newer_format(position, value, match):
+    body = bytearray(container.pack(container.Payload(header(), (bytes(8),)))[:-4])
+    body[position] = value
+    with pytest.raises(FormatVersionError, match=match):
+        container.parse(sealed(bytes(body)))
+
+
+@pytest.mark.parametrize("changes", [{"quality": 0}, {"quality": 9}, {"channel_axis": 3}, {"shape": (5, 3)}, {"shape": (0, 5, 3)},
+                                     {"shape": (65536, 65536, 3)}])  # fmt: skip
+def test_impossible_headers(changes):
+    with pytest.raises(CorruptionError, match="which no chunk has"):
+        Header.parse(header(**changes).pack())
+
+
+@pytest.mark.parametrize("body", [
+    header().pack() + b"\x01\x02\x00" + bytes(4),  # shorter than its stream
+    header().pack() + b"\x01\x01\x00" + bytes(5),  # longer
+    header().pack() + b"\xff\xff\x03",  # streams without end
+    header(coding=CODING_CONSTANT).pack() + b"\x01\x02",
+])  # fmt: skip
+def test_lengths_that_disagree(body):
+    with pytest.raises(CorruptionError):
+        container.parse(sealed(body))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xca", b"\xca\xec", b"PK\x03\x04", bytes(40)])
+def test_not_a_payload(data):
+    with pytest.raises(CorruptionError):
+        container.parse(data)
