@@ -10,10 +10,10 @@ import numpy.typing as npt
 from . import pixels, tiling
 from .bitstream import container
 from .bitstream.header import CODING_CONSTANT, CODING_STATIC, Header
-from .engine import Direction, Place, engine
+from .engine import Direction, Model, Place, engine
 from .entropy import static
 from .errors import CorruptionError, ParameterError
-from .models.factorized import FactorizedPrior
+from .models.factorized import HALO, STRIDE
 from .parameters import Parameters
 from .settings import current
 from .weights import DEFAULT, Source, Spec
@@ -76,9 +76,8 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
     colour = pixels.constant(array, axes)
     if colour is not None:
         return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.tobytes()))
-    coded = static.encode(
-        analyse(array, axes, source, parameters.quality, gpu), engine().tables(source, parameters.quality)
-    )
+    symbols = analyse(array, axes, source, parameters.quality, gpu)
+    coded = static.encode(symbols, engine().load(source, parameters.quality).tables)
     return container.pack(container.Payload(header(CODING_STATIC), coded.streams, coded.escapes))
 
 
@@ -131,33 +130,35 @@ def analyse(
     array: npt.NDArray[np.uint8], axes: pixels.Axes, source: Source, quality: int, gpu: bool | None
 ) -> npt.NDArray[np.int32]:
     """Symbols (n, M, rows, columns) of a chunk."""
-    place = Place.choose(gpu)
-    network = engine().network(source, quality, place)
-    images = tiling.pad(pixels.to_images(array, axes), network.stride)
-    return _transform("analysis", network, place, images, network.stride, 1)
+    images = tiling.pad(pixels.to_images(array, axes), STRIDE)
+    return _transform(Model(source, quality, Place.choose(gpu)), "analysis", images, STRIDE, 1)
 
 
 def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[np.uint8]:
     """The chunk whose symbols a payload holds."""
     header = payload.header
     source = engine().source(header.digest, spec, header.metric, header.quality)
-    tables = engine().tables(source, header.quality)
-    place = Place.choose(gpu)
-    network = engine().network(source, header.quality, place)
+    network = engine().load(source, header.quality)
     height, width = header.shape[axes.height], header.shape[axes.width]
-    rows, columns = tiling.latent_size(height, width, network.stride)
+    rows, columns = tiling.latent_size(height, width, STRIDE)
     count = prod(header.shape[axis] for axis in axes.leading)
     coded = static.Coded(payload.streams, payload.escapes)
-    symbols = static.decode(coded, tables, (count, network.latent, rows, columns))
-    images = _transform("synthesis", network, place, symbols, 1, network.stride)
+    symbols = static.decode(coded, network.tables, (count, network.latent, rows, columns))
+    images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
     return pixels.to_array(images[:, :, :height, :width], header.shape, axes)
 
 
 def _transform(
-    direction: Direction, network: FactorizedPrior, place: Place, batch: npt.NDArray[Any], scale_in: int, scale_out: int
+    model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int
 ) -> npt.NDArray[Any]:
-    """Run the network over a batch of any size, in tiles where memory asks for it."""
-    tile = tiling.tile_positions(current().memory // network.pixel_bytes, network.stride, network.halo)
-    return tiling.apply(
-        lambda part: engine().run(direction, network, place, part), batch, scale_in, scale_out, tile, network.halo
-    )
+    """Run the network over a batch of any size, in tiles and few images at once where memory asks for it."""
+    now = current()
+    # One pass holds about three arrays of the widest layer, which has hidden float32 channels at half the resolution.
+    pixels_at_once = now.memory // (3 * engine().load(model.source, model.quality).hidden)
+
+    def run(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        size = part.shape[2] * part.shape[3] * (STRIDE // scale_in) ** 2
+        limit = max(1, min(now.max_batch, pixels_at_once // size))
+        return engine().run(model, direction, part, limit)
+
+    return tiling.apply(run, batch, scale_in, scale_out, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)

@@ -9,14 +9,13 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from . import settings, weights
-from .entropy.tables import Tables
 from .errors import ParameterError
 from .models.factorized import FactorizedPrior
 from .models.registry import FAMILIES
@@ -49,17 +48,25 @@ class Place:
         return cls(wanted, "fp32" if now.precision == "auto" else now.precision)
 
 
+class Model(NamedTuple):
+    """Which network: one quality of a weights file, on a device."""
+
+    source: weights.Source
+    quality: int
+    place: Place
+
+
 @dataclass
 class _Job:
+    model: Model
     direction: Direction
-    network: FactorizedPrior
-    place: Place
     batch: Array
+    limit: int
     result: "Future[Array]" = field(default_factory=Future)
 
     def fits(self, other: "_Job") -> bool:
         """Whether both can be one batch."""
-        same = self.direction == other.direction and self.network is other.network
+        same = self.model == other.model and self.direction == other.direction
         return same and self.batch.shape[1:] == other.batch.shape[1:]
 
 
@@ -69,7 +76,6 @@ class Engine:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, int], weights.Network] = {}
-        self._networks: dict[tuple[str, int, Place], FactorizedPrior] = {}
         self._sources: dict[bytes, weights.Source] = {}
         self._workers: dict[str, _Worker] = {}
 
@@ -78,34 +84,8 @@ class Engine:
         known = self._sources.get(digest)
         return known if known and quality in known.qualities else weights.find(digest, spec, metric, quality)
 
-    def tables(self, source: weights.Source, quality: int) -> Tables:
-        """The entropy tables of one quality."""
-        return self._load(source, quality).tables
-
-    def network(self, source: weights.Source, quality: int, place: Place) -> FactorizedPrior:
-        """The network of one quality, on its device."""
-        key = (source.sha256, quality, place)
-        if key not in self._networks:
-            loaded = self._load(source, quality)
-            with self._lock:
-                if key not in self._networks:
-                    network = FAMILIES[loaded.family].build(loaded.tensors)
-                    if place.precision == "bf16":
-                        network.reduce_precision()
-                    self._networks[key] = network.to(place.device)
-        return self._networks[key]
-
-    def run(self, direction: Direction, network: FactorizedPrior, place: Place, batch: Array) -> Array:
-        """Analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images; waits for it."""
-        with self._lock:
-            worker = self._workers.get(place.device)
-            if worker is None:
-                worker = self._workers[place.device] = _Worker(place.device)
-        job = _Job(direction, network, place, batch)
-        worker.put(job)
-        return job.result.result()
-
-    def _load(self, source: weights.Source, quality: int) -> weights.Network:
+    def load(self, source: weights.Source, quality: int) -> weights.Network:
+        """The tensors and entropy tables of one quality."""
         key = (source.sha256, quality)
         with self._lock:
             if key not in self._loaded:
@@ -113,12 +93,30 @@ class Engine:
                 self._sources[source.digest] = source
             return self._loaded[key]
 
+    def run(self, model: Model, direction: Direction, batch: Array, limit: int) -> Array:
+        """Analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images; waits for it.
+
+        No more than `limit` images go through the network at once.
+        """
+        with self._lock:
+            worker = self._workers.get(model.place.device)
+            if worker is None:
+                worker = self._workers[model.place.device] = _Worker(self, model.place.device)
+        job = _Job(model, direction, batch, limit)
+        worker.put(job)
+        return job.result.result()
+
 
 class _Worker:
-    """A thread that runs the jobs of one device, batching those that fit together."""
+    """A thread that runs the jobs of one device, batching those that fit together.
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    Networks are built on it too: PyTorch's thread pools belong to the thread that first used them, and would hang in a
+    forked child if that were the caller's.
+    """
+
+    def __init__(self, engine: Engine, device: str) -> None:
+        self._engine = engine
+        self._networks: dict[Model, FactorizedPrior] = {}
         self._waiting: deque[_Job] = deque()
         self._change = threading.Condition()
         threading.Thread(target=self._work, name=f"caecodec-{device}", daemon=True).start()
@@ -134,7 +132,7 @@ class _Worker:
                 self._change.wait_for(lambda: self._waiting)
                 jobs = self._take()
             try:
-                results = _execute(jobs)
+                results = self._execute(jobs)
             except Exception as error:  # handed to those who wait; the thread must outlive it
                 for job in jobs:
                     job.result.set_exception(error)
@@ -146,39 +144,38 @@ class _Worker:
     def _take(self) -> list[_Job]:
         """The oldest job, and those behind it that fit it and a batch."""
         first = self._waiting.popleft()
-        jobs, images, limit = [first], len(first.batch), batch_limit(first.network, first.batch.shape, first.direction)
+        jobs, images = [first], len(first.batch)
         for job in list(self._waiting):
-            if job.fits(first) and images + len(job.batch) <= limit:
+            if job.fits(first) and images + len(job.batch) <= first.limit:
                 self._waiting.remove(job)
                 jobs.append(job)
                 images += len(job.batch)
         return jobs
 
+    @torch.inference_mode()
+    def _execute(self, jobs: list[_Job]) -> list[Array]:
+        first = jobs[0]
+        threads = settings.current().threads
+        if threads and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        batch = first.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
+        run = getattr(self._network(first.model), first.direction)
+        parts = []
+        for start in range(0, len(batch), first.limit):
+            tensor = torch.from_numpy(batch[start : start + first.limit]).to(first.model.place.device)
+            parts.append(run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy())
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        ends = np.cumsum([len(job.batch) for job in jobs])
+        return list(np.split(out, ends[:-1]))
 
-def batch_limit(network: FactorizedPrior, shape: tuple[int, ...], direction: Direction) -> int:
-    """Images of this size that one pass may hold."""
-    now = settings.current()
-    scale = network.stride if direction == "synthesis" else 1
-    pixels = shape[2] * shape[3] * scale**2
-    return max(1, min(now.max_batch, now.memory // (pixels * network.pixel_bytes)))
-
-
-@torch.inference_mode()
-def _execute(jobs: list[_Job]) -> list[Array]:
-    first = jobs[0]
-    threads = settings.current().threads
-    if threads and torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    batch = first.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
-    limit = batch_limit(first.network, batch.shape, first.direction)
-    run = getattr(first.network, first.direction)
-    parts = []
-    for start in range(0, len(batch), limit):
-        tensor = torch.from_numpy(batch[start : start + limit]).to(first.place.device)
-        parts.append(run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy())
-    out = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    ends = np.cumsum([len(job.batch) for job in jobs])
-    return list(np.split(out, ends[:-1]))
+    def _network(self, model: Model) -> FactorizedPrior:
+        if model not in self._networks:
+            loaded = self._engine.load(model.source, model.quality)
+            network = FAMILIES[loaded.family].build(loaded.tensors)
+            if model.place.precision == "bf16":
+                network.reduce_precision()
+            self._networks[model] = network.to(model.place.device)
+        return self._networks[model]
 
 
 _engine = Engine()

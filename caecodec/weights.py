@@ -8,7 +8,7 @@ digits of it, payloads the first four bytes. Nothing is unpickled but CompressAI
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +96,16 @@ class Network(NamedTuple):
     family: str
     tensors: dict[str, npt.NDArray[np.float32]]
     tables: Tables
+
+    @property
+    def hidden(self) -> int:
+        """Channels between the layers, N."""
+        return len(self.tensors["g_a.0.bias"])
+
+    @property
+    def latent(self) -> int:
+        """Channels of the latents, M."""
+        return len(self.tensors["g_a.6.bias"])
 
 
 def installed() -> tuple[Source, ...]:
@@ -249,7 +259,7 @@ def _open(spec: Spec, metric: str, quality: int) -> Source:
     path = spec.path
     stat = path.stat()
     if path.suffix == ".safetensors":
-        return _file_source(path, stat.st_mtime_ns, stat.st_size)
+        return replace(_file_source(path, stat.st_mtime_ns, stat.st_size), name=str(path))
     sha256 = _conversion_digest(path, stat.st_mtime_ns, metric, quality)
     return Source(str(path), "cae", metric, (quality,), sha256, path)
 
@@ -264,7 +274,7 @@ def _file_source(path: Path, modified: int, size: int) -> Source:
     data = path.read_bytes()
     about = _parse_metadata(data, str(path))
     digest = hashlib.sha256(data).hexdigest()
-    return Source(str(path), about["family"], about["metric"], tuple(about["qualities"]), digest, path)
+    return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), digest, path)
 
 
 def _folder_sources(folder: Path) -> tuple[Source, ...]:

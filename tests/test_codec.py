@@ -91,7 +91,7 @@ def test_nearly_constant_chunk_keeps_its_exception():
 @pytest.mark.parametrize("quality", [1, 3, 5])
 def test_payload_is_near_the_ideal_length(photograph, slide, quality):
     source = weights.resolve(weights.Spec("default"), "mse", quality)
-    tables = engine.engine().tables(source, quality)
+    tables = engine.engine().load(source, quality).tables
     axes = pixels.Axes.of(3, -1)
     actual, ideal = 0, 0.0
     for image in (photograph, slide):

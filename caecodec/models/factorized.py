@@ -42,9 +42,6 @@ class FactorizedPrior(nn.Module):
     hidden, latent : channel counts N and M, (128, 192) for quality 1 to 5, (192, 320) for 6 to 8
     """
 
-    stride = STRIDE
-    halo = HALO
-
     def __init__(self, hidden: int, latent: int) -> None:
         super().__init__()
         self.hidden, self.latent = hidden, latent
@@ -74,11 +71,6 @@ class FactorizedPrior(nn.Module):
         state = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
         network.load_state_dict(state, assign=True)
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-    @property
-    def pixel_bytes(self) -> int:
-        """Bytes that one pass takes for each image pixel: three arrays of the widest layer, (hidden, h/2, w/2) float32."""
-        return 3 * self.hidden
 
     def reduce_precision(self) -> None:
         """Run in bfloat16, but for the layers at both ends of the latents and the last one, whose values need all digits."""

@@ -1,0 +1,137 @@
+"""Zarr v2 format, and numcodecs alone."""
+
+import asyncio
+import copy
+import pickle
+import subprocess
+import sys
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from conftest import psnr
+
+import caecodec
+
+
+@pytest.fixture
+def codec():
+    return caecodec.ConvolutionalAutoencoder(quality=5)
+
+
+def test_create_array(codec, photograph):
+    z = zarr.create_array({}, data=photograph, chunks=(256, 256, 3), zarr_format=2, compressors=codec)
+    assert psnr(z[:], photograph) > 30
+    assert z.nbytes_stored() < photograph.nbytes / 8
+    assert "ConvolutionalAutoencoder(quality=5, metric='mse', channel_axis=-1, weights='photo@" in str(z.info)
+
+
+def test_zarr_array(codec, photograph):
+    z = zarr.array(photograph, chunks=(256, 256, 3), compressor=codec, zarr_format=2)
+    assert psnr(z[:], photograph) > 30
+
+
+def test_register_codec_works_and_is_not_needed(codec):
+    config = {"id": "caecodec_cae", "quality": 5}
+    assert numcodecs.get_codec(dict(config)) == codec
+    numcodecs.register_codec(caecodec.ConvolutionalAutoencoder)
+    assert numcodecs.get_codec(dict(config)) == codec
+
+
+def test_config(codec):
+    config = codec.get_config()
+    assert set(config) == {"id", "quality", "metric", "channel_axis", "weights"}
+    assert numcodecs.get_codec(dict(config)) == codec
+    assert caecodec.ConvolutionalAutoencoder(quality=5, gpu=True).get_config() == config
+    assert eval(repr(codec), {"ConvolutionalAutoencoder": caecodec.ConvolutionalAutoencoder}) == codec
+
+
+def test_metadata_of_weights_that_are_not_here_still_opens(photograph):
+    config = {"id": "caecodec_cae", "quality": 8, "metric": "mse", "channel_axis": -1, "weights": "mine@01234567"}
+    codec = numcodecs.get_codec(dict(config))
+    assert codec.get_config() == config
+    with pytest.raises(caecodec.WeightsError, match="mine@01234567"):
+        codec.encode(photograph)
+
+
+def test_copies(codec, photograph):
+    crop = photograph[:64, :64]
+    for other in (pickle.loads(pickle.dumps(codec)), copy.copy(codec), copy.deepcopy(codec)):
+        assert other == codec
+        np.testing.assert_array_equal(other.decode(codec.encode(crop)), codec.decode(other.encode(crop)))
+
+
+def test_decode_into_out_and_from_any_buffer(codec, photograph):
+    crop = photograph[:64, :80]
+    payload = codec.encode(crop)
+    out = np.empty_like(crop)
+    assert codec.decode(payload, out=out) is out
+    for buffer in (payload, bytearray(payload), memoryview(payload), np.frombuffer(payload, np.uint8)):
+        np.testing.assert_array_equal(codec.decode(buffer), out)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("source_order", ["C", "F"])
+def test_orders(codec, photograph, order, source_order):
+    a = np.asarray(photograph[:200, :120], order=source_order)
+    z = zarr.create_array({}, data=a, chunks=(100, 60, 3), zarr_format=2, compressors=codec, order=order)
+    assert psnr(z[:], a) > 29
+    assert psnr(z[50:150, 30:90], a[50:150, 30:90]) > 29
+
+
+def test_edge_chunks_and_leading_axes(photograph):
+    a = np.stack([photograph[:100, :150], photograph[200:300, 100:250]])[:, None]
+    codec = caecodec.ConvolutionalAutoencoder(quality=5)
+    z = zarr.create_array({}, data=a, chunks=(1, 1, 64, 64, 3), zarr_format=2, compressors=codec)
+    assert psnr(z[:], a) > 27
+    channels_first = np.moveaxis(a, -1, -3)
+    codec = caecodec.ConvolutionalAutoencoder(quality=5, channel_axis=-3)
+    z = zarr.create_array({}, data=channels_first, chunks=(2, 1, 3, 64, 64), zarr_format=2, compressors=codec)
+    assert psnr(z[:], channels_first) > 27
+
+
+def test_another_process_reads_it_without_importing_caecodec(tmp_path, codec, photograph):
+    path = tmp_path / "a.zarr"
+    z = zarr.create_array(path, data=photograph, chunks=(256, 256, 3), zarr_format=2, compressors=codec)
+    np.save(tmp_path / "expected.npy", z[:])
+    code = (
+        "import sys, zarr, numpy as np; assert 'caecodec' not in sys.modules; "
+        f"z = zarr.open_array({str(path)!r}, mode='r'); "
+        f"assert (abs(z[:].astype(int) - np.load({str(tmp_path / 'expected.npy')!r})) <= 1).all(); print('same')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "same\n"
+
+
+@pytest.mark.parametrize(("array", "match"), [
+    (np.zeros((8, 8, 3), np.uint16), "dtype is uint16"),
+    (np.zeros((8, 8, 4), np.uint8), "4 channels"),
+    (np.zeros(64, np.uint8), "1 axes"),
+])  # fmt: skip
+def test_chunks_it_cannot_take(codec, array, match):
+    with pytest.raises(caecodec.ParameterError, match=match):
+        codec.encode(array)
+
+
+def test_a_damaged_chunk_raises(tmp_path, codec, photograph):
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, data=photograph, chunks=(256, 256, 3), zarr_format=2, compressors=codec)
+    chunk = path / "0.1.0"
+    data = bytearray(chunk.read_bytes())
+    data[100] ^= 1
+    chunk.write_bytes(data)
+    z = zarr.open_array(path, mode="r")
+    assert psnr(z[:, :256], photograph[:, :256]) > 29
+    with pytest.raises(caecodec.CorruptionError, match="CRC-32"):
+        z[:]
+
+
+def test_async(codec, photograph):
+    async def write_and_read():
+        a = await zarr.api.asynchronous.create_array(
+            {}, data=photograph, chunks=(128, 128, 3), zarr_format=2, compressors=codec
+        )
+        return await asyncio.gather(*(a.getitem((slice(i, i + 256), slice(None))) for i in (0, 100, 256)))
+
+    for part, start in zip(asyncio.run(write_and_read()), (0, 100, 256), strict=True):
+        assert psnr(part, photograph[start : start + 256]) > 29
