@@ -20,7 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     reports = inspect(arguments.path)
     if arguments.json:
-        print(json.dumps([{**dataclasses.asdict(r), "bpp": r.bpp, "ratio": r.ratio} for r in reports], indent=2))
+        derived = [{"total_bytes": report.total_bytes, "bpp": report.bpp, "ratio": report.ratio} for report in reports]
+        print(json.dumps([{**dataclasses.asdict(r), **more} for r, more in zip(reports, derived, strict=True)], indent=2))
     else:
         print("\n\n".join(map(str, reports)))
     return 0

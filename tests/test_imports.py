@@ -1,0 +1,85 @@
+"""What importing costs, and that imports point one way (DESIGN: one direction)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "caecodec"
+
+# Each layer imports only from those before it (and from itself).
+LAYERS = [
+    {"errors"},
+    {"settings"},
+    {"bitstream", "pixels", "tiling"},
+    {"entropy", "models"},
+    {"weights"},
+    {"engine", "parameters"},
+    {"codec"},
+    {"numcodecs", "zarr"},
+    {"payloads", "inspection", "ngff", "evaluation", "training"},
+    {"cli"},
+    {"__main__"},
+]
+PLACE = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+
+
+def imports(path):
+    """The modules of the package that a file imports, wherever in it."""
+    package = path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            names = [part for part in base if part][:1] or [alias.name for alias in node.names]
+            yield from names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for imported in imports(path):
+        if imported != "__version__":
+            assert PLACE[imported] <= PLACE[name], f"{name} imports {imported}"
+
+
+def test_the_check_above_sees_imports():
+    assert set(imports(PACKAGE / "codec.py")) >= {"pixels", "bitstream", "engine", "entropy"}
+    assert set(imports(PACKAGE / "cli" / "encode.py")) >= {"ngff", "weights"}
+
+
+def loaded_after(code):
+    script = f"import sys\n{code}\nprint(' '.join(m for m in ('torch', 'zarr', 'numcodecs', 'PIL') if m in sys.modules))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_loads_nothing_large():
+    assert loaded_after("import caecodec") == []
+    assert loaded_after("import caecodec; caecodec.settings.current()") == []
+    assert loaded_after("import caecodec; caecodec.CorruptionError") == []
+
+
+def test_metadata_opens_without_torch():
+    assert "torch" not in loaded_after("import caecodec; caecodec.ConvolutionalAutoencoder(quality=4).get_config()")
+    assert "torch" not in loaded_after("import caecodec; caecodec.zarr.ConvolutionalAutoencoder(quality=4).to_dict()")
+
+
+def test_import_time():
+    script = "import time; t = time.perf_counter(); import caecodec; print(time.perf_counter() - t)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout) for _ in range(3)
+    ]
+    assert min(times) < 0.2
+
+
+def test_public_names():
+    import caecodec
+
+    for name in caecodec.__all__:
+        assert getattr(caecodec, name) is not None
+        assert name in dir(caecodec)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        caecodec.nothing  # noqa: B018  # the access is the test
