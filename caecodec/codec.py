@@ -24,7 +24,7 @@ def encode(
     quality: int = 8,
     metric: str = "mse",
     channel_axis: int | None = -1,
-    weights: str | Path = DEFAULT,
+    weights: str | Path | Spec = DEFAULT,
     gpu: bool | None = None,
 ) -> bytes:
     """Compress an image array into one self-contained payload.
@@ -83,7 +83,7 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
 
 def decode(
     data: bytes | bytearray | memoryview,
-    weights: str | Path = DEFAULT,
+    weights: str | Path | Spec = DEFAULT,
     gpu: bool | None = None,
     expected_shape: tuple[int, ...] | None = None,
 ) -> npt.NDArray[np.uint8]:
@@ -118,7 +118,9 @@ def decode(
         )
     axes = pixels.Axes.of(len(header.shape), header.channel_axis)
     if header.shape[axes.channel] != pixels.CHANNELS:
-        raise CorruptionError(f"payload holds a chunk of shape {header.shape} without {pixels.CHANNELS} channels: it is damaged")
+        raise CorruptionError(
+            f"payload holds a chunk of shape {header.shape} without {pixels.CHANNELS} channels: it is damaged"
+        )
     if header.coding == CODING_CONSTANT:
         array = pixels.fill(np.frombuffer(payload.colour, np.uint8), header.shape, axes)
     else:
@@ -148,9 +150,7 @@ def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool
     return pixels.to_array(images[:, :, :height, :width], header.shape, axes)
 
 
-def _transform(
-    model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int
-) -> npt.NDArray[Any]:
+def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int) -> npt.NDArray[Any]:
     """Run the network over a batch of any size, in tiles and few images at once where memory asks for it."""
     now = current()
     # One pass holds about three arrays of the widest layer, which has hidden float32 channels at half the resolution.

@@ -53,14 +53,18 @@ class Report:
         return math.prod(self.shape) / max(1, self.total_bytes)
 
     def __str__(self) -> str:
-        there = "installed" if self.weights_installed else "NOT installed: put their file into a folder named by CAECODEC_WEIGHTS"
+        there = (
+            "installed" if self.weights_installed else "NOT installed: put their file into the folder CAECODEC_WEIGHTS names"
+        )
+        stored = f"{self.chunks} stored ({self.chunks_constant} of one colour), {self.chunks_missing} empty"
+        parts = f"headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes}"
         rows = {
             "format version": self.format_version,
             "model": f"{self.family}, quality {self.quality}, {self.metric}",
             "weights": f"{self.weights} ({there})",
             "shape": f"{self.shape} {self.dtype}, channel axis {self.channel_axis}",
-            "chunks": f"{self.chunk_shape}: {self.chunks} stored ({self.chunks_constant} of one colour), {self.chunks_missing} empty",
-            "bytes": f"{self.total_bytes} (headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes})",
+            "chunks": f"{self.chunk_shape}: {stored}",
+            "bytes": f"{self.total_bytes} ({parts})",
             "bits per pixel": f"{self.bpp:.4f}",
             "ratio": f"{self.ratio:.1f}",
         }

@@ -8,7 +8,7 @@ import numcodecs.compat
 import numpy as np
 
 from .parameters import Parameters
-from .weights import DEFAULT
+from .weights import DEFAULT, Spec
 
 
 class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
@@ -43,7 +43,7 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         quality: int = 8,
         metric: str = "mse",
         channel_axis: int | None = -1,
-        weights: str | Path = DEFAULT,
+        weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
     ) -> None:
         self.parameters = Parameters.parse(quality, metric, channel_axis, weights)

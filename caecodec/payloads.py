@@ -62,7 +62,7 @@ def _inner(shard: bytes, array: zarr.Array[Any], key: str) -> Iterator[bytes]:
         raise ParameterError(f"shard index of {array.store_path} is coded by {index_codecs}, which is not read here")
     count = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
     size = 16 * count
-    index = shard[:size] if codec.index_location.value == "start" else shard[-size - _CRC_BYTES : -_CRC_BYTES]
+    index = shard[:size] if "start" in str(codec.index_location) else shard[-size - _CRC_BYTES : -_CRC_BYTES]
     if len(index) != size:
         raise CorruptionError(f"shard {key} has {len(shard)} bytes, too few for its index: it is cut short")
     for offset, length in struct.iter_unpack("<QQ", index):

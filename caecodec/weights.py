@@ -316,9 +316,13 @@ def _parse_metadata(data: bytes, where: str) -> dict[str, Any]:
             and all(isinstance(q, int) and 1 <= q <= MAX_QUALITY for q in about["qualities"])
         )
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint") from error
+        raise WeightsError(
+            f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint"
+        ) from error
     if version != FORMAT:
-        raise FormatVersionError(f"weights file {where} has format {version} but this caecodec reads {FORMAT}; upgrade caecodec")
+        raise FormatVersionError(
+            f"weights file {where} has format {version} but this caecodec reads {FORMAT}; upgrade caecodec"
+        )
     if not known:
         raise WeightsError(f"weights file {where} describes no known network ({about}): upgrade caecodec or replace the file")
     return about

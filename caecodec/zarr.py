@@ -13,7 +13,7 @@ from zarr.core.common import JSON, parse_named_configuration
 
 from . import pixels
 from .parameters import Parameters
-from .weights import DEFAULT
+from .weights import DEFAULT, Spec
 
 NAME = "caecodec.cae"
 
@@ -35,7 +35,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
         quality: int = 8,
         metric: str = "mse",
         channel_axis: int | None = -1,
-        weights: str | Path = DEFAULT,
+        weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
     ) -> None:
         object.__setattr__(self, "parameters", Parameters.parse(quality, metric, channel_axis, weights))

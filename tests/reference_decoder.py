@@ -1,4 +1,4 @@
-"""A decoder of the symbols of a payload in pure Python, written from caecodec/FORMAT.md and sharing no code with the package."""
+"""A decoder of the symbols of a payload in pure Python, from caecodec/FORMAT.md alone: it shares no code with the package."""
 
 import bisect
 import itertools

@@ -43,7 +43,9 @@ def test_bad_varint(data):
         varint.unpack(data, 0)
 
 
-@pytest.mark.parametrize(("data", "count"), [(b"\x01", 0), (b"\x01\x02", 1), (b"\x80", 1), (b"", 1), (b"\x80" * 6 + b"\x01", 1)])
+@pytest.mark.parametrize(
+    ("data", "count"), [(b"\x01", 0), (b"\x01\x02", 1), (b"\x80", 1), (b"", 1), (b"\x80" * 6 + b"\x01", 1)]
+)
 def test_bad_varint_array(data, count):
     with pytest.raises(CorruptionError, match="escape list"):
         varint.unpack_many(data, count)
@@ -83,8 +85,8 @@ def test_constant_payload_round_trip():
 
 @pytest.mark.parametrize(
     ("position", "value", "match"),
-    [(2, 2, "format version .* is 2"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"), (5, 0x07, "entropy model id"),
-     (5, 0x30, "dtype id .* is 3")],
+    [(2, 2, "format version .* is 2"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
+     (5, 0x07, "entropy model id"), (5, 0x30, "dtype id .* is 3")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):
     body = bytearray(container.pack(container.Payload(header(), (bytes(8),)))[:-4])
@@ -93,8 +95,8 @@ def test_ids_of_a_newer_format(position, value, match):
         container.parse(sealed(bytes(body)))
 
 
-@pytest.mark.parametrize("changes", [{"quality": 0}, {"quality": 9}, {"channel_axis": 3}, {"shape": (5, 3)}, {"shape": (0, 5, 3)},
-                                     {"shape": (65536, 65536, 3)}])  # fmt: skip
+@pytest.mark.parametrize("changes", [{"quality": 0}, {"quality": 9}, {"channel_axis": 3}, {"shape": (5, 3)}, 
+                                     {"shape": (0, 5, 3)}, {"shape": (65536, 65536, 3)}])  # fmt: skip
 def test_impossible_headers(changes):
     with pytest.raises(CorruptionError, match="which no chunk has"):
         Header.parse(header(**changes).pack())

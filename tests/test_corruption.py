@@ -80,9 +80,9 @@ def test_other_weights(payload, tmp_path):
     other = save_seeded(tmp_path / "other.safetensors", seed=1)
     digest = container.parse(payload).header.digest.hex()
     assert other.digest.hex() != digest
+    forged = bytearray(payload[:-4])
+    forged[7:11] = b"\xde\xad\xbe\xef"
     with pytest.raises(caecodec.WeightsError, match="digest deadbeef.*CAECODEC_WEIGHTS"):
-        forged = bytearray(payload[:-4])
-        forged[7:11] = b"\xde\xad\xbe\xef"
         caecodec.decode(sealed(bytes(forged)), weights=tmp_path / "other.safetensors")
 
 

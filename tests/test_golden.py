@@ -1,4 +1,4 @@
-"""Payloads of every released format version decode to the same symbols, on any machine, and to the same pixels but for rounding."""
+"""Payloads of every released format version decode to the same symbols, and to the same pixels but for rounding."""
 
 from pathlib import Path
 

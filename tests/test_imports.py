@@ -70,7 +70,8 @@ def test_metadata_opens_without_torch():
 def test_import_time():
     script = "import time; t = time.perf_counter(); import caecodec; print(time.perf_counter() - t)"
     times = [
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout) for _ in range(3)
+        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
     ]
     assert min(times) < 0.2
 

@@ -239,7 +239,10 @@ def test_images_that_rgb_cannot_hold(tmp_path, photograph):
     clear.putpixel((3, 3), (1, 2, 3, 128))
     key = image.convert("P")
     cases = {
-        "has transparency": [saved(clear, tmp_path / "alpha.png"), saved(key, tmp_path / "key.png", transparency=key.getpixel((0, 0)))],
+        "has transparency": [
+            saved(clear, tmp_path / "alpha.png"),
+            saved(key, tmp_path / "key.png", transparency=key.getpixel((0, 0))),
+        ],
         "mode CMYK": [saved(image.convert("CMYK"), tmp_path / "cmyk.jpg"), saved(image.convert("CMYK"), tmp_path / "cmyk.tif")],
         "mode I;16": [saved(Image.fromarray(np.zeros((8, 8), np.uint16)), tmp_path / "grey16.png")],
         "mode F": [saved(Image.fromarray(np.zeros((8, 8), np.float32)), tmp_path / "float.tif")],

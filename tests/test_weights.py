@@ -37,7 +37,9 @@ def test_default_is_pinned_to_a_digest():
 
 
 def test_a_quality_without_weights_says_what_there_is():
-    with pytest.raises(caecodec.WeightsError, match=r"quality 8, metric 'mse'; installed: photo@.*quality 1, 2.*weights='compressai'"):
+    with pytest.raises(
+        caecodec.WeightsError, match=r"quality 8, metric 'mse'; installed: photo@.*quality 1, 2.*weights='compressai'"
+    ):
         caecodec.ConvolutionalAutoencoder()
 
 
@@ -145,7 +147,9 @@ def test_files_of_another_kind(tmp_path, metadata, error, match):
         resolve(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff" * 8, b"\xff" * 100, (2**40).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"{}"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff" * 8, b"\xff" * 100, (2**40).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"{}"]
+)
 def test_hostile_files(tmp_path, data):
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)

@@ -42,7 +42,7 @@ def pack(payload: Payload) -> bytes:
     return body + _CRC.pack(zlib.crc32(body))
 
 
-def parse(data: bytes | memoryview) -> Payload:
+def parse(data: bytes | bytearray | memoryview) -> Payload:
     """The payload in data, which must hold that and nothing else.
 
     The checksum is proven first, so that a damaged byte is never taken for an unknown version.
@@ -54,12 +54,12 @@ def parse(data: bytes | memoryview) -> Payload:
     FormatVersionError
         Written by a newer caecodec.
     """
-    data = memoryview(data).cast("B")
-    check_magic(data)
-    body, stored = data[: -_CRC.size], bytes(data[-_CRC.size :])
+    view = memoryview(data).cast("B")
+    check_magic(view)
+    body, stored = view[: -_CRC.size], bytes(view[-_CRC.size :])
     if len(stored) < _CRC.size or _CRC.pack(zlib.crc32(body)) != stored:
         raise CorruptionError(
-            f"payload of {len(data)} bytes fails its CRC-32: it is damaged or cut short; restore it from a copy"
+            f"payload of {len(view)} bytes fails its CRC-32: it is damaged or cut short; restore it from a copy"
         )
     header, position = Header.parse(body)
     if header.coding == CODING_CONSTANT:

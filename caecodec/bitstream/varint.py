@@ -38,7 +38,7 @@ def pack_many(values: npt.NDArray[np.uint32]) -> bytes:
     used[:, 0] = True
     groups = (wide & np.uint64(0x7F)).astype(np.uint8)
     groups[:, :-1] |= used[:, 1:].astype(np.uint8) << 7
-    return groups[used].tobytes()
+    return bytes(groups[used])
 
 
 def unpack_many(data: bytes | memoryview, count: int) -> npt.NDArray[np.uint32]:

@@ -10,9 +10,13 @@ SUMMARY = "Convert OME-NGFF groups and .cae files, or folders of them, to image 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec decode."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=".ome.zarr groups, .cae files, or folders of them")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help=".ome.zarr groups, .cae files, or folders of them"
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image file")
-    parser.add_argument("--format", default="png", help="kind of image files in a folder: png, tiff, jpg ...; default %(default)s")
+    parser.add_argument(
+        "--format", default="png", help="kind of image files in a folder: png, tiff, jpg ...; default %(default)s"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of outputs")

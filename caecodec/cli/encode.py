@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", default="cae", choices=CODECS, help="cae, or another to compare with; default %(default)s")
     parser.add_argument("--chunk-size", type=int, default=256, help="pixels a side, default %(default)s")
     parser.add_argument("--shard-size", type=int, help="pixels a side of a shard, a multiple of the chunk size; default none")
-    parser.add_argument("--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 is Zarr v3, 0.4 is Zarr v2; default %(default)s")
+    parser.add_argument(
+        "--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 is Zarr v3, 0.4 is Zarr v2; default %(default)s"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of outputs")

@@ -71,7 +71,7 @@ def decode(coded: Coded, tables: Tables, shape: tuple[int, int, int, int]) -> Sy
         if not coder.is_empty():
             raise CorruptionError("a stream holds more than its symbols: the payload is damaged, or of other weights")
     escaped = entries == (tables.length - 1)[:, None, None]
-    distance = varint.unpack_many(coded.escapes, np.count_nonzero(escaped)).astype(np.int64)
+    distance = varint.unpack_many(coded.escapes, int(np.count_nonzero(escaped))).astype(np.int64)
     if len(distance):
         entries = _unescape(entries, escaped, distance, tables, layout)
     symbols = entries + tables.offset.astype(np.int32)[:, None, None]

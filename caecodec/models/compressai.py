@@ -1,12 +1,12 @@
 """CompressAI's FactorizedPrior state dicts <-> the tensors of a weights file (no CompressAI needed, but for its downloads).
 
 CompressAI stores GDN's parameters as square roots (NonNegativeParametrizer) and 16-bit cumulative tables whose last
-entry is the escape; current checkpoints name the density's parameters ``_matrix0``, legacy ones ``_matrices.0``.
+entry is the escape. Its releases spell the learned density's parameters in three ways (``matrices.0``, ``_matrix0``,
+``_matrices.0``); reading needs none of them, since the tables come with the checkpoint.
 """
 
 import math
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _TAIL_MASS = 1e-9
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint file, whether bare or under "state_dict", legacy keys renamed.
+    """The state dict in a checkpoint file, whether bare or under "state_dict", without DataParallel's prefix.
 
     Raises WeightsError when the file holds no state dict, or anything that PyTorch's weights_only=True refuses.
     """
@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Tensor]:
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"checkpoint {path} holds no state dict of tensors; save model.state_dict() with torch.save")
-    return {_current(key): value for key, value in state.items()}
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
@@ -105,12 +105,6 @@ def effective(stored: Tensor, minimum: float = 0.0) -> Tensor:
     return stored.float().clamp_min((minimum + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
 
 
-def _current(key: str) -> str:
-    """A state-dict key in today's spelling: no DataParallel prefix, _matrix0 for _matrices.0."""
-    names = {"_matrices": "_matrix", "_biases": "_bias", "_factors": "_factor"}
-    return re.sub(r"(_matrices|_biases|_factors)\.(\d)", lambda m: names[m[1]] + m[2], key.removeprefix("module."))
-
-
 def _convert(state: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[Any]]:
     tensors: dict[str, npt.NDArray[Any]] = {}
     for layer in _CONV:
@@ -157,12 +151,12 @@ def _bottleneck(medians: Tensor, mass: npt.NDArray[np.int64], length: npt.NDArra
     raw = torch.log(torch.expm1(weight))
     for i in range(layers):
         rows, columns = _FILTERS[i + 1], _FILTERS[i]
-        state[f"{prefix}_matrix{i}"] = raw[:, None, None].repeat(1, rows, columns)
-        state[f"{prefix}_bias{i}"] = torch.zeros(channels, rows, 1)
+        state[f"{prefix}matrices.{i}"] = raw[:, None, None].repeat(1, rows, columns)
+        state[f"{prefix}biases.{i}"] = torch.zeros(channels, rows, 1)
         if i < layers - 1:
-            state[f"{prefix}_factor{i}"] = torch.zeros(channels, rows, 1)
+            state[f"{prefix}factors.{i}"] = torch.zeros(channels, rows, 1)
     gain = weight**layers * inner
-    state[f"{prefix}_bias{layers - 1}"] = (-medians * gain)[:, None, None]
+    state[f"{prefix}biases.{layers - 1}"] = (-medians * gain)[:, None, None]
     target = math.log(2 / _TAIL_MASS - 1)
     reach = target / gain
     state[f"{prefix}quantiles"] = torch.stack((medians - reach, medians, medians + reach), dim=1)[:, None, :]
@@ -172,7 +166,7 @@ def _bottleneck(medians: Tensor, mass: npt.NDArray[np.int64], length: npt.NDArra
 
 def _rescale(table: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
     """Masses scaled to this total, each at least 1."""
-    scaled = np.maximum(1, table * total // table.sum())
+    scaled: npt.NDArray[np.int64] = np.maximum(1, table * total // table.sum())
     excess = int(scaled.sum()) - total
     while excess > 0:  # many ones rounded up: take from the largest
         largest = int(scaled.argmax())

@@ -1,8 +1,9 @@
 """Image files <-> OME-NGFF groups and .cae files."""
 
-from .convert import Failure, Options, decode_paths, encode_paths
+from .convert import Failure, decode_paths, encode_paths
 from .files import Photograph, read_image, write_image
 from .groups import read_group, write_group
+from .options import Options
 
 __all__ = [
     "Failure",

@@ -1,7 +1,6 @@
 """Folders and files, to OME-NGFF groups or .cae files, and back: each output whole or not there."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 

@@ -68,7 +68,12 @@ def _refuse(image: Image.Image, path: Path) -> None:
     pages = getattr(image, "n_frames", 1)
     if pages > 1:
         raise ParameterError(f"{path} has {pages} pages or frames but one is taken; split it into files first")
-    raw = [str(part) for tile in image.tile for part in np.atleast_1d(np.array(tile[3], dtype=object)) if part is not None]
+    raw = [
+        str(part)
+        for tile in getattr(image, "tile", ())
+        for part in np.atleast_1d(np.array(tile[3], dtype=object))
+        if part is not None
+    ]
     if image.mode == "RGB" and any(";16" in part for part in raw):  # Pillow would drop the lower eight bits
         raise ParameterError(f"{path} has 16 bits a channel but the codec takes 8; {_WAY_OUT}")
     if image.mode == "1":
@@ -79,9 +84,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     """An RGB image of the same pixels; ParameterError where there is none."""
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode in ("L", "RGB") and "transparency" in image.info:
-        image = image.convert("RGBA")
-    elif image.mode == "PA":
+    elif (image.mode in ("L", "RGB") and "transparency" in image.info) or image.mode == "PA":
         image = image.convert("RGBA")
     if image.mode in ("RGBA", "LA"):
         if image.getchannel("A").getextrema() != (255, 255):

@@ -49,7 +49,9 @@ def write_group(path: Path, photograph: Photograph, name: str, options: Options)
     levels = pyramid(photograph.pixels, options.chunk_size)
     for i, level in enumerate(levels):
         data = np.moveaxis(level, -1, 0)
-        array = group.create_array(f"s{i}", shape=data.shape, dtype=data.dtype, fill_value=FILL, **array_options(options, data.shape))
+        array = group.create_array(
+            f"s{i}", shape=data.shape, dtype=data.dtype, fill_value=FILL, **array_options(options, data.shape)
+        )
         array[...] = data
     axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
     height, width = photograph.pixels.shape[:2]
@@ -96,7 +98,15 @@ def _omero(name: str) -> dict[str, Any]:
     """Rendering metadata: red, green and blue, 0 to 255."""
     window = {"min": 0, "max": 255, "start": 0, "end": 255}
     channels = [
-        {"label": label, "color": colour, "active": True, "window": dict(window), "coefficient": 1, "family": "linear", "inverted": False}
+        {
+            "label": label,
+            "color": colour,
+            "active": True,
+            "window": dict(window),
+            "coefficient": 1,
+            "family": "linear",
+            "inverted": False,
+        }
         for label, colour in zip(("red", "green", "blue"), _COLOURS, strict=True)
     ]
     return {"name": name, "channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 0}}

@@ -54,7 +54,9 @@ def export(
     state = compressai.read(checkpoint)
     if "fa.0.s" not in state:
         if quality is None:
-            raise ParameterError(f"{checkpoint} is a CompressAI checkpoint, which does not say its quality; pass quality (-q 1 to 8)")
+            raise ParameterError(
+                f"{checkpoint} is a CompressAI checkpoint, which does not say its quality; pass quality (-q 1 to 8)"
+            )
         qualities: tuple[int, ...] = (quality,)
         tensors = compressai.from_state_dict(state, quality)
     else:

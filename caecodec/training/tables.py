@@ -52,6 +52,6 @@ def fit(histograms: Iterable[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int
 
 def _integers(share: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Integer masses in these shares, each at least 1, that sum to 2^24."""
-    mass = np.maximum(1, np.floor(share / share.sum() * TOTAL)).astype(np.int64)
+    mass: npt.NDArray[np.int64] = np.maximum(1, np.floor(share / share.sum() * TOTAL)).astype(np.int64)
     mass[mass.argmax()] += TOTAL - mass.sum()
     return mass

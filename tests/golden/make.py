@@ -1,21 +1,19 @@
-"""Writes the golden files of this format version, where there are none yet; a released one is never rewritten.
+"""Write the golden files of this format version where there are none yet; a released one is never rewritten.
+
+Run with PYTHONPATH=tests.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to.
 """
 
-import sys
 from pathlib import Path
 
+import conftest
 import numpy as np
 
+import caecodec
+from caecodec import codec, pixels, weights
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import conftest  # noqa: E402  # its folder has just been made importable
-
-import caecodec  # noqa: E402
-from caecodec import codec, pixels, weights  # noqa: E402
-
 VERSION = 1
 
 
