@@ -1,0 +1,97 @@
+"""The README's commands and examples, run as written."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skimage.data
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photos").mkdir()
+    for name in ("astronaut", "coffee"):
+        Image.fromarray(getattr(skimage.data, name)()).save(folder / "photos" / f"{name}.png")
+    return folder
+
+
+def run(command, folder):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_python(workplace):
+    """All python blocks, one after the other in one process."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 5
+    output = run([sys.executable, "-c", "\n".join(blocks)], workplace)
+    assert "ConvolutionalAutoencoder(quality=4" in output
+    assert (workplace / "v3.zarr" / "zarr.json").exists()
+
+
+def test_commands(workplace):
+    """The caecodec commands, in their order."""
+    commands = [line for line in SHELL if line.startswith("caecodec ")]
+    assert len(commands) >= 4
+    outputs = [run([sys.executable, "-m", *shlex.split(command)], workplace) for command in commands]
+    assert any("bits per pixel" in output for output in outputs)
+    assert (workplace / "decoded" / "astronaut.png").exists()
+    assert (workplace / "coffee.cae").exists()
+
+
+def test_quickstart(workplace):
+    (line,) = [line for line in SHELL if "examples/quickstart.py" in line]
+    command = line.split("&& ")[1]
+    assert command == "python examples/quickstart.py"
+    output = run([sys.executable, str(ROOT / "examples" / "quickstart.py"), "quick"], workplace)
+    assert "astronaut" in output
+    assert Image.open(workplace / "quick" / "before_after.png").size == (1024, 512)
+
+
+@pytest.mark.parametrize("script", ["encode.py", "decode.py"])
+def test_conversion_scripts(workplace, script):
+    run([sys.executable, str(ROOT / "examples" / "encode.py"), "photos", "-o", f"for-{script}", "-q", "1"], workplace)
+    if script == "decode.py":
+        run([sys.executable, str(ROOT / "examples" / "decode.py"), f"for-{script}", "-o", "again"], workplace)
+        assert (workplace / "again" / "coffee.png").exists()
+    assert (workplace / f"for-{script}" / "coffee.ome.zarr").is_dir()
+
+
+def test_benchmark(workplace):
+    folder = workplace / "small"
+    folder.mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(folder / "a.png")
+    script = ROOT / "examples" / "benchmark.py"
+    output = run([sys.executable, str(script), str(folder), "--crops", "1", "--repeats", "1"], workplace)
+    assert "| caecodec quality 5 |" in output
+    assert "| JPEG 2000 32 dB |" in output
+    assert "1 chunks of 512x512, quality 4, MP/s" in output
+
+
+def test_every_command_option_and_setting_is_described():
+    from caecodec import settings
+    from caecodec.cli.main import COMMANDS
+
+    for command in COMMANDS:
+        assert f"caecodec {command.__name__.rsplit('.', 1)[-1].replace('_', '-')} " in README
+    for name in settings.Settings.__dataclass_fields__:
+        assert f"`CAECODEC_{name.upper()}`" in README
+
+
+def test_links_lead_somewhere():
+    links = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
+    assert links
+    for target in links:
+        assert (ROOT / target).exists(), target
