@@ -75,7 +75,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
 
         pixels.check(chunk_spec.shape, _native(chunk_spec.dtype), self.parameters.channel_axis)
         array = codec.decode(chunk_data.to_bytes(), self.parameters.weights, self.gpu, chunk_spec.shape)
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(array)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)

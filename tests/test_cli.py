@@ -140,3 +140,24 @@ def test_inspect_a_damaged_shard(tmp_path, tiny):
     shard.write_bytes(data[:-68] + b"\xff" * 8 + data[-60:])
     with pytest.raises(caecodec.CorruptionError, match="its index names more"):
         inspect(tmp_path / "a.zarr")
+
+
+def test_without_the_extra_ngff(tmp_path, photo):
+    """.cae files, decoding and inspecting need core dependencies alone; writing OME-NGFF says what to install."""
+    assert main(["encode", str(photo), "-o", str(tmp_path / "a.ome.zarr"), "-q", "1"]) == 0
+
+    def run(*arguments):
+        absent = "import sys; sys.modules.update(dict.fromkeys(['ome_zarr', 'dask', 'tqdm', 'tifffile', 'imagecodecs']))"
+        code = f"{absent}; from caecodec.cli.main import main; sys.exit(main({[str(a) for a in arguments]!r}))"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    for arguments in (
+        ("encode", photo, "-o", tmp_path / "b.cae", "-q", 1),
+        ("inspect", tmp_path / "b.cae"),
+        ("decode", tmp_path / "b.cae", tmp_path / "a.ome.zarr", "-o", tmp_path / "decoded"),
+    ):
+        result = run(*arguments)
+        assert result.returncode == 0, result.stderr
+    result = run("encode", photo, "-o", tmp_path / "c.ome.zarr", "-q", 1)
+    assert result.returncode == 1
+    assert "pip install 'caecodec[ngff]'" in result.stderr

@@ -280,3 +280,11 @@ def test_attributes_are_json(tmp_path, folder):
     encode_paths([folder / "slide.tif"], tmp_path / "a.zarr", Options(quality=1))
     document = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
     assert document["attributes"]["ome"]["version"] == "0.5"
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path, folder):
+    encode_paths([folder], tmp_path / "zarr", Options(quality=1))
+    written, _ = decode_paths([tmp_path / "zarr"], tmp_path / "decoded-1.0")
+    assert {path.parent for path in written} == {tmp_path / "decoded-1.0"}
+    _, failed = decode_paths([tmp_path / "zarr" / "slide.ome.zarr"], tmp_path / "slide.xyz")
+    assert "Pillow cannot write" in str(failed[0].error)

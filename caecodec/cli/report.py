@@ -8,8 +8,11 @@ from ..ngff.convert import Failure, Progress
 
 
 def progress(quiet: bool) -> Progress:
-    """A wrapper of the list of jobs that shows a bar on a terminal."""
-    from tqdm import tqdm
+    """A wrapper of the list of jobs that shows a bar on a terminal, where tqdm (extra ngff) is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return lambda jobs: jobs
 
     def wrap(jobs: list[tuple[Path, Path]]) -> Iterable[tuple[Path, Path]]:
         bar: Iterable[tuple[Path, Path]] = tqdm(jobs, unit="image", disable=True if quiet else None)  # None: on a terminal

@@ -18,7 +18,7 @@ def psnr(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
 
 
 def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
-    """Multi-scale structural similarity (Wang et al., 2003) of two uint8 images (height, width, 3), as pytorch-msssim defines it.
+    """Multi-scale structural similarity (Wang et al., 2003) of two uint8 images (height, width, 3), by pytorch-msssim.
 
     Raises ParameterError for images of less than 161 pixels a side, which have no five scales.
     """

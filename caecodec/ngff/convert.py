@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import CaeCodecError, ParameterError
-from .files import SUFFIXES, Photograph, read_image, write_image
+from .files import SUFFIXES, Photograph, read_image, writable, write_image
 from .groups import read_group, write_group
 from .options import Options
 from .partial import complete_file, complete_folder, refuse_existing
@@ -73,7 +73,7 @@ def decode_paths(
     `output` is an image file where there is one input and it has such a suffix, else a folder for files of this `suffix`.
     """
     sources = list(_expand(inputs, _is_coded, "OME-NGFF groups (.zarr) or .cae files"))
-    single = output.suffix != "" and not output.is_dir()
+    single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(sources) == 1))
     if single and len(sources) != 1:
         raise ParameterError(f"{output} names one output but there are {len(sources)} inputs; name a folder instead")
     jobs = [(source, output if single else output / (_stem(source) + suffix)) for source in sources]

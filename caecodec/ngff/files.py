@@ -43,16 +43,19 @@ def read_image(path: Path) -> Photograph:
         raise ParameterError(f"{path} cannot be read as an image: {error}") from error
 
 
+def writable(path: Path) -> bool:
+    """Whether Pillow writes files of this suffix."""
+    return Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE
+
+
 def write_image(path: Path, photograph: Photograph) -> None:
     """Write an image file of the kind its suffix says; lossy kinds at their best quality. Nothing is left where it fails.
 
     Raises ParameterError for a suffix that Pillow cannot write.
     """
-    if path.suffix.lower() not in Image.registered_extensions():
+    if not writable(path):
         raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
     kind = Image.registered_extensions()[path.suffix.lower()]
-    if kind not in Image.SAVE:
-        raise ParameterError(f"Pillow reads but does not write {kind}, the kind of {path}; use one of {', '.join(SUFFIXES)}")
     options = {"quality": 95} if path.suffix.lower() in _LOSSY_SUFFIXES else {}
     if photograph.icc_profile:
         options["icc_profile"] = photograph.icc_profile  # type: ignore[assignment]

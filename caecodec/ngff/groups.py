@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from ome_zarr.format import FormatV04, FormatV05
-from ome_zarr.writer import write_multiscales_metadata
 from zarr.errors import BaseZarrError
 
 from ..errors import ParameterError
@@ -17,7 +15,7 @@ from .files import Photograph
 from .options import Options
 
 FILL = 255  # chunks without any ink are not stored, and padding is white
-_FORMATS = {"0.4": FormatV04, "0.5": FormatV05}
+_ZARR_FORMATS = {"0.4": 2, "0.5": 3}
 _COLOURS = ("FF0000", "00FF00", "0000FF")
 _ATTRIBUTE = "caecodec"
 
@@ -44,8 +42,12 @@ def write_group(path: Path, photograph: Photograph, name: str, options: Options)
     ParameterError, WeightsError
         Options that do not fit each other or this machine.
     """
-    version = _FORMATS[options.ngff]()
-    group = zarr.open_group(str(path), mode="w-", zarr_format=version.zarr_format)
+    try:
+        from ome_zarr.format import format_from_version
+        from ome_zarr.writer import write_multiscales_metadata
+    except ImportError as error:
+        raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
+    group = zarr.open_group(str(path), mode="w-", zarr_format=_ZARR_FORMATS[options.ngff])
     levels = pyramid(photograph.pixels, options.chunk_size)
     for i, level in enumerate(levels):
         data = np.moveaxis(level, -1, 0)
@@ -59,6 +61,7 @@ def write_group(path: Path, photograph: Photograph, name: str, options: Options)
         {"path": f"s{i}", "coordinateTransformations": [{"type": "scale", "scale": [1.0, height / y, width / x]}]}
         for i, (y, x, _) in enumerate(level.shape for level in levels)
     ]
+    version = format_from_version(options.ngff)
     write_multiscales_metadata(group, datasets, fmt=version, axes=axes, name=name, metadata={"omero": _omero(name)})
     profile = photograph.icc_profile
     if profile:
