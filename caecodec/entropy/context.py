@@ -111,7 +111,7 @@ def box(magnitudes: Floats) -> Floats:
     """3x3 sums of images (..., rows, columns) of small integers, rows and columns at the edges counted twice."""
     height, width = magnitudes.shape[-2:]
     if max(height, width) <= _MATRIX_SIDE:
-        sums: Floats = _neighbours(height) @ magnitudes @ _neighbours(width)
+        sums: Floats = np.matmul(np.matmul(_neighbours(height), magnitudes), _neighbours(width))
         return sums
     padded: Floats = np.pad(magnitudes, [(0, 0)] * (magnitudes.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     across: Floats = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
