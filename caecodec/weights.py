@@ -216,6 +216,22 @@ def load(source: Source, quality: int) -> Network:
         raise WeightsError(f"weights file {source.location} lacks or garbles quality {quality}: {error!r}") from error
 
 
+def open_file(path: Path, metric: str, quality: int) -> Source:
+    """The weights file at a path; or the checkpoint there, for the metric and quality that it was trained for."""
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist; name a .safetensors file or a CompressAI checkpoint")
+    if path.suffix != ".safetensors":
+        return _open(Spec(str(path)), metric, quality)
+    stat = path.stat()
+    return _file_source(path, stat.st_mtime_ns, stat.st_size)
+
+
+def read_tensors(source: Source) -> Tensors:
+    """All tensors of a weights file or checkpoint, of every quality, as they are stored."""
+    tensors: Tensors = safetensors.numpy.load(_read(source))
+    return tensors
+
+
 def require_context(source: Source, quality: int) -> None:
     """WeightsError unless these weights have context tables for this quality."""
     if load(source, quality).context is None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, export, inspect
+from . import decode, encode, export, fit_entropy, inspect
 
-COMMANDS = (encode, decode, inspect, export)
+COMMANDS = (encode, decode, inspect, export, fit_entropy)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"caecodec {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        name = command.__name__.rsplit(".", 1)[-1]
+        name = command.__name__.rsplit(".", 1)[-1].replace("_", "-")
         sub = commands.add_parser(name, help=command.SUMMARY, description=command.SUMMARY)
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..entropy.context import difference, features, predict
 from ..entropy.context_tables import LEFT, NONE, OWN, UP, ContextTables
 from ..entropy.tables import TOTAL
+from .symbols import narrow
 
 CLASSES = 32
 TABLES = 128
@@ -20,6 +21,7 @@ SMOOTH_CANDIDATES = 12  # channels of the highest variance that may be coded as 
 SMOOTH_GAIN = 0.02  # bits a symbol that a difference must save
 SMOOTH_WEIGHT = 0.01  # of a difference's variance in the order of coding: the other channels tell its scale
 RIDGE = 1e-3
+PRIOR_WEIGHT = 2.0  # observations that a channel's own histogram is worth in each of its classes
 TILE = 65536
 ROUNDS = 30
 Small = npt.NDArray[np.int16]
@@ -41,7 +43,8 @@ def fit(symbols: Small, classes: int = CLASSES, tables: int = TABLES, reach: int
     known = features(index)
     weight = _weights(known)
     threshold, histograms = _classes(index.reshape(len(index), -1), known, weight, classes, int(radius.max()))
-    mass, table = _share(histograms.reshape(len(index) * classes, -1), tables)
+    overall = histograms.sum(axis=1, keepdims=True) / (index.size / len(index))
+    mass, table = _share((histograms + PRIOR_WEIGHT * overall).reshape(len(index) * classes, -1), tables)
     return ContextTables(
         order=order,
         difference=kinds[order],
@@ -65,7 +68,7 @@ def _differences(symbols: Small) -> tuple[Integers, Floats]:
         if bits[best] < bits[NONE] - SMOOTH_GAIN:
             kinds[channel] = best
             variance[channel] = SMOOTH_WEIGHT * np.square(coded[best], dtype=np.float64).mean()
-            symbols[:, channel] = _narrow(difference(symbols[:, channel].astype(np.int32), best))
+            symbols[:, channel] = narrow(difference(symbols[:, channel].astype(np.int32), best))
     return kinds, variance
 
 
@@ -122,9 +125,8 @@ def _classes(
     return threshold, histograms
 
 
-def _share(histograms: Integers, tables: int) -> tuple[Integers, Integers]:
-    """K-means in code length: masses (tables, R + 2) for histograms (items, R + 2) of magnitudes, and the table of each item."""
-    counts = histograms.astype(np.float64)
+def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
+    """K-means in code length: masses (tables, R + 2) for counts (items, R + 2) of magnitudes, and the table of each item."""
     magnitude = np.arange(counts.shape[1])
     mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
     chosen = np.empty(len(counts), np.int64)
@@ -153,7 +155,7 @@ def _integers(share: Floats) -> Integers:
     """Masses (tables, R + 2), each at least 1, for shares of magnitudes: those of both signs are halved."""
     halved = share.copy()
     halved[:, 1:-1] /= 2
-    mass = np.maximum(1, np.floor(halved * (TOTAL - 2 * share.shape[1]))).astype(np.int64)
+    mass: Integers = np.maximum(1, np.floor(halved * (TOTAL - 2 * share.shape[1]))).astype(np.int64)
     mass[:, 0] += TOTAL - (mass[:, 0] + 2 * mass[:, 1:-1].sum(axis=1) + mass[:, -1])
     return mass
 
@@ -162,7 +164,3 @@ def _entropy(values: npt.NDArray[np.int32]) -> float:
     """Bits a symbol of the best table for these values."""
     counts = np.unique(values, return_counts=True)[1]
     return float((counts * np.log2(values.size / counts)).sum() / values.size)
-
-
-def _narrow(values: npt.NDArray[np.int32]) -> Small:
-    return np.clip(values, -32768, 32767).astype(np.int16)
