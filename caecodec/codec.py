@@ -9,14 +9,17 @@ import numpy.typing as npt
 
 from . import pixels, tiling
 from .bitstream import container
-from .bitstream.header import CODING_CONSTANT, CODING_STATIC, Header
+from .bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, Header
 from .engine import Direction, Model, Place, engine
-from .entropy import static
+from .entropy import context, static
+from .entropy.streams import Coded
 from .errors import CorruptionError, ParameterError
 from .models.factorized import HALO, STRIDE
 from .parameters import Parameters
 from .settings import current
 from .weights import DEFAULT, Source, Spec
+
+_CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # modules, by wire id
 
 
 def encode(
@@ -26,6 +29,7 @@ def encode(
     channel_axis: int | None = -1,
     weights: str | Path | Spec = DEFAULT,
     gpu: bool | None = None,
+    entropy: str | None = None,
 ) -> bytes:
     """Compress an image array into one self-contained payload.
 
@@ -43,17 +47,19 @@ def encode(
         An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai".
     gpu
         True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
+    entropy
+        The entropy model: "context", "static" (more bytes, the same pixels), or None: context where the weights have it.
 
     Raises
     ------
     ParameterError
         The array's shape or dtype, or an argument, is not one the codec takes.
     WeightsError
-        There are no such weights.
+        There are no such weights, or they have no context tables and entropy asks for them.
     """
     if not isinstance(array, np.ndarray):
         raise ParameterError(f"array is a {type(array).__name__} but must be a numpy array; pass np.asarray(array)")
-    return encode_with(Parameters.parse(quality, metric, channel_axis, weights), array, gpu)
+    return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy), array, gpu)
 
 
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
@@ -76,9 +82,11 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
     colour = pixels.constant(array, axes)
     if colour is not None:
         return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.tobytes()))
+    network = engine().load(source, parameters.quality)
+    coding = network.coding(parameters.entropy)
     symbols = analyse(array, axes, source, parameters.quality, gpu)
-    coded = static.encode(symbols, engine().load(source, parameters.quality).tables)
-    return container.pack(container.Payload(header(CODING_STATIC), coded.streams, coded.escapes))
+    coded: Coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
+    return container.pack(container.Payload(header(coding), coded.streams, coded.escapes))
 
 
 def decode(
@@ -144,8 +152,8 @@ def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool
     height, width = header.shape[axes.height], header.shape[axes.width]
     rows, columns = tiling.latent_size(height, width, STRIDE)
     count = prod(header.shape[axis] for axis in axes.leading)
-    coded = static.Coded(payload.streams, payload.escapes)
-    symbols = static.decode(coded, network.tables, (count, network.latent, rows, columns))
+    shape, tables = (count, network.latent, rows, columns), network.entropy_tables(header.coding)
+    symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
     images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
     return pixels.to_array(images[:, :, :height, :width], header.shape, axes)
 

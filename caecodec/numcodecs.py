@@ -27,13 +27,16 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         NAME@DIGEST, so that an array says which weights wrote it.
     gpu
         True: CUDA where present; False: CPU; None: as `caecodec.settings` says. Not stored.
+    entropy
+        The entropy model to write with: "context", "static" (more bytes, the same pixels), or None: context where the weights
+        have it. Stored where it is given.
 
     Raises
     ------
     ParameterError
         A parameter outside its range.
     WeightsError
-        There are no such weights for this quality and metric.
+        There are no such weights for this quality and metric, or they have no context tables and entropy asks for them.
     """
 
     codec_id: ClassVar[str] = "caecodec_cae"
@@ -45,8 +48,9 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         channel_axis: int | None = -1,
         weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
+        entropy: str | None = None,
     ) -> None:
-        self.parameters = Parameters.parse(quality, metric, channel_axis, weights)
+        self.parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy)
         self.gpu = gpu
 
     def encode(self, buf: Any) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import weights as weights_
-from .bitstream.header import MAX_QUALITY, METRICS
+from .bitstream.header import ENTROPY_MODELS, MAX_QUALITY, METRICS
 from .errors import ParameterError
 
 
@@ -34,32 +34,51 @@ def parse_channel_axis(channel_axis: Any) -> int | None:
     return int(channel_axis)
 
 
+def parse_entropy(entropy: Any) -> str | None:
+    """The entropy model to write with, or None for the best that the weights have."""
+    if entropy is not None and entropy not in ENTROPY_MODELS.values():
+        raise ParameterError(
+            f"entropy is {entropy!r} but must be 'context', 'static', or None for context where the weights have it"
+        )
+    return None if entropy is None else str(entropy)
+
+
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of `ConvolutionalAutoencoder`; all that stored metadata holds."""
+    """The parameters of `ConvolutionalAutoencoder`; all that stored metadata holds.
+
+    `entropy` matters to writers alone (a payload says which entropy model it has), so it is stored only where it was given.
+    """
 
     quality: int
     metric: str
     channel_axis: int | None
     weights: weights_.Spec
+    entropy: str | None = None
 
     @classmethod
-    def parse(cls, quality: Any, metric: Any, channel_axis: Any, weights: str | Path | weights_.Spec) -> "Parameters":
+    def parse(
+        cls, quality: Any, metric: Any, channel_axis: Any, weights: str | Path | weights_.Spec, entropy: Any = None
+    ) -> "Parameters":
         """Checked parameters; weights given without a digest are found and pinned to theirs.
 
         Raises
         ------
         ParameterError
-            quality, metric or channel_axis is not one there is.
+            quality, metric, channel_axis or entropy is not one there is.
         WeightsError
-            There are no such weights for this quality and metric.
+            There are no such weights for this quality and metric, or they lack what entropy asks for.
         """
         parsed = cls(
-            parse_quality(quality), parse_metric(metric), parse_channel_axis(channel_axis), weights_.Spec.parse(weights)
-        )
+            parse_quality(quality), parse_metric(metric), parse_channel_axis(channel_axis), weights_.Spec.parse(weights),
+            parse_entropy(entropy),
+        )  # fmt: skip
         if parsed.weights.digest:
             return parsed
-        return replace(parsed, weights=parsed.source().spec)
+        source = parsed.source()
+        if parsed.entropy == "context":
+            weights_.require_context(source, parsed.quality)
+        return replace(parsed, weights=source.spec)
 
     def source(self) -> weights_.Source:
         """The weights to encode with; WeightsError when they are not here."""
@@ -72,6 +91,7 @@ class Parameters:
             "metric": self.metric,
             "channel_axis": self.channel_axis,
             "weights": str(self.weights),
+            **({} if self.entropy is None else {"entropy": self.entropy}),
         }
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """(name or path, metric, quality) -> a verified weights file -> the tensors of a plain network and its tables.
 
 A weights file is safetensors: one network, per-quality scales and shifts that fold into its convolutions, and integer
-tables (FORMAT.md, 7: Weights files). It is identified by the SHA-256 of its bytes: arrays record the first eight hex
+tables (FORMAT.md, 8: Weights files). It is identified by the SHA-256 of its bytes: arrays record the first eight hex
 digits of it, payloads the first four bytes. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
 """
 
@@ -19,9 +19,10 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from . import settings
-from .bitstream.header import FAMILIES, MAX_QUALITY, METRICS
+from .bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
+from .entropy.context_tables import ContextTables
 from .entropy.tables import Tables
-from .errors import FormatVersionError, WeightsError
+from .errors import CorruptionError, FormatVersionError, WeightsError
 
 FORMAT = 1
 DIGEST_BYTES = 4
@@ -31,7 +32,14 @@ COMPRESSAI = "compressai"
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt")
 CONVOLUTIONS = ("g_a.0", "g_a.2", "g_a.4", "g_a.6", "g_s.0", "g_s.2", "g_s.4", "g_s.6")
 NORMALISATIONS = ("g_a.1", "g_a.3", "g_a.5", "g_s.1", "g_s.3", "g_s.5")
+CONTEXT_PARTS = {
+    "order": np.int16, "difference": np.uint8, "radius": np.uint8, "weight": np.int8,
+    "threshold": np.int32, "table": np.uint8, "mass": np.int32,
+}  # fmt: skip
 Tensors = dict[str, npt.NDArray[Any]]
+
+
+_NO_CONTEXT = "{} no context tables; run caecodec fit-entropy to add them to a copy, or use entropy='static'"
 
 
 class Spec(NamedTuple):
@@ -91,11 +99,26 @@ class Source:
 
 
 class Network(NamedTuple):
-    """One quality, ready to build: a plain network's float32 tensors by state-dict name, and its static tables."""
+    """One quality, ready to build: a plain network's float32 tensors by state-dict name, and its entropy models' tables."""
 
     family: str
     tensors: dict[str, npt.NDArray[np.float32]]
     tables: Tables
+    context: ContextTables | None = None
+
+    def coding(self, entropy: str | None) -> int:
+        """The wire id of the entropy model to write with, None being the best there is; WeightsError when it has no tables."""
+        if entropy == "context" and self.context is None:
+            raise WeightsError(_NO_CONTEXT.format("these weights have"))
+        return CODING_STATIC if entropy == "static" or self.context is None else CODING_CONTEXT
+
+    def entropy_tables(self, coding: int) -> Tables | ContextTables:
+        """The tables of the entropy model with this wire id; CorruptionError when a payload names one that is not here."""
+        if coding != CODING_CONTEXT:
+            return self.tables
+        if self.context is None:
+            raise CorruptionError("payload is context-coded but its weights have no context tables: it is damaged")
+        return self.context
 
     @property
     def hidden(self) -> int:
@@ -187,9 +210,32 @@ def load(source: Source, quality: int) -> Network:
     _parse_metadata(data, str(source.location))
     try:
         tensors = safetensors.numpy.load(data)
-        return Network(source.family, fold(tensors, quality), _tables(tensors, quality))
+        tables = _tables(tensors, quality)
+        return Network(source.family, fold(tensors, quality), tables, _context(tensors, quality, len(tables.length)))
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(f"weights file {source.location} lacks or garbles quality {quality}: {error!r}") from error
+
+
+def open_file(path: Path, metric: str, quality: int) -> Source:
+    """The weights file at a path; or the checkpoint there, for the metric and quality that it was trained for."""
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist; name a .safetensors file or a CompressAI checkpoint")
+    if path.suffix != ".safetensors":
+        return _open(Spec(str(path)), metric, quality)
+    stat = path.stat()
+    return _file_source(path, stat.st_mtime_ns, stat.st_size)
+
+
+def read_tensors(source: Source) -> Tensors:
+    """All tensors of a weights file or checkpoint, of every quality, as they are stored."""
+    tensors: Tensors = safetensors.numpy.load(_read(source))
+    return tensors
+
+
+def require_context(source: Source, quality: int) -> None:
+    """WeightsError unless these weights have context tables for this quality."""
+    if load(source, quality).context is None:
+        raise WeightsError(_NO_CONTEXT.format(f"weights {source.spec} have, for quality {quality},"))
 
 
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
@@ -230,6 +276,21 @@ def fold(tensors: Tensors, quality: int) -> dict[str, npt.NDArray[np.float32]]:
 def _tables(tensors: Tensors, quality: int) -> Tables:
     parts = (tensors[f"q{quality}.static.{part}"].astype(np.int64) for part in ("mass", "length", "offset"))
     return Tables(*parts)
+
+
+def _context(tensors: Tensors, quality: int, channels: int) -> ContextTables | None:
+    prefix = f"q{quality}.context."
+    if f"{prefix}order" not in tensors:
+        return None
+    tables = ContextTables(*(tensors[prefix + part].astype(np.int64) for part in CONTEXT_PARTS))
+    if len(tables.order) != channels:
+        raise WeightsError(f"context tables have {len(tables.order)} channels but static ones {channels}: the file is damaged")
+    return tables
+
+
+def context_tensors(tables: ContextTables, quality: int) -> Tensors:
+    """The tensors of a weights file that hold these tables."""
+    return {f"q{quality}.context.{part}": getattr(tables, part).astype(dtype) for part, dtype in CONTEXT_PARTS.items()}
 
 
 def _read(source: Source) -> bytes:

@@ -37,8 +37,9 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
         channel_axis: int | None = -1,
         weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
+        entropy: str | None = None,
     ) -> None:
-        object.__setattr__(self, "parameters", Parameters.parse(quality, metric, channel_axis, weights))
+        object.__setattr__(self, "parameters", Parameters.parse(quality, metric, channel_axis, weights, entropy))
         object.__setattr__(self, "gpu", gpu)
 
     @classmethod

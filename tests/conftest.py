@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from caecodec import weights
+from caecodec.entropy.context_tables import ContextTables
+from caecodec.entropy.tables import TOTAL
 
 TINY = Path(__file__).parent / "golden" / "tiny.safetensors"
+TINY_CONTEXT = TINY.with_name("tiny-context.safetensors")
 
 
 def pytest_report_header():
@@ -91,8 +94,31 @@ def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
     return tensors
 
 
-def save_seeded(path, seed=0, **about):
-    """A weights file of such a network."""
+def seeded_context(seed, latent=12, classes=4, tables=6, reach=7):
+    """Random context tables with differences of both kinds, and radii from 0 to `reach`."""
+    rng = np.random.default_rng(seed)
+    mass = 1 + rng.integers(0, 2**18, (tables, reach + 2)) // 4 ** np.arange(reach + 2)
+    mass[:, 0] = TOTAL - 2 * mass[:, 1:-1].sum(axis=1) - mass[:, -1]
+    magnitude = np.arange(latent)[:, None]  # predictions grow with the number of channels before
+    return ContextTables(
+        order=rng.permutation(latent),
+        difference=rng.permutation(np.arange(latent) % 4 % 3),
+        radius=rng.permutation(np.arange(latent) % (reach + 1)),
+        weight=rng.integers(-128, 128, latent * (latent - 1)),
+        threshold=np.sort(rng.integers(-2000, 2000, (latent, classes - 1)) * magnitude, axis=1),
+        table=rng.integers(0, tables, (latent, classes)),
+        mass=mass,
+    )
+
+
+def save_seeded(path, seed=0, context=False, **about):
+    """A weights file of such a network; one with context tables has two channels that are always zero, coded last."""
     qualities = about.pop("qualities", (1, 4))
     about = {"name": path.stem, "family": "cae", "metric": "mse", **about}
-    return weights.save(path, seeded_tensors(seed, qualities=qualities), qualities=qualities, **about)
+    tensors = seeded_tensors(seed, qualities=qualities)
+    for quality in qualities if context else ():
+        tables = seeded_context(seed + quality)
+        tensors.update(weights.context_tensors(tables, quality))
+        for part in ("scale", "shift"):
+            tensors[f"q{quality}.g_a.6.{part}"][tables.order[-2:]] = 0
+    return weights.save(path, tensors, qualities=qualities, **about)

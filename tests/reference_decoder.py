@@ -21,21 +21,24 @@ class Reference(NamedTuple):
     symbols: list
 
 
-def weights_tables(data, quality):
-    """[(offset, masses)] of the channels, from the bytes of a weights file."""
+FORMATS = {"I32": "i", "I16": "h", "U8": "B", "I8": "b"}
+
+
+def weights_tensor(data, name, dtype="I32"):
+    """A flat list of the integers of one tensor of a weights file, and its shape."""
     size = struct.unpack_from("<Q", data)[0]
-    header = json.loads(data[8 : 8 + size])
+    entry = json.loads(data[8 : 8 + size])[name]
+    assert entry["dtype"] == dtype
+    start, stop = entry["data_offsets"]
+    values = struct.iter_unpack("<" + FORMATS[dtype], data[8 + size + start : 8 + size + stop])
+    return [value for (value,) in values], entry["shape"]
 
-    def integers(part):
-        entry = header[f"q{quality}.static.{part}"]
-        assert entry["dtype"] == "I32"
-        start, stop = entry["data_offsets"]
-        return [value for (value,) in struct.iter_unpack("<i", data[8 + size + start : 8 + size + stop])]
 
-    mass, tables = iter(integers("mass")), []
-    for length, offset in zip(integers("length"), integers("offset"), strict=True):
-        tables.append((offset, list(itertools.islice(mass, length))))
-    return tables
+def static_tables(data, quality):
+    """[(offset, masses)] of the channels, from the bytes of a weights file."""
+    mass, length, offset = (weights_tensor(data, f"q{quality}.static.{part}")[0] for part in ("mass", "length", "offset"))
+    masses = iter(mass)
+    return [(first, list(itertools.islice(masses, n))) for n, first in zip(length, offset, strict=True)]
 
 
 def varint(data, position):
@@ -64,50 +67,145 @@ def decode(data, weights):
     about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran)
     if coding == 15:  # section 4
         return Reference(*about, colour=data[position:-4], symbols=[])
-    assert coding == 0
+    assert coding in (0, 1)
     count, position = varint(data, position)
     lengths = []
     for _ in range(count):
         length, position = varint(data, position)
         lengths.append(length)
     escape_length, position = varint(data, position)
-    tables = weights_tables(weights, quality)
+    streams = []
+    for length in lengths:
+        streams.append(struct.unpack_from(f"<{length}I", data, position))
+        position += 4 * length
+    assert position + escape_length == len(data) - 4
+    escapes = data[position:-4]
     *leading, height, width = [length for axis, length in enumerate(shape) if axis != channel_axis]
-    images, h, w, m = 1, -(-height // 16), -(-width // 16), len(tables)
+    images, h, w = 1, -(-height // 16), -(-width // 16)
     for length in leading:
         images *= length
-    rows = images * h
-    bands = min(rows, max(1, rows * w * m // 32768))  # section 5
-    assert count == bands
-    latent = [[[None] * w for _ in range(rows)] for _ in range(m)]
-    escaped = []
-    for band, length in enumerate(lengths):
-        words = list(struct.unpack_from(f"<{length}I", data, position))
-        position += 4 * length
-        assert not words or words[-1] != 0
-        state = 0
-        while state < 2**32 and words:
-            state = state << 32 | words.pop()
-        for channel, (offset, masses) in enumerate(tables):
-            starts = [0, *itertools.accumulate(masses)]
-            for row in range(rows * band // bands, rows * (band + 1) // bands):
-                for column in range(w):
-                    remainder = state % 2**24
-                    entry = bisect.bisect_right(starts, remainder) - 1
-                    state = masses[entry] * (state >> 24) + remainder - starts[entry]
-                    if state < 2**32 and words:
-                        state = state << 32 | words.pop()
-                    latent[channel][row][column] = offset + entry
-                    if entry == len(masses) - 1:
-                        escaped.append((channel, row, column))
-        assert state == 0
-        assert not words
-    end = position + escape_length
-    for channel, row, column in escaped:  # section 6
-        value, position = varint(data, position)
-        offset, masses = tables[channel]
-        symbol = offset - (value + 1) // 2 if value % 2 else offset + len(masses) - 1 + value // 2
-        latent[channel][row][column] = symbol
-    assert position == end == len(data) - 4
-    symbols = [[latent[channel][i * h : (i + 1) * h] for channel in range(m)] for i in range(images)]
+    body = static_body if coding == 0 else context_body
+    latent = body(weights, quality, streams, escapes, images, h, w)
+    symbols = [[channel[i * h : (i + 1) * h] for channel in latent] for i in range(images)]
     return Reference(*about, colour=b"", symbols=symbols)
+
+
+def bands(m, rows, w):
+    """The rows of each stream (section 5)."""
+    count = min(rows, max(1, rows * w * m // 32768))
+    return [range(rows * band // count, rows * (band + 1) // count) for band in range(count)]
+
+
+class Stream:
+    """The coder of section 5."""
+
+    def __init__(self, words):
+        self.words, self.state = list(words), 0
+        assert not words or words[-1] != 0
+        while self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def entry(self, masses):
+        starts = [0, *itertools.accumulate(masses)]
+        remainder = self.state % 2**24
+        entry = bisect.bisect_right(starts, remainder) - 1
+        self.state = masses[entry] * (self.state >> 24) + remainder - starts[entry]
+        if self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+        return entry
+
+    def end(self):
+        assert self.state == 0
+        assert not self.words
+
+
+def static_body(weights, quality, streams, escapes, images, h, w):
+    """Coding 0: rows [channel][row][column] (sections 5 and 6)."""
+    tables = static_tables(weights, quality)
+    layout = bands(len(tables), images * h, w)
+    latent = [[[None] * w for _ in range(images * h)] for _ in tables]
+    position = 0
+    for rows, words in zip(layout, streams, strict=True):
+        stream, escaped = Stream(words), []
+        for channel, (offset, masses) in enumerate(tables):
+            for row, column in itertools.product(rows, range(w)):
+                entry = stream.entry(masses)
+                latent[channel][row][column] = offset + entry
+                if entry == len(masses) - 1:
+                    escaped.append((channel, row, column))
+        stream.end()
+        for channel, row, column in escaped:
+            value, position = varint(escapes, position)
+            offset, masses = tables[channel]
+            latent[channel][row][column] = unescape(value, offset, len(masses))
+    assert position == len(escapes)
+    return latent
+
+
+def unescape(value, offset, entries):
+    """Section 6."""
+    return offset - (value + 1) // 2 if value % 2 else offset + entries - 1 + value // 2
+
+
+def context_body(weights, quality, streams, escapes, images, h, w):
+    """Coding 1: rows [channel][row][column] (section 7)."""
+
+    def tensor(part, dtype):
+        return weights_tensor(weights, f"q{quality}.context.{part}", dtype)
+
+    order, (m,) = tensor("order", "I16")
+    differences, radii = tensor("difference", "U8")[0], tensor("radius", "U8")[0]
+    pairs = iter(tensor("weight", "I8")[0])
+    thresholds, (_, limits) = tensor("threshold", "I32")
+    table, (_, classes) = tensor("table", "U8")
+    masses, (_, width) = tensor("mass", "I32")
+    layout = bands(m, images * h, w)
+    assert len(layout) == len(streams)
+    coders = [Stream(words) for words in streams]
+    coded, position = varint(escapes, 0)
+    assert coded <= m
+    a, b, escaped = [], [], [[] for _ in layout]
+    values = [[[0] * w for _ in range(images * h)] for _ in range(m)]
+    for c in range(coded):
+        weight = [(next(pairs), next(pairs)) for _ in range(c)]
+        limit = thresholds[c * limits : (c + 1) * limits]
+        r = radii[c]
+        magnitude = [[0] * w for _ in range(images * h)]
+        for band, (rows, coder) in enumerate(zip(layout, coders, strict=True)):
+            for row, column in itertools.product(rows, range(w)):
+                p = sum(8 * u * a[j][row][column] + v * b[j][row][column] for j, (u, v) in enumerate(weight))
+                k = sum(h <= p for h in limit)
+                x = table[c * classes + k]
+                mass = [masses[x * width + (t + 1) // 2] for t in range(2 * r + 1)]
+                t = coder.entry([*mass, 2**24 - sum(mass)])
+                if t == 2 * r + 1:
+                    escaped[band].append((c, row, column))
+                values[c][row][column] = (t + 1) // 2 if t % 2 else -t // 2
+                magnitude[row][column] = min((t + 1) // 2, 8)
+        a.append(magnitude)
+        b.append([[around(magnitude, h, w, row, column) for column in range(w)] for row in range(images * h)])
+    for coder in coders:
+        coder.end()
+    for places in escaped:
+        for c, row, column in places:
+            value, position = varint(escapes, position)
+            values[c][row][column] = unescape(value, -radii[c], 2 * radii[c] + 2)
+    assert position == len(escapes)
+    latent = [None] * m
+    for c, rows in enumerate(values):
+        for row, column in itertools.product(range(images * h), range(w)):
+            i = row % h
+            if (differences[c] == 1 and column) or (differences[c] == 2 and not i and column):
+                rows[row][column] += rows[row][column - 1]
+            elif (differences[c] == 2 and i) or (differences[c] == 1 and i):
+                rows[row][column] += rows[row - 1][column]
+        latent[order[c]] = rows
+    return latent
+
+
+def around(magnitude, h, w, row, column):
+    """The 3x3 sum at a position of one of the images that lie one below the other."""
+    top = row - row % h
+    rows = [min(max(row + step, top), top + h - 1) for step in (-1, 0, 1)]
+    columns = [min(max(column + step, 0), w - 1) for step in (-1, 0, 1)]
+    return sum(magnitude[i][k] for i in rows for k in columns)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caecodec import weights
-from caecodec.entropy import static
+from caecodec.entropy import static, streams
 from caecodec.entropy.tables import TOTAL, Tables
 from caecodec.errors import CorruptionError, WeightsError
 
@@ -49,7 +49,7 @@ def test_exact_words():
     (2, 4096, 320, [(0, 1), (1, 2)]),
 ])  # fmt: skip
 def test_bands(rows, columns, channels, expected):
-    assert static.bands(rows, columns, channels) == expected
+    assert streams.bands(rows, columns, channels) == expected
 
 
 def test_length_is_near_the_ideal():
@@ -69,11 +69,11 @@ def test_streams_that_disagree_with_the_geometry():
     symbols = np.zeros((1, CHANNELS, 4, 4), np.int32)
     coded = static.encode(symbols, TABLES)
     with pytest.raises(CorruptionError, match="streams"):
-        static.decode(static.Coded(coded.streams * 2, b""), TABLES, symbols.shape)
+        static.decode(streams.Coded(coded.streams * 2, b""), TABLES, symbols.shape)
     with pytest.raises(CorruptionError, match="more than its symbols"):
-        static.decode(static.Coded((bytes(range(1, 101)),), b""), TABLES, (1, CHANNELS, 1, 1))
+        static.decode(streams.Coded((bytes(range(1, 101)),), b""), TABLES, (1, CHANNELS, 1, 1))
     with pytest.raises(CorruptionError, match="zero word"):
-        static.decode(static.Coded((bytes(8),), b""), TABLES, symbols.shape)
+        static.decode(streams.Coded((bytes(8),), b""), TABLES, symbols.shape)
 
 
 def test_escape_beyond_any_symbol():

@@ -5,22 +5,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference_decoder
-from conftest import TINY
+from conftest import TINY, TINY_CONTEXT
 
 import caecodec
 from caecodec import weights
 from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_CONSTANT
-from caecodec.entropy import static
+from caecodec.bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC
+from caecodec.entropy import context, static
+from caecodec.entropy.streams import Coded
 
 GOLDEN = sorted(Path(__file__).parent.joinpath("golden").glob("*.cae"))
 pytestmark = pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
 
 
-def tables(payload):
-    source = weights.resolve(weights.Spec.parse(TINY), payload.header.metric, payload.header.quality)
+CODERS = {CODING_STATIC: static, CODING_CONTEXT: context}
+
+
+def weights_file(path):
+    return TINY_CONTEXT if "context" in path.stem else TINY
+
+
+def tables(payload, path):
+    source = weights.resolve(weights.Spec.parse(weights_file(path)), payload.header.metric, payload.header.quality)
     assert source.digest == payload.header.digest
-    return weights.load(source, payload.header.quality).tables
+    return weights.load(source, payload.header.quality).entropy_tables(payload.header.coding)
 
 
 def test_pixels(path, tiny):
@@ -38,15 +46,16 @@ def test_symbols(path):
     if payload.header.coding == CODING_CONSTANT:
         assert not payload.streams
         return
-    coded = static.Coded(payload.streams, payload.escapes)
-    np.testing.assert_array_equal(static.decode(coded, tables(payload), symbols.shape), symbols)
-    assert static.encode(symbols, tables(payload)) == coded
+    assert ("context" in path.stem) == (payload.header.coding == CODING_CONTEXT)
+    coder, coded = CODERS[payload.header.coding], Coded(payload.streams, payload.escapes)
+    np.testing.assert_array_equal(coder.decode(coded, tables(payload, path), symbols.shape), symbols)
+    assert coder.encode(symbols, tables(payload, path)) == coded
 
 
 def test_reference_decoder(path):
     """FORMAT.md alone is enough: the decoder written from it agrees."""
     payload = container.parse(path.read_bytes())
-    reference = reference_decoder.decode(path.read_bytes(), TINY.read_bytes())
+    reference = reference_decoder.decode(path.read_bytes(), weights_file(path).read_bytes())
     header = payload.header
     assert reference.shape == header.shape
     assert reference.channel_axis == header.channel_axis

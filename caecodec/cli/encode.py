@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quality", type=int, default=8, help="1 (smallest) to 8 (best), default %(default)s")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument("--weights", default=DEFAULT, help="an installed name, or the path of a weights file or checkpoint")
+    parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
     parser.add_argument("--codec", default="cae", choices=CODECS, help="cae, or another to compare with; default %(default)s")
     parser.add_argument("--chunk-size", type=int, default=256, help="pixels a side, default %(default)s")
     parser.add_argument("--shard-size", type=int, help="pixels a side of a shard, a multiple of the chunk size; default none")
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         ngff=arguments.ngff,
         overwrite=arguments.overwrite,
         gpu=arguments.gpu,
+        entropy=arguments.entropy,
     )
     written, failed = encode_paths(arguments.inputs, arguments.output, options, progress(arguments.quiet))
     return outcome(written, failed, arguments.quiet)

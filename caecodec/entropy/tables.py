@@ -1,4 +1,4 @@
-"""Integer probability tables: one a channel, each with masses that sum to 2^24 (FORMAT.md, 6: Tables).
+"""Integer probability tables: one a channel, each with masses that sum to 2^24 (FORMAT.md, 5: Symbols).
 
 They are part of the weights, never computed from floats when decoding, so the same symbols decode on every machine.
 """

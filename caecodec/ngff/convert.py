@@ -86,7 +86,7 @@ def _encode(file: Path, target: Path, options: Options) -> None:
         from .. import codec  # torch
 
         p = options.parameters
-        payload = codec.encode(photograph.pixels, p.quality, p.metric, -1, p.weights, options.gpu)
+        payload = codec.encode(photograph.pixels, p.quality, p.metric, -1, p.weights, options.gpu, p.entropy)
         with complete_file(target) as partial:
             partial.write_bytes(payload)
     else:

@@ -2,7 +2,7 @@
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from .files import Photograph
 from .options import Options
 
 FILL = 255  # chunks without any ink are not stored, and padding is white
-_ZARR_FORMATS = {"0.4": 2, "0.5": 3}
+_ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
 _COLOURS = ("FF0000", "00FF00", "0000FF")
 _ATTRIBUTE = "caecodec"
 

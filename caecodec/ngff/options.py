@@ -15,7 +15,7 @@ MAX_CHUNK = 4096
 class Options:
     """How image files become OME-NGFF.
 
-    quality, metric, weights, gpu : as of `caecodec.ConvolutionalAutoencoder`
+    quality, metric, weights, gpu, entropy : as of `caecodec.ConvolutionalAutoencoder`
     codec : "cae"; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to compare with
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
@@ -34,6 +34,7 @@ class Options:
     ngff: str = "0.5"
     overwrite: bool = False
     gpu: bool | None = None
+    entropy: str | None = None
     parameters: Parameters = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,4 +50,5 @@ class Options:
             if self.shard_size < self.chunk_size or self.shard_size % self.chunk_size:
                 raise ParameterError(f"shard_size is {self.shard_size} but must be a multiple of chunk_size, {self.chunk_size}")
         if self.codec == "cae":
-            object.__setattr__(self, "parameters", Parameters.parse(self.quality, self.metric, -3, self.weights))
+            parameters = Parameters.parse(self.quality, self.metric, -3, self.weights, self.entropy)
+            object.__setattr__(self, "parameters", parameters)

@@ -14,18 +14,43 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 def images(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
     """RGB images (height, width, 3) of the files, folders and tar files at these paths, in order of name."""
+    return map(_read, _files(paths))
+
+
+def count(paths: Sequence[Path]) -> int:
+    """How many images there are."""
+    return sum(1 for _ in _files(paths))
+
+
+def spread(paths: Sequence[Path], size: int, total: int, seed: int = 0) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """About `total` random crops (size, size, 3), as many of each image, each with the number of its image.
+
+    Images smaller than a crop are passed over. The same paths and seed give the same crops.
+    """
+    rng = np.random.default_rng(seed)
+    every = count(paths)
+    for number, image in enumerate(images(paths)):
+        height, width = image.shape[:2]
+        if min(height, width) < size:
+            continue
+        for _ in range((number + 1) * total // every - number * total // every):
+            y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+            yield number, image[y : y + size, x : x + size]
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path | io.BytesIO]:
     for path in paths:
         if path.suffix == ".tar":
             with tarfile.open(path) as tar:
                 for member in sorted(tar.getmembers(), key=lambda m: m.name):
                     stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
                     if stream is not None:
-                        yield _read(io.BytesIO(stream.read()))
+                        yield io.BytesIO(stream.read())
         else:
             files = sorted(path.rglob("*")) if path.is_dir() else [path]
             for file in files:
                 if file.suffix.lower() in SUFFIXES:
-                    yield _read(file)
+                    yield file
 
 
 def crops(paths: Sequence[Path], size: int, count: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:

@@ -5,24 +5,20 @@ The latter is a torch state dict: ``ga.i``/``gs.i`` convolutions, ``gan.i``/``gs
 latents before the synthesis. Its network is stored in fp16.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from .. import weights
 from ..errors import ParameterError
 from ..models import compressai
-from ..models.registry import FAMILIES
-from . import data, tables
+from . import context, data, symbols, tables
 
 FAMILY = "cae"
-CROP = 256
-BATCH = 8
+CROPS = 3000  # that context tables are fitted to
 
 
 def export(
@@ -90,26 +86,17 @@ def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weigh
     return tensors
 
 
-@torch.inference_mode()
-def _fitted(tensors: weights.Tensors, quality: int, images: Sequence[Path]) -> dict[str, npt.NDArray[Any]]:
-    """Static tables of one quality, fitted to the symbols of one 256x256 crop of each image."""
-    network = FAMILIES[FAMILY].build(weights.fold(tensors, quality))
-    histograms = tables.Histograms(network.latent)
-    for batch in _batches(data.crops(images, CROP, 1)):
-        histograms.add(network.analysis(batch).numpy())
-    if not histograms.counts.any():
-        raise ParameterError(f"no image of at least {CROP}x{CROP} pixels in {', '.join(map(str, images))}; name others")
+def _fitted(tensors: weights.Tensors, quality: int, images: Sequence[Path]) -> weights.Tensors:
+    """Tables of one quality: static ones of the symbols of a crop of each image, context ones of 3000 or so of these crops."""
+    plain = weights.fold(tensors, quality)
+    histograms, kept = tables.Histograms(len(plain["medians"])), []
+    every = max(1, data.count(images) // CROPS)
+    for number, batch in enumerate(symbols.batches(FAMILY, plain, data.crops(images, symbols.CROP, 1))):
+        histograms.add(batch)
+        if number % every == 0:
+            kept.append(symbols.narrow(batch))
+    if not kept:
+        raise ParameterError(f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}; name others")
     names = ("mass", "length", "offset")
-    return {f"q{quality}.static.{name}": values for name, values in zip(names, tables.fit(histograms.counts), strict=True)}
-
-
-def _batches(crops: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tensor]:
-    """Crops (size, size, 3) as batches (n, 3, size, size) in [0, 1], channels last."""
-    waiting: list[npt.NDArray[np.uint8]] = []
-    for crop in crops:
-        waiting.append(crop)
-        if len(waiting) == BATCH:
-            yield torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255
-            waiting = []
-    if waiting:
-        yield torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).float() / 255
+    static = {f"q{quality}.static.{name}": values for name, values in zip(names, tables.fit(histograms.counts), strict=True)}
+    return static | weights.context_tensors(context.fit(np.concatenate(kept)), quality)

@@ -28,25 +28,33 @@ def cases():
     yield "fortran", np.asfortranarray(picture[:20, :20]), 1, -1
     yield "one-pixel", picture[:1, :1], 4, -1
     yield "several-streams", np.tile(picture[:, :, ::-1] // 8 * 8, (12, 16, 1)), 1, -1
+    yield "batch", np.stack([picture[:40, :56], picture[40:, 40:], picture[20:60, 10:66]]), 4, -1
     yield "constant", np.full((48, 32, 3), (255, 128, 0), np.uint8), 4, -1
 
 
 def main():
-    tiny = HERE / "tiny.safetensors"
-    if not tiny.exists():
-        conftest.save_seeded(tiny)
+    if not conftest.TINY.exists():
+        conftest.save_seeded(conftest.TINY)
+    if not conftest.TINY_CONTEXT.exists():
+        conftest.save_seeded(conftest.TINY_CONTEXT, seed=2, context=True)
     for name, array, quality, channel_axis in cases():
-        path = HERE / f"v{VERSION}-{name}.cae"
-        if path.exists():
-            print(f"{path.name} is there: kept")
-            continue
-        payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
-        source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
-        axes = pixels.check(array.shape, array.dtype, channel_axis)
-        symbols = codec.analyse(array, axes, source, quality, None)
-        path.write_bytes(payload)
-        np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=caecodec.decode(payload, weights=tiny))
-        print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape} from {symbols.min()} to {symbols.max()}")
+        write(name, array, quality, channel_axis, conftest.TINY)
+        if name != "constant":
+            write(f"context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+
+
+def write(name, array, quality, channel_axis, tiny):
+    path = HERE / f"v{VERSION}-{name}.cae"
+    if path.exists():
+        print(f"{path.name} is there: kept")
+        return
+    payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
+    source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
+    axes = pixels.check(array.shape, array.dtype, channel_axis)
+    symbols = codec.analyse(array, axes, source, quality, None)
+    path.write_bytes(payload)
+    np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=caecodec.decode(payload, weights=tiny))
+    print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape} from {symbols.min()} to {symbols.max()}")
 
 
 if __name__ == "__main__":

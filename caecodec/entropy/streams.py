@@ -1,0 +1,87 @@
+"""What entropy models share: bands, the words of a stream, and the list of escaped symbols (FORMAT.md, 5 and 6)."""
+
+from typing import NamedTuple
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from ..bitstream import varint
+from ..errors import CorruptionError
+
+BAND_SYMBOLS = 32768
+MAX_SYMBOL = 2**24
+Symbols = npt.NDArray[np.int32]
+Integers = npt.NDArray[np.int64]
+Layout = list[tuple[int, int]]
+
+
+class Coded(NamedTuple):
+    """Coded symbols: the little-endian 32-bit words of each stream, and the escape list."""
+
+    streams: tuple[bytes, ...]
+    escapes: bytes
+
+
+def bands(rows: int, columns: int, channels: int) -> Layout:
+    """The [start, stop) latent rows of each stream; rows are those of all n images, one below the other."""
+    count = min(rows, max(1, rows * columns * channels // BAND_SYMBOLS))
+    return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
+
+
+def layout(coded: Coded, shape: tuple[int, int, int, int]) -> Layout:
+    """The bands of symbols (n, M, rows, columns); CorruptionError unless there is a stream for each."""
+    n, channels, height, columns = shape
+    found = bands(n * height, columns, channels)
+    if len(found) != len(coded.streams):
+        raise CorruptionError(
+            f"payload has {len(coded.streams)} streams but latents of shape {shape} have {len(found)}: it is damaged"
+        )
+    return found
+
+
+def start(stream: bytes) -> constriction.stream.stack.AnsCoder:
+    """A decoder of the words of one stream."""
+    words = np.frombuffer(stream, "<u4").astype(np.uint32)
+    if len(words) and words[-1] == 0:
+        raise CorruptionError("a stream ends in a zero word, which no encoder writes: the payload is damaged")
+    return constriction.stream.stack.AnsCoder(words)
+
+
+def finish(coder: constriction.stream.stack.AnsCoder) -> None:
+    """CorruptionError unless all of a stream has been decoded."""
+    if not coder.is_empty():
+        raise CorruptionError("a stream holds more than its symbols: the payload is damaged, or of other weights")
+
+
+def pack_escapes(
+    values: npt.NDArray[np.signedinteger], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: Layout
+) -> bytes:
+    """The escape list of values (channels, rows, columns), those that are not low <= value < high (channels,)."""
+    if not escaped.any():
+        return b""
+    low, high = low[:, None, None], high[:, None, None]
+    parts = []
+    for first, last in rows:
+        value = values[:, first:last].astype(np.int64)
+        parts.append(np.where(value < low, 2 * (low - value) - 1, 2 * (value - high))[escaped[:, first:last]])
+    return varint.pack_many(np.concatenate(parts).astype(np.uint32))
+
+
+def unpack_escapes(
+    data: bytes, values: npt.NDArray[np.int32], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: Layout,
+    limit: int = MAX_SYMBOL,
+) -> None:  # fmt: skip
+    """Put each value of an escape list where `escaped` says, in place; CorruptionError for one far beyond `limit`."""
+    listed = varint.unpack_many(data, int(np.count_nonzero(escaped))).astype(np.int64)
+    if not len(listed):
+        return
+    if listed.max() > 2 * limit:
+        raise CorruptionError(f"escape list holds a symbol beyond +-{limit}: the payload is damaged")
+    used = 0
+    for first, last in rows:
+        value, outside = values[:, first:last], escaped[:, first:last]
+        channel = np.nonzero(outside)[0]
+        part = listed[used : used + len(channel)]
+        value[outside] = np.where(part & 1, low[channel] - (part + 1) // 2, high[channel] + part // 2)
+        used += len(channel)

@@ -1,0 +1,166 @@
+"""Context tables fitted to the symbols that a network makes of training images (entropy.context_tables.ContextTables).
+
+    symbols ── differences, order, radius ── features ── Gram matrix ── predictors ── classes ── histograms ── shared tables
+
+Everything a fit holds at once is two bytes a symbol, and three more while features are made; matrices are summed in tiles.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ..entropy.context import difference, features, predict
+from ..entropy.context_tables import LEFT, NONE, OWN, UP, ContextTables
+from ..entropy.tables import TOTAL
+from .symbols import narrow
+
+CLASSES = 32
+TABLES = 128
+REACH = 40  # the largest radius: it costs bytes in every table
+ESCAPES = 1e-5  # share of a channel's symbols that may lie outside its radius
+SMOOTH_CANDIDATES = 12  # channels of the highest variance that may be coded as differences
+SMOOTH_GAIN = 0.02  # bits a symbol that a difference must save
+SMOOTH_WEIGHT = 0.01  # of a difference's variance in the order of coding: the other channels tell its scale
+RIDGE = 1e-3
+PRIOR_WEIGHT = 2.0  # observations that a channel's own histogram is worth in each of its classes
+TILE = 65536
+ROUNDS = 30
+Small = npt.NDArray[np.int16]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def fit(symbols: Small, classes: int = CLASSES, tables: int = TABLES, reach: int = REACH) -> ContextTables:
+    """Context tables of M channels for symbols (n, M, rows, columns), each image a crop; `symbols` is changed.
+
+    classes : of each channel, up to 256
+    tables : shared by all classes of all channels, up to 256
+    reach : largest value, up to 126, that a table may hold
+    """
+    kinds, variance = _differences(symbols)
+    order = np.argsort(-variance, kind="stable")
+    index, radius = _index(symbols, order, reach)
+    known = features(index)
+    weight = _weights(known)
+    threshold, histograms = _classes(index.reshape(len(index), -1), known, weight, classes, int(radius.max()))
+    overall = histograms.sum(axis=1, keepdims=True) / (index.size / len(index))
+    mass, table = _share((histograms + PRIOR_WEIGHT * overall).reshape(len(index) * classes, -1), tables)
+    return ContextTables(
+        order=order,
+        difference=kinds[order],
+        radius=radius,
+        weight=np.concatenate(weight).astype(np.int64),
+        threshold=threshold,
+        table=table.reshape(len(index), classes),
+        mass=mass,
+    )
+
+
+def _differences(symbols: Small) -> tuple[Integers, Floats]:
+    """What is coded of each channel (M,), put into `symbols`, and the variance that its place in the order follows from."""
+    sample = symbols[:: max(1, len(symbols) // 750)]
+    variance = np.array([np.square(sample[:, c], dtype=np.float32).mean() for c in range(symbols.shape[1])], np.float64)
+    kinds = np.zeros(len(variance), np.int64)
+    for channel in np.argsort(-variance)[:SMOOTH_CANDIDATES]:
+        coded = {kind: difference(sample[:, channel].astype(np.int32), kind) for kind in (NONE, LEFT, UP)}
+        bits = {kind: _entropy(values) for kind, values in coded.items()}
+        best = min(bits, key=bits.__getitem__)
+        if bits[best] < bits[NONE] - SMOOTH_GAIN:
+            kinds[channel] = best
+            variance[channel] = SMOOTH_WEIGHT * np.square(coded[best], dtype=np.float64).mean()
+            symbols[:, channel] = narrow(difference(symbols[:, channel].astype(np.int32), best))
+    return kinds, variance
+
+
+def _index(symbols: Small, order: Integers, reach: int) -> tuple[Bytes, Integers]:
+    """Indices (M, n, rows, columns) and radii (M,) in coding order."""
+    count, channels, rows, columns = symbols.shape
+    index = np.empty((channels, count, rows, columns), np.uint8)
+    radius = np.empty(channels, np.int64)
+    for place, channel in enumerate(order):
+        values = symbols[:, channel].astype(np.int32)
+        magnitudes = np.abs(values)
+        beyond = 1 - np.cumsum(np.bincount(np.minimum(magnitudes, reach).ravel(), minlength=reach + 1)) / values.size
+        radius[place] = max(1, int(np.argmax(beyond <= ESCAPES)))  # the last share is 0
+        index[place] = np.where(magnitudes > radius[place], 2 * radius[place] + 1, 2 * magnitudes - (values > 0))
+    return index, radius
+
+
+def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
+    """Ridge regression of each magnitude on all features (2 M, P) before it, in integers; pairs for each earlier channel."""
+    size = len(known) + 1
+    gram = np.zeros((size, size))
+    for start in range(0, known.shape[1], TILE):
+        tile = known[:, start : start + TILE]
+        x = np.concatenate([np.ones((1, tile.shape[1]), np.float32), tile.astype(np.float32)])
+        gram += x @ x.T
+    gram /= known.shape[1]
+    damping = RIDGE * (gram.diagonal() + 1e-4)
+    weights = [np.zeros(0, np.int8)]
+    for channel in range(1, len(known) // 2):
+        k = 2 * channel + 1  # the constant and the features of all channels before; gram[:k, k] are products with the target
+        solution = np.linalg.solve(gram[:k, :k] + np.diag(damping[:k]), gram[:k, k])[1:]
+        solution[0::2] /= OWN
+        weights.append(np.round(127 * solution / max(1e-12, np.abs(solution).max())).astype(np.int8))
+    return weights
+
+
+def _classes(
+    index: Bytes, known: Bytes, weights: list[npt.NDArray[np.int8]], classes: int, reach: int
+) -> tuple[Integers, Integers]:
+    """Thresholds (M, classes - 1), quantiles of the predictions, and counts (M, classes, reach + 2) of each magnitude."""
+    channels, size = index.shape
+    threshold = np.zeros((channels, classes - 1), np.int64)
+    histograms = np.zeros((channels, classes, reach + 2), np.int64)
+    ranks = np.arange(1, classes) * len(range(0, size, 4)) // classes
+    for channel, weight in enumerate(weights):
+        scaled = weight.astype(np.float32)
+        scaled[0::2] *= OWN
+        prediction = predict(scaled[None], known[: len(weight)])[0]
+        threshold[channel] = np.partition(prediction[::4], ranks)[ranks]
+        chosen = threshold[channel].astype(np.float32).searchsorted(prediction, "right")
+        magnitude = (index[channel].astype(np.int64) + 1) // 2  # an escape is radius + 1, and at most reach + 1
+        counts = np.bincount(chosen * (reach + 2) + magnitude, minlength=classes * (reach + 2))
+        histograms[channel] = counts.reshape(classes, -1)
+    return threshold, histograms
+
+
+def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
+    """K-means in code length: masses (tables, R + 2) for counts (items, R + 2) of magnitudes, and the table of each item."""
+    magnitude = np.arange(counts.shape[1])
+    mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
+    chosen = np.empty(len(counts), np.int64)
+    chosen[np.argsort(mean, kind="stable")] = np.arange(len(counts)) * tables // len(counts)
+    for _ in range(ROUNDS):
+        total = np.zeros((tables, counts.shape[1]))
+        np.add.at(total, chosen, counts)
+        share = _smoothed(total)
+        before, chosen = chosen, np.argmin(-counts @ np.log2(share).T, axis=1)
+        if (before == chosen).all():
+            break
+    return _integers(share), chosen
+
+
+def _smoothed(counts: Floats) -> Floats:
+    """Shares of each magnitude, with a geometric distribution of the same mean worth one observation."""
+    magnitude = np.arange(counts.shape[1])
+    mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
+    prior = (mean / (1 + mean) + 1e-7)[:, None] ** magnitude + 1e-9
+    prior /= prior.sum(axis=1, keepdims=True)
+    share: Floats = (counts + prior) / (counts.sum(axis=1, keepdims=True) + 1)
+    return share
+
+
+def _integers(share: Floats) -> Integers:
+    """Masses (tables, R + 2), each at least 1, for shares of magnitudes: those of both signs are halved."""
+    halved = share.copy()
+    halved[:, 1:-1] /= 2
+    mass: Integers = np.maximum(1, np.floor(halved * (TOTAL - 2 * share.shape[1]))).astype(np.int64)
+    mass[:, 0] += TOTAL - (mass[:, 0] + 2 * mass[:, 1:-1].sum(axis=1) + mass[:, -1])
+    return mass
+
+
+def _entropy(values: npt.NDArray[np.int32]) -> float:
+    """Bits a symbol of the best table for these values."""
+    counts = np.unique(values, return_counts=True)[1]
+    return float((counts * np.log2(values.size / counts)).sum() / values.size)

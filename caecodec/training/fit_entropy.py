@@ -1,0 +1,102 @@
+"""Any weights file with static tables, or a CompressAI checkpoint, and images -> a weights file with context tables as well."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import weights
+from ..entropy import context as context_model
+from ..entropy import static
+from ..entropy.streams import Coded
+from ..errors import ParameterError
+from . import context, data, symbols
+
+CROPS = 3000
+HELD_OUT = 10  # every tenth image is for measuring, not for fitting
+
+
+class Gain(NamedTuple):
+    """Bytes of streams and escapes of held-out crops, each coded by itself, in both entropy models."""
+
+    quality: int
+    crops: int
+    static: int
+    context: int
+
+    @property
+    def saved(self) -> float:
+        """Share of the bytes that context saves, in percent."""
+        return 100 * (1 - self.context / self.static)
+
+
+def fit_entropy(
+    path: Path,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    crops: int = CROPS,
+    name: str | None = None,
+    metric: str = "mse",
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> tuple[weights.Source, list[Gain]]:
+    """Write `output`, the weights at `path` with context tables for all their qualities, fitted to crops of images.
+
+    path : a .safetensors file; or a CompressAI checkpoint, which needs `quality`, the one it was trained for, and `metric`
+    images : files, folders and tar files of images; every tenth is held out
+    crops : how many of 256x256 pixels, spread over the images
+
+    Raises
+    ------
+    ParameterError
+        `output` exists or has another suffix, quality is missing, or there are too few images.
+    WeightsError
+        There are no weights at `path`.
+    """
+    if output.suffix != ".safetensors":
+        raise ParameterError(f"output is {output} but a weights file is named NAME.safetensors")
+    if output.exists() and not overwrite:
+        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    if path.suffix != ".safetensors" and quality is None:
+        raise ParameterError(f"{path} is a checkpoint, which does not say its quality; pass quality (-q 1 to 8)")
+    source = weights.open_file(path, metric, quality or 0)
+    tensors, gains = weights.read_tensors(source), []
+    for q in source.qualities:
+        fitted, gain = _fit(source, q, images, crops)
+        tensors.update(fitted)
+        gains.append(gain)
+    name = name or (source.name if path.suffix == ".safetensors" else output.stem)
+    saved = weights.save(output, tensors, name=name, family=source.family, metric=source.metric, qualities=source.qualities)
+    return saved, gains
+
+
+def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[weights.Tensors, Gain]:
+    """The tensors of the context tables of one quality, and what they gain."""
+    network = weights.load(source, quality)
+    held: list[npt.NDArray[np.uint8]] = []
+
+    def fitting() -> Iterator[npt.NDArray[np.uint8]]:
+        for number, crop in data.spread(images, symbols.CROP, crops):
+            if number % HELD_OUT == HELD_OUT - 1:
+                held.append(crop.copy())
+            else:
+                yield crop
+
+    batches = [symbols.narrow(batch) for batch in symbols.batches(network.family, network.tensors, fitting())]
+    if not batches or not held:
+        size = f"{symbols.CROP}x{symbols.CROP}"
+        raise ParameterError(f"fewer than {HELD_OUT} images of {size} pixels in {', '.join(map(str, images))}; name others")
+    tables = context.fit(np.concatenate(batches))
+    bytes_static = bytes_context = 0
+    for batch in symbols.batches(network.family, network.tensors, held):
+        for one in np.split(batch, len(batch)):
+            bytes_static += _size(static.encode(one, network.tables))
+            bytes_context += _size(context_model.encode(one, tables))
+    return weights.context_tensors(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
+
+
+def _size(coded: Coded) -> int:
+    return sum(map(len, coded.streams)) + len(coded.escapes)
