@@ -20,6 +20,7 @@ from .settings import current
 from .weights import DEFAULT, Source, Spec
 
 _CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # modules, by wire id
+CPU_BATCH_PIXELS = 2**18  # four images of 256 x 256; larger batches only wait for fresh memory
 
 
 def encode(
@@ -166,7 +167,8 @@ def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scal
 
     def run(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
         size = part.shape[2] * part.shape[3] * (STRIDE // scale_in) ** 2
-        limit = max(1, min(now.max_batch, pixels_at_once // size))
+        most = min(pixels_at_once, CPU_BATCH_PIXELS) if model.place.device == "cpu" else pixels_at_once
+        limit = max(1, min(now.max_batch, most // size))
         return engine().run(model, direction, part, limit)
 
     return tiling.apply(run, batch, scale_in, scale_out, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)

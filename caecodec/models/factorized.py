@@ -3,10 +3,12 @@
     x ── conv GDN conv GDN conv GDN conv ── y ── round ── symbols ── conv' IGDN conv' IGDN conv' IGDN conv' ── x_hat
 
 Every conv is 5x5 with stride 2, every conv' its transposed mirror. Same layers and state-dict names as CompressAI's
-FactorizedPrior, but GDN holds its effective beta and gamma, and runs channels-last.
+FactorizedPrior, but GDN holds its effective beta and gamma, everything runs channels-last, and on a CPU the layers above a
+quarter of the resolution run in strips of rows that stay in cache.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,9 @@ HALO = 2  # latent positions: the analysis sees 30 pixels to each side, the synt
 MAX_SYMBOL = 2**23
 CONVOLUTIONS = (0, 2, 4, 6)
 NORMALISATIONS = (1, 3, 5)
+# On a CPU the memory of large tensors is new for every call, and costs more than the arithmetic on it; so work in parts.
+BLOCK_PIXELS = 2**12
+STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
 
 
 class GDN(nn.Module):
@@ -31,9 +36,38 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, h, w) -> the same."""
-        norm = F.conv2d(x * x, self.gamma, self.beta)
-        return (norm.sqrt_() if self.inverse else norm.rsqrt_()).mul_(x)
+        """(n, channels, h, w) -> the same, in the memory of x where that is channels-last."""
+        n, channels, height, width = x.shape
+        flat = x.permute(0, 2, 3, 1).reshape(1, 1, -1, channels)
+        for block in torch.split(flat, BLOCK_PIXELS if x.device.type == "cpu" else flat.shape[2], 2):
+            norm = F.conv2d((block * block).permute(0, 3, 1, 2), self.gamma, self.beta).permute(0, 2, 3, 1)
+            block.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
+        return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def sub_pixel(weight: Tensor) -> Tensor:
+    """The kernel of a transposed conv (inputs, outputs, 5, 5) as that of a 3x3 conv (4 * outputs, inputs, 3, 3).
+
+    The conv followed by pixel_shuffle(2) is the transposed conv of stride 2, and much faster on a CPU for few outputs.
+    """
+    # Row 2 m + p of the output has taps 2 j + p of input rows m + 1 - j, j = 0, 1, 2; there is no tap 5.
+    inputs, outputs = weight.shape[:2]
+    phases = F.pad(weight, (0, 1, 0, 1)).view(inputs, outputs, 3, 2, 3, 2).flip(2, 4)
+    kernel = phases.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
+    return kernel.contiguous(memory_format=torch.channels_last)
+
+
+def strips(rows: int, pixels: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """Cut rows, a multiple of 4 that hold this many pixels, into [start, stop) of about STRIP_PIXELS; on a CPU alone."""
+    count = min(rows // 4, -(-pixels // STRIP_PIXELS)) if device.type == "cpu" else 1
+    for i in range(count):
+        yield rows * i // count, rows * (i + 1) // count
+
+
+def _stack(above: Tensor | None, strip: Tensor, border: int, last: bool) -> Tensor:
+    """A strip (n, c, rows, w) below the rows kept of the one above it; `border` rows of zeros at the two ends of the image."""
+    zeros = torch.zeros_like(strip[:, :, :border])
+    return torch.cat([zeros if above is None else above, strip, *([zeros] if last else [])], 2)
 
 
 class FactorizedPrior(nn.Module):
@@ -52,11 +86,11 @@ class FactorizedPrior(nn.Module):
         def deconv(inputs: int, outputs: int) -> nn.Module:
             return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1)
 
-        self.g_a = nn.Sequential(
+        self.g_a: Any = nn.Sequential(
             conv(3, hidden), GDN(hidden), conv(hidden, hidden), GDN(hidden),
             conv(hidden, hidden), GDN(hidden), conv(hidden, latent),
         )  # fmt: skip
-        self.g_s = nn.Sequential(
+        self.g_s: Any = nn.Sequential(
             deconv(latent, hidden), GDN(hidden, inverse=True), deconv(hidden, hidden), GDN(hidden, inverse=True),
             deconv(hidden, hidden), GDN(hidden, inverse=True), deconv(hidden, 3),
         )  # fmt: skip
@@ -79,13 +113,45 @@ class FactorizedPrior(nn.Module):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1], h and w multiples of 16 -> integer symbols (n, M, h/16, w/16), int32."""
-        hidden = self.g_a[:-1](images.to(self.g_a[0].weight.dtype))
-        latents = self.g_a[-1](hidden.float()) - self.medians[:, None, None]
+        hidden = self.g_a[4:-1](self._shallow_analysis(images.to(self.g_a[0].weight.dtype)))
+        latents: Tensor = self.g_a[-1](hidden.float()) - self.medians[:, None, None]
         return latents.round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
 
     def synthesis(self, symbols: Tensor) -> Tensor:
         """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w), about [0, 1], not clipped."""
         latents = (symbols.float() + self.medians[:, None, None]).contiguous(memory_format=torch.channels_last)
-        hidden = self.g_s[1:-1](self.g_s[0](latents).to(self.g_s[2].weight.dtype))
-        images: Tensor = self.g_s[-1](hidden.float())
-        return images
+        return self._shallow_synthesis(self.g_s[1:3](self.g_s[0](latents).to(self.g_s[2].weight.dtype)))
+
+    def _shallow_analysis(self, images: Tensor) -> Tensor:
+        """g_a[:4] in strips: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
+        first, norm, second, second_norm = self.g_a[:4]
+        n, _, height, width = images.shape
+        padded = F.pad(images, (0, 0, 2, 2))
+        above: Tensor | None = None
+        parts = []
+        for start, stop in strips(height // 4, n * height * width // 4, images.device):
+            strip = padded[:, :, 4 * start : 4 * stop + 3]
+            strip = norm(F.conv2d(strip, first.weight, first.bias, stride=2, padding=(0, 2)))
+            strip = _stack(above, strip, 2, stop == height // 4)
+            above = strip[:, :, -4:].clone()
+            parts.append(second_norm(F.conv2d(strip, second.weight, second.bias, stride=2, padding=(0, 2))))
+            del strip  # its memory is the next one's
+        return torch.cat(parts, 2)
+
+    def _shallow_synthesis(self, hidden: Tensor) -> Tensor:
+        """g_s[3:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
+        first_norm, first, norm, last = self.g_s[3:]
+        n, _, rows, width = hidden.shape
+        kernel, bias = sub_pixel(last.weight), last.bias.repeat_interleave(4)
+        padded = first_norm(F.pad(hidden, (0, 0, 1, 1)))  # zeros stay zeros
+        above: Tensor | None = None
+        parts = []
+        for start, stop in strips(rows, n * rows * width * 4, hidden.device):
+            strip = padded[:, :, start : stop + 2]
+            # Padding 4 drops the rows that lack a neighbour; an odd number of rows would be a third slower.
+            strip = F.conv_transpose2d(strip, first.weight, first.bias, stride=2, padding=(4, 2), output_padding=1)
+            strip = _stack(above, norm(strip).float(), 1, stop == rows)
+            above = strip[:, :, -2:].clone()
+            parts.append(F.pixel_shuffle(F.conv2d(strip, kernel, bias, padding=(0, 1)), 2))
+            del strip  # its memory is the next one's
+        return torch.cat(parts, 2)
