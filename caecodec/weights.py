@@ -234,8 +234,13 @@ def read_tensors(source: Source) -> Tensors:
 
 def require_context(source: Source, quality: int) -> None:
     """WeightsError unless these weights have context tables for this quality."""
-    if load(source, quality).context is None:
+    if not _has_context(source, quality):
         raise WeightsError(_NO_CONTEXT.format(f"weights {source.spec} have, for quality {quality},"))
+
+
+@lru_cache
+def _has_context(source: Source, quality: int) -> bool:
+    return load(source, quality).context is not None
 
 
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:

@@ -420,6 +420,35 @@ def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
     assert weights.load(source, 4).context is not None
 
 
+def test_export_fits_context_tables_too(folder, tmp_path):
+    import torch
+
+    widths, state = {"ga": (3, 8, 8, 8, 12), "gs": (12, 8, 8, 8, 3)}, {"fi.s": torch.zeros(1, 12)}
+    torch.manual_seed(0)
+    for name, channels in widths.items():
+        for i in range(4):
+            first, last = channels[i : i + 2]
+            weight = 0.2 * torch.randn(last, first, 1, 1).repeat(1, 1, 5, 5)
+            state[f"{name}.{i}.weight"] = weight if name == "ga" else weight.transpose(0, 1)
+            state[f"{name}.{i}.bias"] = torch.zeros(last)
+            state[f"f{name[1]}.{i}.s"] = state[f"f{name[1]}.{i}.b"] = torch.zeros(1, last)
+            if i < 3:
+                state[f"{name}n.{i}.beta"], state[f"{name}n.{i}.gamma"] = torch.ones(8), 0.1 * torch.eye(8)
+    torch.save(state, tmp_path / "trained.pt")
+    output = tmp_path / "trained.safetensors"
+    assert main(["export", str(tmp_path / "trained.pt"), str(folder), "-o", str(output)]) == 0
+    source = weights.open_file(output, "mse", 0)
+    assert weights.load(source, source.qualities[0]).context is not None
+
+
+def test_encode_command_takes_the_entropy_model(folder, tmp_path):
+    image, payload = str(folder / "00.png"), tmp_path / "a.cae"
+    command = ["encode", image, "-o", str(payload), "-q", "4", "--weights", str(TINY_CONTEXT), "--overwrite", "--quiet"]
+    for options, coding in (([], CODING_CONTEXT), (["--entropy", "static"], CODING_STATIC)):
+        assert main([*command, *options]) == 0
+        assert container.parse(payload.read_bytes()).header.coding == coding
+
+
 def static_tables_of_16_bits(channels):
     mass = np.tile([TOTAL // 4, TOTAL // 2, TOTAL // 8, TOTAL // 8], channels)
     return mass, np.full(channels, 4), np.full(channels, -1)

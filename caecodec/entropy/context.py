@@ -156,8 +156,14 @@ def _classes(index: Bytes, tables: ContextTables) -> Bytes:
     for first in range(0, len(index), _BLOCK):
         last = min(first + _BLOCK, len(index))
         for channel, prediction in enumerate(predict(tables.predictor[first:last, : 2 * last], known[: 2 * last]), first):
-            classes[channel] = tables.levels[channel].searchsorted(prediction, "right")
+            classes[channel] = _reached(tables.levels[channel], prediction)
     return classes
+
+
+def _reached(levels: Floats, predictions: Floats) -> Bytes:
+    """How many of the levels (K - 1,) each prediction (P,) reaches; quicker than searches, whose branches nothing predicts."""
+    reached: Bytes = np.add.reduce((levels[:, None] <= predictions).view(np.uint8), axis=0, dtype=np.uint8)
+    return reached
 
 
 def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]], index: Bytes, tables: ContextTables) -> None:
@@ -172,7 +178,7 @@ def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]
             done = 2 * (channel - first)
             prediction = predictions[channel - first]
             prediction += tables.predictor[channel, 2 * first : 2 * channel] @ block[:done]
-            classes = tables.levels[channel].searchsorted(prediction, "right")
+            classes = _reached(tables.levels[channel], prediction)
             flat = index[channel].reshape(-1)
             for coder, start, stop in jobs:
                 flat[start:stop] = coder.decode(_FAMILY, tables.rows[channel].take(classes[start:stop], axis=0))

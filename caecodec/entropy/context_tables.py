@@ -39,7 +39,7 @@ class ContextTables:
     weight : (M (M - 1),) int64, -128 to 127: for each channel, a pair of weights for each channel before it
     threshold : (M, K - 1) int64, ascending: what a prediction must reach for class 1, 2, ...
     table : (M, K) int64, the table of each class
-    mass : (T, R + 2) int64: of value 0, of 1 and -1 each, ..., of R and -R each, of the rest; they sum to 2^24
+    mass : (T, G + 2) int64: of value 0, of 1 and -1 each, ..., of G and -G each, of the rest; they sum to 2^24
     """
 
     order: Integers

@@ -60,11 +60,12 @@ def pack_escapes(
     """The escape list of values (channels, rows, columns), those that are not low <= value < high (channels,)."""
     if not escaped.any():
         return b""
-    low, high = low[:, None, None], high[:, None, None]
     parts = []
     for first, last in rows:
-        value = values[:, first:last].astype(np.int64)
-        parts.append(np.where(value < low, 2 * (low - value) - 1, 2 * (value - high))[escaped[:, first:last]])
+        outside = escaped[:, first:last]
+        value, channel = values[:, first:last][outside].astype(np.int64), np.nonzero(outside)[0]
+        below = 2 * (low[channel] - value) - 1
+        parts.append(np.where(below > 0, below, 2 * (value - high[channel])))
     return varint.pack_many(np.concatenate(parts).astype(np.uint32))
 
 

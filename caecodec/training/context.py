@@ -126,7 +126,7 @@ def _classes(
 
 
 def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
-    """K-means in code length: masses (tables, R + 2) for counts (items, R + 2) of magnitudes, and the table of each item."""
+    """K-means in code length: masses (tables, G + 2) for counts (items, G + 2) of magnitudes, and the table of each item."""
     magnitude = np.arange(counts.shape[1])
     mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
     chosen = np.empty(len(counts), np.int64)
@@ -152,7 +152,7 @@ def _smoothed(counts: Floats) -> Floats:
 
 
 def _integers(share: Floats) -> Integers:
-    """Masses (tables, R + 2), each at least 1, for shares of magnitudes: those of both signs are halved."""
+    """Masses (tables, G + 2), each at least 1, for shares of magnitudes: those of both signs are halved."""
     halved = share.copy()
     halved[:, 1:-1] /= 2
     mass: Integers = np.maximum(1, np.floor(halved * (TOTAL - 2 * share.shape[1]))).astype(np.int64)

@@ -17,23 +17,25 @@ def images(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
     return map(_read, _files(paths))
 
 
-def count(paths: Sequence[Path]) -> int:
-    """How many images there are."""
-    return sum(1 for _ in _files(paths))
+def count(paths: Sequence[Path], size: int = 1) -> int:
+    """How many images of at least size x size pixels there are; only their headers are read."""
+    found = 0
+    for file in _files(paths):
+        with Image.open(file) as image:
+            found += min(image.size) >= size
+    return found
 
 
 def spread(paths: Sequence[Path], size: int, total: int, seed: int = 0) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """About `total` random crops (size, size, 3), as many of each image, each with the number of its image.
+    """`total` random crops (size, size, 3), as many of each image, each with the number of its image.
 
-    Images smaller than a crop are passed over. The same paths and seed give the same crops.
+    Images smaller than a crop are passed over, and not numbered. The same paths and seed give the same crops.
     """
     rng = np.random.default_rng(seed)
-    every = count(paths)
-    for number, image in enumerate(images(paths)):
+    large = count(paths, size)
+    for number, image in enumerate(image for image in images(paths) if min(image.shape[:2]) >= size):
         height, width = image.shape[:2]
-        if min(height, width) < size:
-            continue
-        for _ in range((number + 1) * total // every - number * total // every):
+        for _ in range((number + 1) * total // large - number * total // large):
             y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
             yield number, image[y : y + size, x : x + size]
 
