@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--chunk", type=int, default=256)
     parser.add_argument("--crops", type=int, default=16, help="chunks to time, default %(default)s")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of which the fastest counts, default %(default)s")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of which the median counts, default %(default)s")
     parser.add_argument("--speed-only", action="store_true")
     options = parser.parse_args()
     images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(options.folder.glob("*.png"))]
@@ -86,14 +86,17 @@ def cut(image: np.ndarray, chunk: int | None) -> list[np.ndarray]:
 
 
 def speed(chunks: list[np.ndarray], size: int, repeats: int) -> None:
-    """Megapixels per second, one chunk after the other; all coders in turn in every round, the fastest round counts."""
-    contenders = {"caecodec": (lambda a: caecodec.encode(a, quality=SPEED_QUALITY), caecodec.decode)}
+    """Megapixels per second, one chunk after the other; all coders in turn in every round, the median of the rounds counts."""
+    contenders = {
+        f"caecodec {entropy}": (lambda a, e=entropy: caecodec.encode(a, quality=SPEED_QUALITY, entropy=e), caecodec.decode)
+        for entropy in ("context", "static")
+    }
     try:
         contenders["CompressAI"] = compressai_coder()
     except ImportError:
         print("(CompressAI is not installed: no comparison)")
     seconds = {name: [] for name in contenders}
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         for name, (encode, decode) in contenders.items():
             start = time.perf_counter()
             payloads = [encode(chunk) for chunk in chunks]
@@ -101,12 +104,15 @@ def speed(chunks: list[np.ndarray], size: int, repeats: int) -> None:
             for payload in payloads:
                 decode(payload)
             seconds[name].append((middle - start, time.perf_counter() - middle))
-    best = {name: np.min(times, axis=0) for name, times in seconds.items()}
+    typical = {name: np.median(times[1:], axis=0) for name, times in seconds.items()}  # the first round loads the network
     megapixels = len(chunks) * size * size / 1e6
     print(f"\n{len(chunks)} chunks of {size}x{size}, quality {SPEED_QUALITY}, MP/s: encode, decode")
-    for name, times in best.items():
-        ratio = best["CompressAI"] / times if "CompressAI" in best else np.full(2, np.nan)
-        print(f"{name:12} {megapixels / times[0]:6.2f} {megapixels / times[1]:6.2f}   x {ratio[0]:.2f}, x {ratio[1]:.2f}")
+    for name, times in typical.items():
+        line = f"{name:17} {megapixels / times[0]:6.2f} {megapixels / times[1]:6.2f}"
+        if "CompressAI" in typical:
+            ratio = typical["CompressAI"] / times
+            line += f"   {ratio[0]:.2f} and {ratio[1]:.2f} times CompressAI"
+        print(line)
 
 
 def compressai_coder() -> tuple[Callable[[np.ndarray], dict], Callable[[dict], np.ndarray]]:
