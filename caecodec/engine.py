@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import settings, weights
+from . import settings, weights, weights_file
 from .errors import ParameterError
 from .models.factorized import FactorizedPrior
 from .models.registry import FAMILIES
@@ -75,7 +75,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[str, int], weights.Network] = {}
+        self._loaded: dict[tuple[str, int], weights_file.Network] = {}
         self._sources: dict[bytes, weights.Source] = {}
         self._workers: dict[str, _Worker] = {}
 
@@ -84,7 +84,7 @@ class Engine:
         known = self._sources.get(digest)
         return known if known and quality in known.qualities else weights.find(digest, spec, metric, quality)
 
-    def load(self, source: weights.Source, quality: int) -> weights.Network:
+    def load(self, source: weights.Source, quality: int) -> weights_file.Network:
         """The tensors and entropy tables of one quality."""
         key = (source.sha256, quality)
         with self._lock:

@@ -11,8 +11,10 @@ from zarr.errors import BaseZarrError
 
 from . import payloads, weights
 from .bitstream import container
-from .bitstream.header import CODING_CONSTANT, Header
+from .bitstream.header import CODING_CONSTANT, ENTROPY_MODELS
 from .errors import ParameterError
+from .parameters import Parameters
+from .weights import Spec
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,15 @@ class Report:
     """What `inspect` finds in one file or array; bytes are of the payloads, chunks those that are stored."""
 
     path: str
-    format_version: int
-    family: str
+    format_versions: tuple[int, ...]
     metric: str
     quality: int
+    entropy: tuple[str, ...]
     weights: str
     weights_installed: bool
     shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
     channel_axis: int
-    dtype: str
     chunks: int
     chunks_constant: int
     chunks_missing: int
@@ -59,10 +60,11 @@ class Report:
         stored = f"{self.chunks} stored ({self.chunks_constant} of one colour), {self.chunks_missing} empty"
         parts = f"headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes}"
         rows = {
-            "format version": self.format_version,
-            "model": f"{self.family}, quality {self.quality}, {self.metric}",
+            "format version": ", ".join(map(str, self.format_versions)) or "no chunks stored",
+            "model": f"cae, quality {self.quality}, {self.metric}",
+            "entropy coding": ", ".join(self.entropy) or "none",
             "weights": f"{self.weights} ({there})",
-            "shape": f"{self.shape} {self.dtype}, channel axis {self.channel_axis}",
+            "shape": f"{self.shape} uint8, channel axis {self.channel_axis}",
             "chunks": f"{self.chunk_shape}: {stored}",
             "bytes": f"{self.total_bytes} ({parts})",
             "bits per pixel": f"{self.bpp:.4f}",
@@ -84,7 +86,10 @@ def inspect(path: Path) -> list[Report]:
     if path.is_file():
         data = path.read_bytes()
         header = container.parse(data).header
-        return [_report(str(path), header.shape, 1, [data], None)]
+        known = (source.spec for source in weights.installed() if source.digest == header.digest)
+        spec = next(known, Spec(header.digest.hex()))
+        parameters = Parameters(header.quality, header.metric, header.channel_axis, spec)
+        return [_report(str(path), parameters, header.shape, header.shape, [data])]
     try:
         node = zarr.open(str(path), mode="r")
     except (BaseZarrError, OSError, ValueError) as error:
@@ -92,11 +97,10 @@ def inspect(path: Path) -> list[Report]:
     arrays = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
     reports = []
     for array in arrays:
-        if isinstance(array, zarr.Array) and (isinstance(node, zarr.Array) or _is_ours(array)):
-            stored = str(payloads.parameters(array).weights)
-            count = math.prod(-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True))
-            name = str(path / array.path) if array is not node else str(path)
-            reports.append(_report(name, array.shape, count, payloads.payloads(array), stored))
+        if isinstance(array, zarr.Array) and (array is node or _is_ours(array)):
+            name = str(path) if array is node else str(path / array.path)
+            parameters, stored = payloads.parameters(array), payloads.payloads(array)
+            reports.append(_report(name, parameters, array.shape, array.chunks, stored))
     if not reports:
         raise ParameterError(f"{path} holds no array coded by caecodec")
     return reports
@@ -110,21 +114,39 @@ def _is_ours(array: zarr.Array[Any]) -> bool:
     return True
 
 
-def _report(path: str, shape: tuple[int, ...], count: int, stored: Iterable[bytes], spec: str | None) -> Report:
-    header: Header | None = None
+def _report(
+    path: str, parameters: Parameters, shape: tuple[int, ...], chunk: tuple[int, ...], stored: Iterable[bytes]
+) -> Report:
+    entropy: set[str] = set()
+    versions: set[int] = set()
     chunks = constant = overhead = streams = escapes = 0
     for data in stored:
         payload = container.parse(data)
-        header = payload.header
+        versions.add(payload.header.version)
         chunks += 1
-        constant += header.coding == CODING_CONSTANT
+        if payload.header.coding == CODING_CONSTANT:
+            constant += 1
+        else:
+            entropy.add(ENTROPY_MODELS[payload.header.coding])
         overhead += payload.overhead + len(payload.colour)
         streams += sum(map(len, payload.streams))
         escapes += len(payload.escapes)
-    if header is None:
-        raise ParameterError(f"{path} has no stored chunks, so there is nothing to inspect")
-    there = any(source.digest == header.digest for source in weights.installed())
+    axis = -1 if parameters.channel_axis is None else parameters.channel_axis
     return Report(
-        path, header.version, header.family, header.metric, header.quality, spec or header.digest.hex(), there, shape,
-        header.shape, header.channel_axis, header.dtype, chunks, constant, count - chunks, overhead, streams, escapes,
-    )  # fmt: skip
+        path=path,
+        format_versions=tuple(sorted(versions)),
+        metric=parameters.metric,
+        quality=parameters.quality,
+        entropy=tuple(sorted(entropy)),
+        weights=str(parameters.weights),
+        weights_installed=any(source.spec.digest == parameters.weights.digest for source in weights.installed()),
+        shape=shape,
+        chunk_shape=chunk,
+        channel_axis=axis % len(shape),
+        chunks=chunks,
+        chunks_constant=constant,
+        chunks_missing=math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)) - chunks,
+        header_bytes=overhead,
+        stream_bytes=streams,
+        escape_bytes=escapes,
+    )

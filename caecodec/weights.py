@@ -1,8 +1,7 @@
 """(name or path, metric, quality) -> a verified weights file -> the tensors of a plain network and its tables.
 
-A weights file is safetensors: one network, per-quality scales and shifts that fold into its convolutions, and integer
-tables (FORMAT.md, 8: Weights files). It is identified by the SHA-256 of its bytes: arrays record the first eight hex
-digits of it, payloads the first four bytes. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
+Weights are identified by the SHA-256 of their file: arrays record the first eight hex digits of it, payloads the first four
+bytes. What is in a file is the matter of weights_file. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
 """
 
 import hashlib
@@ -11,35 +10,16 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import safetensors.numpy
-from safetensors import SafetensorError
+from . import settings, weights_file
+from .errors import FormatVersionError, WeightsError
+from .weights_file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
 
-from . import settings
-from .bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
-from .entropy.context_tables import ContextTables
-from .entropy.tables import Tables
-from .errors import CorruptionError, FormatVersionError, WeightsError
-
-FORMAT = 1
 DIGEST_BYTES = 4
-METADATA_KEY = "caecodec"
 DEFAULT = "default"
 COMPRESSAI = "compressai"
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt")
-CONVOLUTIONS = ("g_a.0", "g_a.2", "g_a.4", "g_a.6", "g_s.0", "g_s.2", "g_s.4", "g_s.6")
-NORMALISATIONS = ("g_a.1", "g_a.3", "g_a.5", "g_s.1", "g_s.3", "g_s.5")
-CONTEXT_PARTS = {
-    "order": np.int16, "difference": np.uint8, "radius": np.uint8, "weight": np.int8,
-    "threshold": np.int32, "table": np.uint8, "mass": np.int32,
-}  # fmt: skip
-Tensors = dict[str, npt.NDArray[Any]]
-
-
-_NO_CONTEXT = "{} no context tables; run caecodec fit-entropy to add them to a copy, or use entropy='static'"
 
 
 class Spec(NamedTuple):
@@ -96,39 +76,6 @@ class Source:
     def __str__(self) -> str:
         qualities = ", ".join(map(str, self.qualities))
         return f"{self.spec} ({self.metric}, quality {qualities})"
-
-
-class Network(NamedTuple):
-    """One quality, ready to build: a plain network's float32 tensors by state-dict name, and its entropy models' tables."""
-
-    family: str
-    tensors: dict[str, npt.NDArray[np.float32]]
-    tables: Tables
-    context: ContextTables | None = None
-
-    def coding(self, entropy: str | None) -> int:
-        """The wire id of the entropy model to write with, None being the best there is; WeightsError when it has no tables."""
-        if entropy == "context" and self.context is None:
-            raise WeightsError(_NO_CONTEXT.format("these weights have"))
-        return CODING_STATIC if entropy == "static" or self.context is None else CODING_CONTEXT
-
-    def entropy_tables(self, coding: int) -> Tables | ContextTables:
-        """The tables of the entropy model with this wire id; CorruptionError when a payload names one that is not here."""
-        if coding != CODING_CONTEXT:
-            return self.tables
-        if self.context is None:
-            raise CorruptionError("payload is context-coded but its weights have no context tables: it is damaged")
-        return self.context
-
-    @property
-    def hidden(self) -> int:
-        """Channels between the layers, N."""
-        return len(self.tensors["g_a.0.bias"])
-
-    @property
-    def latent(self) -> int:
-        """Channels of the latents, M."""
-        return len(self.tensors["g_a.6.bias"])
 
 
 def installed() -> tuple[Source, ...]:
@@ -207,13 +154,7 @@ def load(source: Source, quality: int) -> Network:
     data = _read(source)
     if hashlib.sha256(data).hexdigest() != source.sha256:
         raise WeightsError(f"weights file {source.location} does not have SHA-256 {source.sha256}: restore or reinstall it")
-    _parse_metadata(data, str(source.location))
-    try:
-        tensors = safetensors.numpy.load(data)
-        tables = _tables(tensors, quality)
-        return Network(source.family, fold(tensors, quality), tables, _context(tensors, quality, len(tables.length)))
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise WeightsError(f"weights file {source.location} lacks or garbles quality {quality}: {error!r}") from error
+    return weights_file.network(data, quality, str(source.location))
 
 
 def open_file(path: Path, metric: str, quality: int) -> Source:
@@ -228,14 +169,13 @@ def open_file(path: Path, metric: str, quality: int) -> Source:
 
 def read_tensors(source: Source) -> Tensors:
     """All tensors of a weights file or checkpoint, of every quality, as they are stored."""
-    tensors: Tensors = safetensors.numpy.load(_read(source))
-    return tensors
+    return weights_file.tensors(_read(source), str(source.location))
 
 
 def require_context(source: Source, quality: int) -> None:
     """WeightsError unless these weights have context tables for this quality."""
     if not _has_context(source, quality):
-        raise WeightsError(_NO_CONTEXT.format(f"weights {source.spec} have, for quality {quality},"))
+        raise WeightsError(NO_CONTEXT.format(f"weights {source.spec} have, for quality {quality},"))
 
 
 @lru_cache
@@ -248,54 +188,6 @@ def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, q
     data = serialise(tensors, name=name, family=family, metric=metric, qualities=qualities)
     path.write_bytes(data)
     return Source(name, family, metric, qualities, hashlib.sha256(data).hexdigest(), path)
-
-
-def serialise(tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> bytes:
-    """The bytes of a weights file; the same tensors always give the same bytes."""
-    about = {"format": FORMAT, "name": name, "family": family, "metric": metric, "qualities": list(qualities)}
-    contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-    return safetensors.numpy.save(contiguous, metadata={METADATA_KEY: json.dumps(about, sort_keys=True)})
-
-
-def fold(tensors: Tensors, quality: int) -> dict[str, npt.NDArray[np.float32]]:
-    """The plain network: each convolution times its scale plus its shift, and the latents' scale into g_s.0."""
-    prefix = f"q{quality}."
-    plain = {}
-    for layer in CONVOLUTIONS:
-        weight, bias = (tensors[f"{layer}.{part}"].astype(np.float32) for part in ("weight", "bias"))
-        scale = tensors.get(f"{prefix}{layer}.scale")
-        if scale is not None:
-            across = scale[:, None, None, None] if layer.startswith("g_a") else scale[:, None, None]
-            weight, bias = weight * across, bias * scale + tensors[f"{prefix}{layer}.shift"]
-        if layer == "g_s.0" and f"{prefix}latent_scale" in tensors:
-            weight = weight * tensors[f"{prefix}latent_scale"][:, None, None, None]
-        plain[f"{layer}.weight"], plain[f"{layer}.bias"] = weight, bias
-    for layer in NORMALISATIONS:
-        plain[f"{layer}.beta"] = tensors[f"{layer}.beta"].astype(np.float32)
-        plain[f"{layer}.gamma"] = tensors[f"{layer}.gamma"].astype(np.float32)[:, :, None, None]
-    latent = len(plain["g_a.6.bias"])
-    plain["medians"] = tensors.get(f"{prefix}medians", np.zeros(latent, np.float32))
-    return plain
-
-
-def _tables(tensors: Tensors, quality: int) -> Tables:
-    parts = (tensors[f"q{quality}.static.{part}"].astype(np.int64) for part in ("mass", "length", "offset"))
-    return Tables(*parts)
-
-
-def _context(tensors: Tensors, quality: int, channels: int) -> ContextTables | None:
-    prefix = f"q{quality}.context."
-    if f"{prefix}order" not in tensors:
-        return None
-    tables = ContextTables(*(tensors[prefix + part].astype(np.int64) for part in CONTEXT_PARTS))
-    if len(tables.order) != channels:
-        raise WeightsError(f"context tables have {len(tables.order)} channels but static ones {channels}: the file is damaged")
-    return tables
-
-
-def context_tensors(tables: ContextTables, quality: int) -> Tensors:
-    """The tensors of a weights file that hold these tables."""
-    return {f"q{quality}.context.{part}": getattr(tables, part).astype(dtype) for part, dtype in CONTEXT_PARTS.items()}
 
 
 def _read(source: Source) -> bytes:
@@ -338,7 +230,7 @@ def _conversion_digest(path: Path | None, modified: int, metric: str, quality: i
 @lru_cache
 def _file_source(path: Path, modified: int, size: int) -> Source:
     data = path.read_bytes()
-    about = _parse_metadata(data, str(path))
+    about = weights_file.describe(data, str(path))
     digest = hashlib.sha256(data).hexdigest()
     return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), digest, path)
 
@@ -367,31 +259,6 @@ def _manifest_sources(folder: Path, modified: int) -> tuple[Source, ...]:
 def _default_name() -> Spec:
     manifest = json.loads((shipped_folder() / "manifest.json").read_text())
     return Spec(manifest["default"])
-
-
-def _parse_metadata(data: bytes, where: str) -> dict[str, Any]:
-    """What a weights file says of itself; WeightsError unless it is one, FormatVersionError if it is newer."""
-    try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
-        version = int(about["format"])
-        known = (
-            about["family"] in FAMILIES.values()
-            and about["metric"] in METRICS.values()
-            and bool(about["qualities"])
-            and all(isinstance(q, int) and 1 <= q <= MAX_QUALITY for q in about["qualities"])
-        )
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise WeightsError(
-            f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint"
-        ) from error
-    if version != FORMAT:
-        raise FormatVersionError(
-            f"weights file {where} has format {version} but this caecodec reads {FORMAT}; upgrade caecodec"
-        )
-    if not known:
-        raise WeightsError(f"weights file {where} describes no known network ({about}): upgrade caecodec or replace the file")
-    return about
 
 
 def _choices() -> str:

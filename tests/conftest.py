@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caecodec import weights
+from caecodec import weights, weights_file
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL
 
@@ -118,7 +118,7 @@ def save_seeded(path, seed=0, context=False, **about):
     tensors = seeded_tensors(seed, qualities=qualities)
     for quality in qualities if context else ():
         tables = seeded_context(seed + quality)
-        tensors.update(weights.context_tensors(tables, quality))
+        tensors.update(weights_file.context_tensors(tables, quality))
         for part in ("scale", "shift"):
             tensors[f"q{quality}.g_a.6.{part}"][tables.order[-2:]] = 0
     return weights.save(path, tensors, qualities=qualities, **about)

@@ -25,7 +25,14 @@ def test_encode_inspect_decode(tmp_path, photo, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'a.ome.zarr'}\n"
     assert main(["inspect", str(tmp_path / "a.ome.zarr")]) == 0
     text = capsys.readouterr().out
-    for line in ("format version  1", "cae, quality 5, mse", "(installed)", "(3, 256, 300) uint8", "bits per pixel"):
+    for line in (
+        "format version  1",
+        "cae, quality 5, mse",
+        "entropy coding  context",
+        "(installed)",
+        "(3, 256, 300) uint8",
+        "bits per pixel",
+    ):
         assert line in text
     assert main(["decode", str(tmp_path / "a.ome.zarr"), "-o", str(tmp_path / "b.tif"), "--quiet"]) == 0
     assert capsys.readouterr().out == ""
@@ -74,6 +81,7 @@ def test_inspect_a_payload_file(tmp_path, tiny):
     path.write_bytes(caecodec.encode(array, quality=4, weights=tiny))
     (report,) = inspect(path)
     assert report.total_bytes == path.stat().st_size
+    assert report.entropy == ("static",)
     assert (report.quality, report.metric, report.shape, report.channel_axis) == (4, "mse", (40, 50, 3), 2)
     assert report.escape_bytes > 0
     assert report.weights_installed
@@ -161,3 +169,13 @@ def test_without_the_extra_ngff(tmp_path, photo):
     result = run("encode", photo, "-o", tmp_path / "c.ome.zarr", "-q", 1)
     assert result.returncode == 1
     assert "pip install 'caecodec[ngff]'" in result.stderr
+
+
+def test_inspect_an_array_of_nothing_but_the_fill_value(tmp_path, tiny):
+    codec = caecodec.zarr.ConvolutionalAutoencoder(4, weights=tiny)
+    zarr.create_array(
+        tmp_path / "a.zarr", shape=(64, 40, 3), chunks=(32, 32, 3), dtype="u1", serializer=codec, compressors=None
+    )
+    (report,) = inspect(tmp_path / "a.zarr")
+    assert (report.chunks, report.chunks_missing, report.total_bytes, report.bpp) == (0, 4, 0, 0)
+    assert "no chunks stored" in str(report)

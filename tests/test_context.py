@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import caecodec
-from caecodec import weights
+from caecodec import weights, weights_file
 from caecodec.bitstream import container, varint
 from caecodec.bitstream.header import CODING_CONTEXT, CODING_STATIC
 from caecodec.cli.main import main
@@ -334,7 +334,7 @@ def test_shipped_weights_save_bytes(photograph):
 
 def test_tables_of_other_channels(tmp_path):
     tensors = weights.read_tensors(weights.open_file(TINY_CONTEXT, "mse", 4))
-    tensors.update(weights.context_tensors(seeded_context(0, 13), 4))
+    tensors.update(weights_file.context_tensors(seeded_context(0, 13), 4))
     path = tmp_path / "wrong.safetensors"
     source = weights.save(path, tensors, name="wrong", family="cae", metric="mse", qualities=(1, 4))
     with pytest.raises(WeightsError, match="13 channels"):

@@ -15,6 +15,7 @@ LAYERS = [
     {"settings"},
     {"bitstream", "pixels", "tiling"},
     {"entropy", "models"},
+    {"weights_file"},
     {"weights"},
     {"engine", "parameters"},
     {"codec"},

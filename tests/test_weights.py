@@ -7,7 +7,7 @@ import safetensors.numpy
 from conftest import TINY, random_image, save_seeded, seeded_tensors
 
 import caecodec
-from caecodec import weights
+from caecodec import weights, weights_file
 
 
 def resolve(text, quality=4, metric="mse"):
@@ -93,10 +93,10 @@ def test_a_path_is_used_and_then_known_to_the_process(tmp_path):
 def test_the_same_tensors_always_give_the_same_file(tmp_path):
     """Payloads name weights by digest, so the writer of the files must not vary."""
     tensors = {name: tensor.copy() for name, tensor in reversed(seeded_tensors(0).items())}
-    data = weights.serialise(tensors, name="tiny", family="cae", metric="mse", qualities=(1, 4))
-    assert data == weights.serialise(seeded_tensors(0), name="tiny", family="cae", metric="mse", qualities=(1, 4))
+    data = weights_file.serialise(tensors, name="tiny", family="cae", metric="mse", qualities=(1, 4))
+    assert data == weights_file.serialise(seeded_tensors(0), name="tiny", family="cae", metric="mse", qualities=(1, 4))
     stored = {name: np.array(value) for name, value in safetensors.numpy.load(TINY.read_bytes()).items()}
-    assert weights.serialise(stored, name="tiny", family="cae", metric="mse", qualities=(1, 4)) == TINY.read_bytes()
+    assert weights_file.serialise(stored, name="tiny", family="cae", metric="mse", qualities=(1, 4)) == TINY.read_bytes()
 
 
 def test_scales_fold_into_the_network():
@@ -104,7 +104,7 @@ def test_scales_fold_into_the_network():
     import torch
 
     tensors = seeded_tensors(3)
-    plain = weights.fold(tensors, 4)
+    plain = weights_file.fold(tensors, 4)
     x = torch.rand(1, 3, 16, 16)
 
     def convolve(x, source, prefix):

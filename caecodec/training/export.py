@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import weights
+from .. import weights, weights_file
 from ..errors import ParameterError
 from ..models import compressai
 from . import context, data, symbols, tables
@@ -66,7 +66,7 @@ def export(
     return weights.save(output, tensors, name=name, family=FAMILY, metric=metric, qualities=qualities)
 
 
-def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weights.Tensors:
+def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weights_file.Tensors:
     """The tensors of a conditional backbone, tables not yet among them."""
     half: dict[str, Tensor] = {}
     for ours, conv, norm in (("g_a", "ga", "gan"), ("g_s", "gs", "gsn")):
@@ -76,7 +76,7 @@ def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weigh
         for i in range(3):
             half[f"{ours}.{2 * i + 1}.beta"] = compressai.effective(state[f"{norm}.{i}.beta"], compressai.BETA_MINIMUM)
             half[f"{ours}.{2 * i + 1}.gamma"] = compressai.effective(state[f"{norm}.{i}.gamma"])
-    tensors: weights.Tensors = {name: value.to(torch.float16).numpy() for name, value in half.items()}
+    tensors: weights_file.Tensors = {name: value.to(torch.float16).numpy() for name, value in half.items()}
     for index, q in enumerate(qualities):
         for ours, film in (("g_a", "fa"), ("g_s", "fs")):
             for i in range(4):
@@ -86,9 +86,9 @@ def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weigh
     return tensors
 
 
-def _fitted(tensors: weights.Tensors, quality: int, images: Sequence[Path]) -> weights.Tensors:
+def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path]) -> weights_file.Tensors:
     """Tables of one quality: static ones of the symbols of a crop of each image, context ones of 3000 or so of these crops."""
-    plain = weights.fold(tensors, quality)
+    plain = weights_file.fold(tensors, quality)
     histograms, kept = tables.Histograms(len(plain["medians"])), []
     every = max(1, data.count(images) // CROPS)
     for number, batch in enumerate(symbols.batches(FAMILY, plain, data.crops(images, symbols.CROP, 1))):
@@ -99,4 +99,4 @@ def _fitted(tensors: weights.Tensors, quality: int, images: Sequence[Path]) -> w
         raise ParameterError(f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}; name others")
     names = ("mass", "length", "offset")
     static = {f"q{quality}.static.{name}": values for name, values in zip(names, tables.fit(histograms.counts), strict=True)}
-    return static | weights.context_tensors(context.fit(np.concatenate(kept)), quality)
+    return static | weights_file.context_tensors(context.fit(np.concatenate(kept)), quality)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import weights
+from .. import weights, weights_file
 from ..entropy import context as context_model
 from ..entropy import static
 from ..entropy.streams import Coded
@@ -73,7 +73,7 @@ def fit_entropy(
     return saved, gains
 
 
-def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[weights.Tensors, Gain]:
+def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[weights_file.Tensors, Gain]:
     """The tensors of the context tables of one quality, and what they gain."""
     network = weights.load(source, quality)
     held: list[npt.NDArray[np.uint8]] = []
@@ -95,7 +95,7 @@ def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: in
         for one in np.split(batch, len(batch)):
             bytes_static += _size(static.encode(one, network.tables))
             bytes_context += _size(context_model.encode(one, tables))
-    return weights.context_tensors(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
+    return weights_file.context_tensors(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
 
 
 def _size(coded: Coded) -> int:
