@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 import caecodec
 from caecodec import weights
-from caecodec.evaluation import ms_ssim, psnr
+from caecodec.evaluation import bd_rate, ms_ssim, psnr
 
 Coder = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 SPEED_QUALITY = 4
@@ -42,18 +42,34 @@ def distortion(images: list[np.ndarray], chunk: int) -> None:
     print(f"{len(images)} images, mean of each\n")
     print(f"| codec | whole: bpp | PSNR | MS-SSIM | {chunk}x{chunk} chunks: bpp | PSNR | MS-SSIM |")
     print("|---|---|---|---|---|---|---|")
-    for name, coder in coders():
+    curves: dict[str, list[np.ndarray]] = {}
+    for family, setting, coder in coders():
         row = [measure(images, coder, None), measure(images, coder, chunk)]
+        curves.setdefault(family, []).append(np.array(row))
+        name = f"{family} {setting}"
         print(f"| {name} | " + " | ".join(f"{bpp:.3f} | {db:.2f} | {ms:.4f}" for bpp, db, ms in row) + " |", flush=True)
+    print(f"\nBD-rate (PSNR) of caecodec against: whole images, {chunk}x{chunk} chunks")
+    ours = np.array(curves.pop("caecodec quality"))
+    for family, theirs in curves.items():
+        rates = [bd_rate(np.array(theirs)[:, i, :2], ours[:, i, :2]) for i in (0, 1)]
+        print(f"{family:14} {rates[0]:+6.1f} % {rates[1]:+6.1f} %")
 
 
-def coders() -> Iterator[tuple[str, Coder]]:
+def coders() -> Iterator[tuple[str, str, Coder]]:
+    """Codec, setting, and its coder."""
     for quality in sorted({q for source in weights.installed() if source.metric == "mse" for q in source.qualities}):
-        yield f"caecodec quality {quality}", (lambda a, q=quality: caecodec.encode(a, quality=q), caecodec.decode)
-    for quality in (20, 40, 60, 80):
-        yield f"JPEG {quality}", pillow("JPEG", quality=quality)
-    for level in (28, 32, 36):
-        yield f"JPEG 2000 {level} dB", pillow("JPEG2000", quality_mode="dB", quality_layers=[level], irreversible=True, mct=1)
+        yield "caecodec quality", f"{quality}", (lambda a, q=quality: caecodec.encode(a, quality=q), caecodec.decode)
+    for quality in (10, 20, 40, 60, 80):
+        yield "JPEG", f"{quality}", pillow("JPEG", quality=quality)
+    if features.check("avif"):
+        for quality in (30, 45, 60, 75, 85):
+            yield "AVIF", f"{quality}", pillow("AVIF", quality=quality, speed=6, subsampling="4:4:4")
+    for level in (26, 28, 30, 32, 34, 36):
+        yield (
+            "JPEG 2000",
+            f"{level} dB",
+            pillow("JPEG2000", quality_mode="dB", quality_layers=[level], irreversible=True, mct=1),
+        )
 
 
 def pillow(kind: str, **options: object) -> Coder:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import caecodec
-from caecodec.evaluation import ms_ssim, psnr
+from caecodec.evaluation import bd_rate, ms_ssim, psnr
 
 
 def test_psnr_of_a_known_error():
@@ -29,3 +29,20 @@ def test_images_that_cannot_be_compared(photograph):
             metric(photograph, photograph[:100])
     with pytest.raises(caecodec.ParameterError, match="161 pixels"):
         ms_ssim(photograph[:100], photograph[:100])
+
+
+def test_bd_rate():
+    curve = [(0.2, 27.0), (0.4, 30.0), (0.8, 33.0), (1.6, 36.0)]
+    half = [(bpp / 2, db) for bpp, db in curve]
+    assert bd_rate(curve, curve) == pytest.approx(0)
+    assert bd_rate(curve, half) == pytest.approx(-50)
+    assert bd_rate(half, curve) == pytest.approx(100)
+    with pytest.raises(caecodec.ParameterError, match="share no range"):
+        bd_rate(curve, [(0.1, 20.0), (0.2, 22.0)])
+
+
+def test_bd_rate_of_published_curves():
+    """A whole hyperprior is known to gain about 21 % over the factorized prior (published Kodak points, mse)."""
+    factorized = [(0.1226, 26.909), (0.1885, 28.218), (0.2878, 29.617), (0.4404, 31.277), (0.6481, 32.956), (0.967, 35.381)]
+    hyperprior = [(0.1313, 27.582), (0.2089, 29.197), (0.3199, 30.972), (0.4784, 32.838), (0.6687, 34.526), (0.9388, 36.743)]
+    assert bd_rate(factorized, hyperprior) == pytest.approx(-21, abs=1.5)

@@ -1,5 +1,5 @@
 """How good: distortion of decoded images."""
 
-from .metrics import ms_ssim, psnr
+from .metrics import bd_rate, ms_ssim, psnr
 
-__all__ = ["ms_ssim", "psnr"]
+__all__ = ["bd_rate", "ms_ssim", "psnr"]

@@ -1,6 +1,7 @@
 """Distortion between an image and its reconstruction."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,22 @@ def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> flo
         )
     one, other = (torch.from_numpy(np.ascontiguousarray(a)).permute(2, 0, 1)[None].double() for a in (image, decoded))
     return float(similarity(one, other, data_range=255))
+
+
+def bd_rate(reference: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
+    """Bjøntegaard delta rate: the mean difference of the test rate to the reference rate at equal distortion, in percent.
+
+    Both are curves of (bpp, dB) points, two or more. Log-rates are interpolated by piecewise cubics (PCHIP) over the dB
+    that both have. Negative: test needs fewer bits. ParameterError where the ranges do not overlap.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    curves = [np.array(sorted(points, key=lambda point: point[1])) for points in (reference, test)]
+    low, high = max(c[0, 1] for c in curves), min(c[-1, 1] for c in curves)
+    if low >= high:
+        raise ParameterError(f"curves share no range of distortion ({low:.2f} to {high:.2f} dB): measure more points")
+    areas = [float(PchipInterpolator(c[:, 1], np.log(c[:, 0])).integrate(low, high)) for c in curves]
+    return 100 * math.expm1((areas[1] - areas[0]) / (high - low))
 
 
 def _same_shape(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> None:
