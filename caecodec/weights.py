@@ -186,7 +186,9 @@ def _has_context(source: Source, quality: int) -> bool:
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
     """Write a weights file of these tensors, and say what it is."""
     data = serialise(tensors, name=name, family=family, metric=metric, qualities=qualities)
-    path.write_bytes(data)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
     return Source(name, family, metric, qualities, hashlib.sha256(data).hexdigest(), path)
 
 

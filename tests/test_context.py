@@ -390,8 +390,12 @@ def test_fit_entropy_command(folder, tmp_path, capsys):
         assert (int(number), int(crops)) == (quality, 4)
         assert float(saved) == pytest.approx(100 * (1 - int(context_bytes) / int(static_bytes)), abs=0.06)
         assert int(context_bytes) < int(static_bytes)
+        card = output.with_suffix(".md").read_text()
+        assert f"| {quality} | {crops} | {static_bytes} | {context_bytes} | {saved} % |" in card
+    assert before.name in card
     source = weights.open_file(output, "mse", 4)
     assert source.name == before.name
+    assert source.sha256 in card
     assert weights.load(source, 1).context is not None
     array = random_image(64, 64, 3)
     fitted, plain = (caecodec.encode(array, 4, weights=path) for path in (output, before.location))

@@ -45,6 +45,8 @@ def fit_entropy(
 ) -> tuple[weights.Source, list[Gain]]:
     """Write `output`, the weights at `path` with context tables for all their qualities, fitted to crops of images.
 
+    Beside it NAME.md, a model card, records what the tables were fitted to and what they gain.
+
     path : a .safetensors file; or a CompressAI checkpoint, which needs `quality`, the one it was trained for, and `metric`
     images : files, folders and tar files of images; every tenth is held out
     crops : how many of 256x256 pixels, spread over the images
@@ -70,7 +72,26 @@ def fit_entropy(
         gains.append(gain)
     name = name or (source.name if path.suffix == ".safetensors" else output.stem)
     saved = weights.save(output, tensors, name=name, family=source.family, metric=source.metric, qualities=source.qualities)
+    output.with_suffix(".md").write_text(model_card(saved, path, images, gains))
     return saved, gains
+
+
+def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains: Sequence[Gain]) -> str:
+    """What context tables were fitted to, and what they gain, as Markdown."""
+    rows = [f"| {g.quality} | {g.crops} | {g.static} | {g.context} | {g.saved:.1f} % |" for g in gains]
+    lines = [
+        f"# {source.name}",
+        "",
+        f"{source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
+        "",
+        f"Network and static tables of {path.name}. Context tables fitted to crops of {symbols.CROP}x{symbols.CROP} pixels of the "
+        f"images of {', '.join(image.name for image in images)}; every tenth image was held out, and its crops coded both ways:",
+        "",
+        "| quality | held-out crops | static bytes | context bytes | saved |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[weights_file.Tensors, Gain]:
