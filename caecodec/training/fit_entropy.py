@@ -84,8 +84,8 @@ def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains
         "",
         f"{source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
         "",
-        f"Network and static tables of {path.name}. Context tables fitted to crops of {symbols.CROP}x{symbols.CROP} pixels of the "
-        f"images of {', '.join(image.name for image in images)}; every tenth image was held out, and its crops coded both ways:",
+        f"Network and static tables of {path.name}. Context tables fitted to crops of {symbols.CROP}x{symbols.CROP} pixels of the",
+        f"images of {', '.join(image.name for image in images)}; every tenth image was held out, its crops coded both ways:",
         "",
         "| quality | held-out crops | static bytes | context bytes | saved |",
         "|---|---|---|---|---|",
