@@ -69,6 +69,7 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
     source = parameters.source()
 
     def header(coding: int) -> Header:
+        """The header of a body in this coding."""
         return Header(
             quality=parameters.quality,
             metric=parameters.metric,

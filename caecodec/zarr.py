@@ -62,7 +62,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
             pixels.check(tuple(chunk), _native(dtype), self.parameters.channel_axis)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Not known before encoding, as for every compressor."""
+        """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""
         raise NotImplementedError
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:

@@ -1,7 +1,7 @@
 """Image files <-> RGB arrays, without loss: what eight bits of RGB cannot hold is refused, not converted."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +56,9 @@ def write_image(path: Path, photograph: Photograph) -> None:
     if not writable(path):
         raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
     kind = Image.registered_extensions()[path.suffix.lower()]
-    options = {"quality": 95} if path.suffix.lower() in _LOSSY_SUFFIXES else {}
+    options: dict[str, Any] = {"quality": 95} if path.suffix.lower() in _LOSSY_SUFFIXES else {}
     if photograph.icc_profile:
-        options["icc_profile"] = photograph.icc_profile  # type: ignore[assignment]
+        options["icc_profile"] = photograph.icc_profile
     with complete_file(path) as partial:
         try:
             Image.fromarray(photograph.pixels).save(partial, format=kind, **options)
