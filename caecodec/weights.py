@@ -224,7 +224,7 @@ def _open(spec: Spec, metric: str, quality: int) -> Source:
     return Source(str(path), "cae", metric, (quality,), sha256, path)
 
 
-@lru_cache
+@lru_cache  # with when it was modified, so that a changed file is read again; so below
 def _conversion_digest(path: Path | None, modified: int, metric: str, quality: int) -> str:
     return hashlib.sha256(_convert(path, metric, quality)).hexdigest()
 

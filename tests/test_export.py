@@ -69,6 +69,22 @@ def test_refusals(tmp_path, images):
         export(run, tmp_path / "b.safetensors", [tmp_path / "none"], name="b")
 
 
+def test_weights_to_a_state_dict(tmp_path, capsys):
+    command = ["export", "default", "-o", str(tmp_path / "model.pth")]
+    assert main(command) == 1
+    assert "say which (-q 1 to 8)" in capsys.readouterr().err
+    assert main([*command, "-q", "2"]) == 0
+    back = tmp_path / "back.safetensors"
+    assert main(["export", str(tmp_path / "model.pth"), "-q", "2", "-o", str(back)]) == 0
+    ours = weights.load(weights.resolve(weights.Spec("default"), "mse", 2), 2)
+    again = weights.load(weights.resolve(weights.Spec.parse(back), "mse", 2), 2)
+    for name, tensor in ours.tensors.items():
+        np.testing.assert_allclose(again.tensors[name], tensor, rtol=1e-5, atol=1e-10)
+    np.testing.assert_array_equal(again.tables.offset, ours.tables.offset)
+    assert main([*command, "-q", "2"]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
 def test_fitted_tables_hold_the_counts():
     rng = np.random.default_rng(0)
     histograms = tables.Histograms(3)

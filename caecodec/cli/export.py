@@ -3,26 +3,39 @@
 import argparse
 from pathlib import Path
 
-SUMMARY = "Convert a CompressAI checkpoint, or a training checkpoint and images to fit its tables to, to a weights file."
+from ..errors import ParameterError
+from ..weights import CHECKPOINT_SUFFIXES
+
+SUMMARY = "Convert a CompressAI or training checkpoint to a weights file, or weights to a state dict that CompressAI loads."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec export."""
-    parser.add_argument("checkpoint", type=Path, help="a state dict of CompressAI's FactorizedPrior, or of a training run")
+    parser.add_argument(
+        "source", help="a checkpoint of CompressAI's FactorizedPrior or of a training run; or weights, by name or path"
+    )
     parser.add_argument("images", nargs="*", type=Path, help="training checkpoints: folders and tar files of training images")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors; or NAME.pth for CompressAI")
     parser.add_argument("--name", help="the weights' name; default that of the file")
-    parser.add_argument("-q", "--quality", type=int, help="CompressAI checkpoints: the quality it was trained for")
+    parser.add_argument("-q", "--quality", type=int, help="CompressAI, either way: the quality; default none")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print what was written."""
-    from ..training.export import export
+    from ..training.export import export, to_compressai
 
+    if arguments.output.suffix in CHECKPOINT_SUFFIXES:
+        if arguments.quality is None:
+            raise ParameterError(f"{arguments.output} holds one quality; say which (-q 1 to 8)")
+        to_compressai(
+            arguments.source, arguments.quality, arguments.output, metric=arguments.metric, overwrite=arguments.overwrite
+        )
+        print(arguments.output)
+        return 0
     source = export(
-        arguments.checkpoint,
+        Path(arguments.source),
         arguments.output,
         images=arguments.images,
         name=arguments.name or arguments.output.stem,

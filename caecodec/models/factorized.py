@@ -19,8 +19,6 @@ from torch import Tensor, nn
 STRIDE = 16
 HALO = 2  # latent positions: the analysis sees 30 pixels to each side, the synthesis 2 latents
 MAX_SYMBOL = 2**23
-CONVOLUTIONS = (0, 2, 4, 6)
-NORMALISATIONS = (1, 3, 5)
 # On a CPU the memory of large tensors is new for every call, and costs more than the arithmetic on it; so work in parts.
 BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128

@@ -66,6 +66,23 @@ def export(
     return weights.save(output, tensors, name=name, family=FAMILY, metric=metric, qualities=qualities)
 
 
+def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:
+    """Write `output`, a state dict that CompressAI's FactorizedPrior loads, from one quality of installed weights or a file.
+
+    Raises
+    ------
+    ParameterError
+        `output` exists.
+    WeightsError
+        There are no such weights.
+    """
+    if output.exists() and not overwrite:
+        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    network = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
+    tables = network.tables
+    torch.save(compressai.to_state_dict(network.tensors, tables.mass, tables.length, tables.offset), output)
+
+
 def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weights_file.Tensors:
     """The tensors of a conditional backbone, tables not yet among them."""
     half: dict[str, Tensor] = {}
