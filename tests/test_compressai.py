@@ -127,7 +127,7 @@ def test_a_converted_checkpoint_reads_what_the_checkpoint_wrote(checkpoint, qual
     folder = tmp_path / "weights"
     folder.mkdir()
     output = folder / "converted.safetensors"
-    assert main(["export", str(checkpoint), "-q", str(quality), "-o", str(output), "--name", checkpoint.name]) == 0
+    assert main(["export", str(checkpoint), "-q", str(quality), "-o", str(output)]) == 0
     payload = caecodec.encode(photograph[:64, :64], quality=quality, weights=checkpoint)
     assert container.parse(payload).header.digest == weights.resolve(weights.Spec.parse(output), "mse", quality).digest
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(folder))

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("images", nargs="*", type=Path, help="training checkpoints: folders and tar files of training images")
     parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors; or NAME.pth for CompressAI")
-    parser.add_argument("--name", help="the weights' name; default that of the file")
+    parser.add_argument("--name", help="the weights' name; default that of the checkpoint (CompressAI) or of the output")
     parser.add_argument("-q", "--quality", type=int, help="CompressAI, either way: the quality; default none")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.source),
         arguments.output,
         images=arguments.images,
-        name=arguments.name or arguments.output.stem,
+        name=arguments.name,
         metric=arguments.metric,
         quality=arguments.quality,
         overwrite=arguments.overwrite,

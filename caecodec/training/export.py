@@ -26,7 +26,7 @@ def export(
     output: Path,
     images: Sequence[Path] = (),
     *,
-    name: str,
+    name: str | None = None,
     metric: str = "mse",
     quality: int | None = None,
     overwrite: bool = False,
@@ -34,7 +34,8 @@ def export(
     """Write `output`, a weights file, from a checkpoint.
 
     A CompressAI checkpoint needs `quality`, the one it was trained for; a conditional backbone, `images` to fit its entropy
-    tables to (folders and tar files of photographs).
+    tables to (folders and tar files of photographs). `name` is by default that of the CompressAI checkpoint's file, so that
+    the weights have the digest that payloads written with the checkpoint itself name; or else that of `output`.
 
     Raises
     ------
@@ -55,6 +56,7 @@ def export(
             )
         qualities: tuple[int, ...] = (quality,)
         tensors = compressai.from_state_dict(state, quality)
+        name = name or checkpoint.name
     else:
         if not images:
             raise ParameterError(f"{checkpoint} has no entropy tables; name the folders or tar files of images to fit them to")
@@ -63,7 +65,7 @@ def export(
         tensors = _conditional(state, qualities)
         for q in qualities:
             tensors.update(_fitted(tensors, q, images))
-    return weights.save(output, tensors, name=name, family=FAMILY, metric=metric, qualities=qualities)
+    return weights.save(output, tensors, name=name or output.stem, family=FAMILY, metric=metric, qualities=qualities)
 
 
 def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:
