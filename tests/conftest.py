@@ -16,7 +16,7 @@ TINY_CONTEXT = TINY.with_name("tiny-context.safetensors")
 def pytest_report_header():
     import torch
 
-    there = "CUDA is present" if torch.cuda.is_available() else "no CUDA device: the tests marked gpu are skipped"
+    there = "CUDA is present" if torch.cuda.is_available() else "no CUDA device: the tests that need one are skipped"
     return f"caecodec: {there}"
 
 
