@@ -133,7 +133,7 @@ class _Worker:
                 jobs = self._take()
             try:
                 results = self._execute(jobs)
-            except Exception as error:  # handed to those who wait; the thread must outlive it
+            except Exception as error:  # of any kind: raised in the callers that wait, while the thread serves the others
                 for job in jobs:
                     job.result.set_exception(error)
             else:

@@ -55,7 +55,7 @@ def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
 def _inner(shard: bytes, array: zarr.Array[Any], key: str) -> Iterator[bytes]:
     """The inner chunks of a shard, by the index at its end (or start), of (offset, length) pairs of little-endian uint64."""
     assert array.shards is not None
-    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # only v3 arrays have shards
+    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # v2 metadata has no codecs, and no shards
     assert isinstance(codec, ShardingCodec)
     index_codecs = [dict(c.to_dict()) for c in codec.index_codecs]
     if index_codecs != _INDEX_CODECS:

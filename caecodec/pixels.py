@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .bitstream.header import MAX_DIMENSIONS, MAX_SIZE
 from .errors import ParameterError
 
-MAX_DIMENSIONS = 8
-MAX_SIZE = 2**31 - 1
 CHANNELS = 3
 _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
 

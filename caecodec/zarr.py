@@ -46,7 +46,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
     def from_dict(cls, data: dict[str, JSON]) -> Self:
         """The codec that array metadata describes."""
         _, configuration = parse_named_configuration(data, NAME, require_configuration=False)
-        return cls(**(configuration or {}))  # type: ignore[arg-type]  # parsed by the constructor
+        return cls(**(configuration or {}))  # type: ignore[arg-type]  # any JSON: the constructor parses it, with errors that say what is wrong
 
     def to_dict(self) -> dict[str, JSON]:
         """What array metadata stores: the name and the parameters, but for gpu."""

@@ -109,5 +109,7 @@ def test_images_of_folders_and_tar_files(tmp_path, images):
         tar.add(images / "0.png", "0.png")
         tar.add(images / "1.png", "sub/1.png")
     assert [image.shape for image in data.images([tmp_path / "a.tar", images])] == [(512, 512, 3)] * 4
-    assert [crop.shape for crop in data.crops([images], 300, 2)] == [(300, 300, 3)] * 4
-    assert not list(data.crops([images], 513, 2))
+    assert [(number, crop.shape) for number, crop in data.spread([images], 300, 3)] == [
+        (0, (300, 300, 3)), (1, (300, 300, 3)), (1, (300, 300, 3)),
+    ]  # fmt: skip
+    assert not list(data.spread([images], 513, 2))

@@ -49,7 +49,7 @@ def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
     Raises WeightsError when CompressAI is not installed or the download fails.
     """
     try:
-        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # an extra
+        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # absent but with its extra
     except ImportError as error:
         raise WeightsError(
             "weights='compressai' needs CompressAI, which is not installed: pip install 'caecodec[compressai]' "

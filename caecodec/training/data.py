@@ -55,18 +55,6 @@ def _files(paths: Sequence[Path]) -> Iterator[Path | io.BytesIO]:
                     yield file
 
 
-def crops(paths: Sequence[Path], size: int, count: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
-    """Up to `count` random crops (size, size, 3) from each image; images smaller than one are passed over."""
-    rng = np.random.default_rng(seed)
-    for image in images(paths):
-        height, width = image.shape[:2]
-        if min(height, width) < size:
-            continue
-        for _ in range(count):
-            y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-            yield image[y : y + size, x : x + size]
-
-
 def _read(file: Path | io.BytesIO) -> npt.NDArray[np.uint8]:
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))

@@ -109,8 +109,10 @@ def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path])
     """Tables of one quality: static ones of the symbols of a crop of each image, context ones of 3000 or so of these crops."""
     plain = weights_file.fold(tensors, quality)
     histograms, kept = tables.Histograms(len(plain["medians"])), []
-    every = max(1, data.count(images) // CROPS)
-    for number, batch in enumerate(symbols.batches(FAMILY, plain, data.crops(images, symbols.CROP, 1))):
+    large = data.count(images, symbols.CROP)
+    every = max(1, large // CROPS)
+    crops = (crop for _, crop in data.spread(images, symbols.CROP, large))
+    for number, batch in enumerate(symbols.batches(FAMILY, plain, crops)):
         histograms.add(batch)
         if number % every == 0:
             kept.append(symbols.narrow(batch))
