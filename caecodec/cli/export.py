@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors; or NAME.pth for CompressAI")
     parser.add_argument("--name", help="the weights' name; default that of the checkpoint (CompressAI) or of the output")
     parser.add_argument("-q", "--quality", type=int, help="CompressAI, either way: the quality; default none")
-    parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
+    parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default that of the training checkpoint, or mse")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 
@@ -30,7 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.quality is None:
             raise ParameterError(f"{arguments.output} holds one quality; say which (-q 1 to 8)")
         to_compressai(
-            arguments.source, arguments.quality, arguments.output, metric=arguments.metric, overwrite=arguments.overwrite
+            arguments.source,
+            arguments.quality,
+            arguments.output,
+            metric=arguments.metric or "mse",
+            overwrite=arguments.overwrite,
         )
         print(arguments.output)
         return 0

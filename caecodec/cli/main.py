@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, export, fit_entropy, inspect
+from . import decode, encode, export, fit_entropy, inspect, train
 
-COMMANDS = (encode, decode, inspect, export, fit_entropy)
+COMMANDS = (encode, decode, inspect, export, fit_entropy, train)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,1 +1,1 @@
-"""Making weights: fitting entropy tables and exporting networks to the weights format."""
+"""Making weights: training, fitting entropy tables, exporting networks to the weights format."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import weights, weights_file
+from ..bitstream.header import METRICS
 from ..errors import ParameterError
 from ..models import compressai
 from . import context, data, symbols, tables
@@ -27,15 +28,17 @@ def export(
     images: Sequence[Path] = (),
     *,
     name: str | None = None,
-    metric: str = "mse",
+    metric: str | None = None,
     quality: int | None = None,
     overwrite: bool = False,
+    without: int = 0,
 ) -> weights.Source:
-    """Write `output`, a weights file, from a checkpoint.
+    """Write `output`, a weights file, from a checkpoint; `metric` is that of the checkpoint, or where it names none, mse.
 
     A CompressAI checkpoint needs `quality`, the one it was trained for; a conditional backbone, `images` to fit its entropy
-    tables to (folders and tar files of photographs). `name` is by default that of the CompressAI checkpoint's file, so that
-    the weights have the digest that payloads written with the checkpoint itself name; or else that of `output`.
+    tables to (folders and tar files of photographs; every `without`-th is left out, 0 being none). `name` is by default that
+    of the CompressAI checkpoint's file, so that the weights have the digest that payloads written with the checkpoint itself
+    name; or else that of `output`.
 
     Raises
     ------
@@ -60,12 +63,11 @@ def export(
     else:
         if not images:
             raise ParameterError(f"{checkpoint} has no entropy tables; name the folders or tar files of images to fit them to")
-        first = 1 if len(state["fa.3.s"][0]) == 192 else 6
-        qualities = tuple(range(first, first + len(state["fa.0.s"])))
-        tensors = _conditional(state, qualities)
+        metric = metric or (METRICS[int(state["metric"])] if "metric" in state else None)
+        tensors, qualities = conditional(state), _qualities(state)
         for q in qualities:
-            tensors.update(_fitted(tensors, q, images))
-    return weights.save(output, tensors, name=name or output.stem, family=FAMILY, metric=metric, qualities=qualities)
+            tensors.update(_fitted(tensors, q, images, without))
+    return weights.save(output, tensors, name=name or output.stem, family=FAMILY, metric=metric or "mse", qualities=qualities)
 
 
 def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:
@@ -85,7 +87,15 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
     torch.save(compressai.to_state_dict(network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
-def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weights_file.Tensors:
+def _qualities(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The qualities of a conditional backbone; where it names none, those that follow from its width."""
+    if "qualities" in state:
+        return tuple(state["qualities"].tolist())
+    first = 1 if len(state["fa.3.s"][0]) == 192 else 6
+    return tuple(range(first, first + len(state["fa.0.s"])))
+
+
+def conditional(state: Mapping[str, Tensor]) -> weights_file.Tensors:
     """The tensors of a conditional backbone, tables not yet among them."""
     half: dict[str, Tensor] = {}
     for ours, conv, norm in (("g_a", "ga", "gan"), ("g_s", "gs", "gsn")):
@@ -96,7 +106,7 @@ def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weigh
             half[f"{ours}.{2 * i + 1}.beta"] = compressai.effective(state[f"{norm}.{i}.beta"], compressai.BETA_MINIMUM)
             half[f"{ours}.{2 * i + 1}.gamma"] = compressai.effective(state[f"{norm}.{i}.gamma"])
     tensors: weights_file.Tensors = {name: value.to(torch.float16).numpy() for name, value in half.items()}
-    for index, q in enumerate(qualities):
+    for index, q in enumerate(_qualities(state)):
         for ours, film in (("g_a", "fa"), ("g_s", "fs")):
             for i in range(4):
                 tensors[f"q{q}.{ours}.{2 * i}.scale"] = state[f"{film}.{i}.s"][index].exp().float().numpy()
@@ -105,13 +115,13 @@ def _conditional(state: Mapping[str, Tensor], qualities: Sequence[int]) -> weigh
     return tensors
 
 
-def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path]) -> weights_file.Tensors:
+def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path], without: int) -> weights_file.Tensors:
     """Tables of one quality: static ones of the symbols of a crop of each image, context ones of 3000 or so of these crops."""
     plain = weights_file.fold(tensors, quality)
     histograms, kept = tables.Histograms(len(plain["medians"])), []
-    large = data.count(images, symbols.CROP)
+    large = data.count(images, symbols.CROP, without)
     every = max(1, large // CROPS)
-    crops = (crop for _, crop in data.spread(images, symbols.CROP, large))
+    crops = (crop for _, crop in data.spread(images, symbols.CROP, large, without=without))
     for number, batch in enumerate(symbols.batches(FAMILY, plain, crops)):
         histograms.add(batch)
         if number % every == 0:

@@ -1,0 +1,128 @@
+"""caecodec train: weights from one's own images."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ParameterError
+from ..weights import DEFAULT
+
+if TYPE_CHECKING:
+    from ..training.loop import Report
+
+SUMMARY = "Train weights on your own images, from shipped ones or from the images' principal components."
+EVERY = 15  # seconds between lines of progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of caecodec train."""
+    parser.add_argument(
+        "data",
+        nargs="+",
+        type=Path,
+        metavar="DATA",
+        help="images, folders and tar files of them, RGB Zarr arrays, OME-NGFF groups",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, help="NAME.safetensors; NAME.ckpt, .png and .md go beside it"
+    )
+    parser.add_argument(
+        "--qualities", default="1-5", help="of one network: some of 1 to 5 or of 6 to 8, as 1-5 or 1,3; default %(default)s"
+    )
+    parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
+    parser.add_argument(
+        "--init", default=DEFAULT, help="weights by name, a weights file, a checkpoint, or klt; default %(default)s"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="when to stop; this or --minutes")
+    parser.add_argument("--minutes", type=float, default=0.0, help="when to stop, tables not counted")
+    parser.add_argument("--crop", type=int, help="pixels a side of crops, default 256 (mse) or 192 (ms-ssim)")
+    parser.add_argument("--batch", type=int, help="crops in a step, default 2 (mse) or 3 (ms-ssim)")
+    parser.add_argument("--lr", type=float, default=2e-4, help="learning rate, default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument(
+        "--validation", type=float, default=0.05, help="part of the images that is held out, default %(default)s"
+    )
+    parser.add_argument("--name", help="the weights' name, default that of the output")
+    parser.add_argument("--resume", action="store_true", help="go on from NAME.ckpt")
+    parser.add_argument("--save-every", type=float, default=300, help="seconds between checkpoints, default %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: slower to start, faster on CUDA")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 130 when interrupted, which leaves a checkpoint."""
+    from ..training.loop import Recipe
+    from ..training.train import train
+
+    recipe = Recipe(
+        qualities=parse_qualities(arguments.qualities),
+        metric=arguments.metric,
+        steps=arguments.steps,
+        minutes=arguments.minutes,
+        crop=arguments.crop,
+        batch=arguments.batch,
+        lr=arguments.lr,
+        seed=arguments.seed,
+    )
+    try:
+        source = train(
+            arguments.data,
+            arguments.output,
+            recipe,
+            init=arguments.init,
+            name=arguments.name,
+            validation=arguments.validation,
+            gpu=arguments.gpu,
+            compiled=arguments.compile,
+            resume=arguments.resume,
+            save_every=arguments.save_every,
+            overwrite=arguments.overwrite,
+            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities),
+        )
+    except KeyboardInterrupt:
+        checkpoint = arguments.output.with_suffix(".ckpt")
+        print(
+            f"caecodec: interrupted; if training had begun, {checkpoint} is whole: go on with --resume, or make weights of it "
+            f"as it is with caecodec export {checkpoint} DATA -o {arguments.output}",
+            file=sys.stderr,
+        )
+        return 130
+    print(f"{source.location}: {source}, SHA-256 {source.sha256}")
+    return 0
+
+
+def parse_qualities(text: str) -> tuple[int, ...]:
+    """Qualities in a text such as 1-5 or 2,4."""
+    try:
+        parts = [[int(end) for end in part.split("-")] for part in text.split(",")]
+        return tuple(quality for part in parts for quality in range(part[0], part[-1] + 1))
+    except ValueError as error:
+        raise ParameterError(f"qualities are {text!r} but must be a range such as 1-5 or a list such as 2,4") from error
+
+
+class Progress:
+    """Prints a line for a report, at most every fifteen seconds."""
+
+    def __init__(self, qualities: tuple[int, ...]) -> None:
+        self.qualities = qualities
+        self.last = (0.0, 0, 0.0)  # when, step and seconds of the last line
+
+    def __call__(self, report: "Report") -> None:
+        """Print a report."""
+        now = time.monotonic()
+        if now - self.last[0] < EVERY and report.left > 0:
+            return
+        rate = (report.step - self.last[1]) / max(1e-9, report.seconds - self.last[2])
+        self.last = (now, report.step, report.seconds)
+        points = "  ".join(
+            f"q{quality} {bpp:.3f} bpp {psnr:.2f} dB"
+            for quality, bpp, psnr in zip(self.qualities, report.bpp, report.psnr, strict=True)
+        )
+        print(
+            f"step {report.step}, {rate:.1f} a second, {report.left / 60:.0f} min left: loss {report.loss:.3f}  {points}",
+            flush=True,
+        )

@@ -1,0 +1,113 @@
+"""What a training run leaves for people: curves, measurements on held-out images, and a model card."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import codec, weights
+from ..errors import ParameterError
+from ..evaluation import ms_ssim, psnr
+from .loop import Recipe
+
+if TYPE_CHECKING:
+    from .loop import Training
+
+CROP = 512  # pixels a side of what is measured of a held-out image
+MOST = 32  # held-out images that are measured
+SMALLEST = 176
+
+
+class Point(NamedTuple):
+    """Means over held-out crops of one quality, of real payloads."""
+
+    quality: int
+    bpp: float
+    psnr: float
+    ms_ssim: float
+
+
+def require() -> None:
+    """ParameterError unless the packages of the extra are here: found out before training, not after it."""
+    try:
+        import matplotlib  # noqa: F401
+        import pytorch_msssim  # noqa: F401
+    except ImportError as error:
+        raise ParameterError(f"training needs {error.name}, which is not installed: pip install 'caecodec[train]'") from error
+
+
+def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) -> list[Point]:
+    """What the weights reach on up to 32 images, at most 512x512 pixels of the middle of each.
+
+    Images smaller than 176x176 are passed over.
+    """
+    crops: list[npt.NDArray[np.uint8]] = []
+    for image in images:
+        height, width = (min(CROP, side) for side in image.shape[:2])
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        if min(height, width) >= SMALLEST and len(crops) < MOST:
+            crops.append(np.array(image[top : top + height, left : left + width]))
+    points = []
+    for quality in source.qualities if crops else ():
+        rows = []
+        for crop in crops:
+            payload = codec.encode(crop, quality=quality, metric=source.metric, weights=source.location or source.spec)
+            decoded = codec.decode(payload, weights=source.location or source.spec)
+            bpp = 8 * len(payload) / (crop.shape[0] * crop.shape[1])
+            rows.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
+        points.append(Point(quality, *np.mean(rows, axis=0).tolist()))
+    return points
+
+
+def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
+    """A PNG of the loss, and of the bpp and PSNR of each quality, against the step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    steps = [row["step"] for row in history]
+    for axes, key, label in zip(figure.subplots(1, 3), ("loss", "bpp", "psnr"), ("loss", "bpp", "PSNR (dB)"), strict=True):
+        values = np.array([row[key] for row in history], np.float64).reshape(len(history), -1)
+        axes.plot(steps, values, label=[f"quality {q}" for q in recipe.qualities] if key != "loss" else None)
+        axes.set(xlabel="step", ylabel=label, yscale="log" if key == "loss" else "linear")
+        axes.grid(alpha=0.3)
+        if key != "loss":
+            axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)
+
+
+def model_card(source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[Point]) -> str:
+    """How weights were made and what they reach, as Markdown."""
+    recipe = training.recipe
+    qualities = ", ".join(map(str, recipe.qualities))
+    network, crops = training.backbone, training.crops
+    distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
+    lines = [
+        f"# {source.name}",
+        "",
+        f"SHA-256 {source.sha256}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| network | bmshj2018-factorized, {network.hidden} hidden and {network.latent} latent channels, fp16 |",
+        f"| qualities | {qualities}, metric {recipe.metric} |",
+        f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
+        f"| start | {init} |",
+        f"| steps | {training.step} in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
+        f"cosine decay, averaged weights; {recipe.full_batch} crops of {recipe.size}x{recipe.size} a step; "
+        f"seed {recipe.seed} |",
+        f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
+        f"{len(crops.pixels) / 1e6:.0f} megapixels |",
+        "| licence notes | of the training images: say here under which terms they may be used |",
+    ]
+    if points:
+        lines += [
+            "",
+            f"Held-out images, the middle {CROP}x{CROP} pixels of up to {MOST}, real bytes with headers:",
+            "",
+            "| quality | bpp | PSNR | MS-SSIM |",
+            "|---|---|---|---|",
+            *(f"| {p.quality} | {p.bpp:.3f} | {p.psnr:.2f} | {p.ms_ssim:.4f} |" for p in points),
+        ]
+    return "\n".join(lines) + "\n"

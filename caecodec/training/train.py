@@ -1,0 +1,167 @@
+"""Train weights on one's own images: images -> backbone -> checkpoints -> a weights file with fitted entropy tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .. import settings, weights, weights_file
+from ..engine import Place
+from ..errors import ParameterError
+from ..models import compressai
+from . import data, initial, report
+from .backbone import Backbone
+from .crops import Crops
+from .export import conditional, export
+from .loop import LMBDAS, Recipe, Report, Training, save_checkpoint
+
+KLT = "klt"
+START_CROPS = 1200
+START_SIZE = 128
+RATE_CROPS = 256
+POOL = 2**30  # training pixels that are kept in memory, three bytes each
+REGION = 512
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a run reads and writes: NAME.safetensors, and beside it NAME.ckpt, NAME.png and NAME.md."""
+
+    images: Sequence[Path]
+    output: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """What `resume` goes on from."""
+        return self.output.with_suffix(".ckpt")
+
+    def check(self, resume: bool, overwrite: bool) -> None:
+        """ParameterError where something would be overwritten or is missing."""
+        if self.output.suffix != ".safetensors":
+            raise ParameterError(f"output is {self.output} but a weights file is named NAME.safetensors")
+        for path in (self.output, self.checkpoint):
+            if path.exists() and not overwrite and not (resume and path == self.checkpoint):
+                raise ParameterError(
+                    f"{path} exists already; pass resume (--resume) or overwrite (--overwrite), or another name"
+                )
+        if resume and not self.checkpoint.exists():
+            raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume; leave resume out to start")
+
+
+def train(
+    images: Sequence[Path],
+    output: Path,
+    recipe: Recipe,
+    *,
+    init: str = weights.DEFAULT,
+    name: str | None = None,
+    validation: float = 0.05,
+    gpu: bool | None = None,
+    compiled: bool = False,
+    resume: bool = False,
+    save_every: float = 300,
+    overwrite: bool = False,
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> weights.Source:
+    """Train a network on images and write `output`, a weights file; beside it a model card, the checkpoint and its curves.
+
+    Parameters
+    ----------
+    images
+        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. Of more than a gigapixel a
+        random part is used.
+    output
+        NAME.safetensors. NAME.ckpt, which `resume` goes on from, is written every `save_every` seconds and when the run is
+        interrupted; NAME.png (curves) and NAME.md (model card) at the end.
+    recipe
+        Qualities, metric, length and batches.
+    init
+        What to start from: an installed weights name, the path of a weights file or of a checkpoint, or "klt" (principal
+        components of the images).
+    name
+        The weights' name, by default that of `output`.
+    validation
+        The part of the images that is held out, and measured at the end. 0: none.
+    gpu
+        True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
+    compiled
+        Compile the loss with torch.compile: slower to start, faster on CUDA.
+    on_report
+        Called every 50 steps.
+
+    Raises
+    ------
+    ParameterError
+        There are no images of the crop's size, output exists, there is nothing to resume, or the loss diverged.
+    WeightsError
+        init names weights that are not there, or of a wider network.
+    """
+    paths = Paths(images, output)
+    paths.check(resume, overwrite)
+    report.require()
+    place = Place.choose(gpu)
+    threads = settings.current().threads
+    if threads:
+        torch.set_num_threads(threads)
+    if not 0 <= validation <= 0.5:
+        raise ParameterError(f"validation is {validation} but must be from 0 (hold nothing out) to 0.5")
+    every = round(1 / validation) if validation else 0
+    crops = Crops(_regions(images, every, recipe.seed), recipe.size, place.device, recipe.seed)
+    torch.manual_seed(recipe.seed)
+    training = Training(start(init, recipe, crops, _dtype(place.device)), recipe, crops, place.device, compiled)
+    if resume:
+        training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
+    training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+    source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
+    report.draw(training.history, recipe, output.with_suffix(".png"))
+    points = report.validate(source, data.held_out(images, every)) if every else []
+    output.with_suffix(".md").write_text(report.model_card(source, images, init, training, points))
+    return source
+
+
+def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Backbone:
+    """The network that training starts from, on the CPU."""
+    backbone = Backbone(recipe.qualities, recipe.metric, dtype)
+    if init == KLT:
+        initial.klt(backbone, crops.draw(START_CROPS, START_SIZE).cpu(), recipe.lmbdas)
+    else:
+        initial.from_weights(backbone, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
+    initial.fit_rate(backbone, crops.draw(RATE_CROPS, START_SIZE).cpu())
+    return backbone
+
+
+def _stored(init: str, recipe: Recipe) -> weights_file.Tensors:
+    """The tensors of weights by name, or of a weights file or a checkpoint by path."""
+    spec = weights.Spec.parse(init)
+    if spec.path is None:
+        return weights.read_tensors(weights.resolve(spec, recipe.metric, recipe.qualities[0]))
+    if spec.path.suffix == ".safetensors":
+        return weights.read_tensors(weights.open_file(spec.path, recipe.metric, recipe.qualities[0]))
+    state = compressai.read(spec.path)
+    return conditional(state) if "fa.0.s" in state else compressai.from_state_dict(state, recipe.qualities[0])
+
+
+def _regions(images: Sequence[Path], every: int, seed: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """The images that are not held out; of more than fits the pool, random regions of them."""
+    share = POOL / max(1, sum(height * width for height, width in data.sizes(images, every)))
+    rng = np.random.default_rng(seed)
+    for image in data.images(images, every):
+        if share >= 1:
+            yield image
+            continue
+        for top in range(0, image.shape[0], REGION):
+            for left in range(0, image.shape[1], REGION):
+                if rng.random() < share:
+                    yield image[top : top + REGION, left : left + REGION].copy()
+
+
+def _dtype(device: str) -> torch.dtype:
+    """Half precision where the settings ask for it, or leave the choice and the processor has it."""
+    precision = settings.current().precision
+    if precision == "auto":
+        has_it = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_it else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,0 +1,319 @@
+"""Training: the network's gradients and start, the loop, the command, and that it gives weights that work."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from conftest import psnr, random_image
+from PIL import Image
+
+import caecodec
+from caecodec import settings, weights
+from caecodec.cli.main import main
+from caecodec.cli.train import parse_qualities
+from caecodec.codec import encode
+from caecodec.models.registry import FAMILIES
+from caecodec.training import data, initial
+from caecodec.training.backbone import GDN, Backbone, _Normalise
+from caecodec.training.crops import Crops
+from caecodec.training.export import conditional
+from caecodec.training.loop import LMBDAS, Recipe, Training, rate_distortion
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six small images."""
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(6):
+        Image.fromarray(random_image(272, 288, 3, seed=number)).save(folder / f"{number}.png")
+    return folder
+
+
+def photographs():
+    import skimage.data
+
+    return [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()]
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_gradients_of_gdn(inverse):
+    torch.manual_seed(0)
+    x, beta, gamma = (torch.rand(*shape, dtype=torch.double, requires_grad=True) for shape in ((7, 4), (4,), (4, 4)))
+    assert torch.autograd.gradcheck(lambda x, b, g: _Normalise.apply(x - 0.5, b, g, inverse), (x, beta, gamma))
+
+
+def test_gdn_is_what_it_says():
+    torch.manual_seed(0)
+    layer, x = GDN(5), torch.randn(2, 5, 3, 4)
+    beta, gamma = torch.ones(5), 0.002 * torch.eye(5) + 0.0004
+    norm = (beta[:, None, None] + torch.einsum("ij,njhw->nihw", gamma, x * x)).sqrt()
+    torch.testing.assert_close(layer(x), x / norm)
+    inverse = GDN(5, inverse=True)
+    torch.testing.assert_close(inverse(x), x * norm)
+
+
+def test_principal_components_code_already():
+    """The untrained start reconstructs photographs, better at higher quality."""
+    torch.manual_seed(0)
+    crops = Crops(photographs(), 128, "cpu", 0)
+    recipe = Recipe(steps=1)
+    network = Backbone(recipe.qualities, dtype=torch.float32)
+    initial.klt(network, crops.draw(100, 128), recipe.lmbdas)
+    initial.fit_rate(network, crops.draw(32, 128))
+    x = crops.draw(8, 128)
+    with torch.no_grad():
+        points = [rate_distortion(network, x, index, "mse") for index in range(5)]
+    bpp, mse = [float(p[0]) for p in points], [float(p[1]) for p in points]
+    assert mse == sorted(mse, reverse=True)
+    assert bpp == sorted(bpp)
+    assert -10 * np.log10(mse[-1]) > 25
+    assert bpp[-1] < 3
+
+
+@pytest.mark.parametrize("qualities", [(2, 4), (6, 8)])
+def test_start_from_weights_keeps_or_widens_them(qualities):
+    """At a quality of the file the network is that of the file; for a wider one, near it."""
+    source = weights.resolve(weights.Spec("default"), "mse", 4)
+    stored = weights.read_tensors(source)
+    torch.manual_seed(0)
+    network = Backbone(qualities, dtype=torch.float32)
+    initial.from_weights(network, stored, dict(enumerate(LMBDAS["mse"], 1)))
+    x = Crops(photographs(), 128, "cpu", 0).draw(4, 128)
+    with torch.no_grad():
+        y = network.analysis(x, 1)
+        x_hat = network.synthesis(y.round(), 1)
+        if qualities == (2, 4):
+            theirs = FAMILIES["cae"].build(weights.load(source, 4).tensors)
+            symbols = theirs.analysis(x)
+            assert (y.round() != symbols).float().mean() < 1e-4
+            torch.testing.assert_close(x_hat.clamp(0, 1), theirs.synthesis(symbols).clamp(0, 1), atol=2e-3, rtol=0)
+        else:
+            assert float((x_hat - x).square().mean()) < 10**-2.8
+
+
+def test_a_checkpoint_is_what_was_trained():
+    """The tensors of a weights file give the network that the loop computed."""
+    torch.manual_seed(0)
+    network = Backbone((1, 3), dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    tensors = conditional(network.state_dict())
+    plain = FAMILIES["cae"].build(caecodec.weights_file.fold(tensors, 3))
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        y = 4 * network.analysis(x, 1)
+        torch.testing.assert_close(network.synthesis(y.round(), 1), plain.synthesis(y.round().int()), atol=1e-3, rtol=1e-3)
+
+
+def test_training_learns_and_resumes(tmp_path):
+    """The loss falls; and a run that was stopped and resumed takes the same steps as one that was not."""
+
+    def run(steps, state=None):
+        torch.manual_seed(1)
+        recipe = Recipe(qualities=(3,), steps=60, crop=64, batch=2, lr=1e-3)
+        crops = Crops(photographs(), 64, "cpu", recipe.seed)
+        network = Backbone(recipe.qualities, dtype=torch.float32)
+        initial.klt(network, crops.draw(50, 64), recipe.lmbdas)
+        training = Training(network, recipe, crops)
+        if state:
+            training.resume(state)
+        while training.step < steps:
+            training._advance()
+        return training
+
+    whole, half = run(60), run(30)
+    torch.save(half.state(), tmp_path / "half.ckpt")
+    resumed = run(60, torch.load(tmp_path / "half.ckpt", weights_only=True))
+    for name, value in whole.backbone.state_dict().items():
+        torch.testing.assert_close(resumed.backbone.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    start, x = run(0), whole.crops.draw(8, 64)
+    with torch.no_grad():
+        losses = [(p := rate_distortion(t.backbone, x, 0, "mse"))[0] + 0.0067 * p[2] for t in (start, whole)]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "mine.safetensors"
+    command = ["train", str(folder), "-o", str(output), "--qualities", "2,4", "--steps", "3", "--crop", "64"]
+    assert main([*command, "--validation", "0.34", "--init", "default"]) == 0
+    printed = capsys.readouterr().out
+    assert "step 3" in printed
+    assert "q4" in printed
+    source = weights.open_file(output, "mse", 2)
+    assert source.qualities == (2, 4)
+    assert source.name == "mine"
+    card = output.with_suffix(".md").read_text()
+    assert source.sha256 in card
+    assert "4 images" in card
+    assert card.count("\n| 2 | ") == 1  # measured on the two images held out
+    with Image.open(output.with_suffix(".png")) as curves:
+        assert curves.size == (1200, 400)
+    image = random_image(100, 120, 3, seed=9)
+    array = zarr.create_array(
+        tmp_path / "a.zarr", data=image, chunks=(64, 64, 3), compressors=None,
+        serializer=caecodec.zarr.ConvolutionalAutoencoder(quality=4, weights=output),
+    )  # fmt: skip
+    assert psnr(array[...], image) > 20
+    recorded = dict(array.metadata.codecs[0].to_dict())["configuration"]["weights"]
+    assert recorded == f"mine.safetensors@{source.sha256[:8]}"
+    with pytest.raises(caecodec.WeightsError, match=source.sha256[:8]):
+        zarr.open_array(tmp_path / "a.zarr")[...]
+    monkeypatch.setenv("CAECODEC_WEIGHTS", str(tmp_path))
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr")[...], array[...])
+
+    assert main([*command, "--init", "klt"]) == 1  # exists
+    assert "exists already" in capsys.readouterr().err
+    longer = [*command[:6], "--steps", "5", "--crop", "64"]
+    assert main([*longer, "--resume", "--overwrite", "--quiet"]) == 0
+    state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
+    assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
+
+
+def test_ms_ssim_from_mse_weights(tmp_path):
+    for number, photograph in enumerate(photographs()):
+        Image.fromarray(photograph[:256, :256]).save(tmp_path / f"{number}.png")
+    output = tmp_path / "similar.safetensors"
+    start = str(weights.resolve(weights.Spec("default"), "mse", 3).location)
+    assert main(["train", str(tmp_path), "-o", str(output), "-m", "ms-ssim", "--qualities", "3", "--steps", "2",
+                 "--init", start, "--validation", "0", "--quiet"]) == 0  # fmt: skip
+    assert weights.open_file(output, "mse", 3).metric == "ms-ssim"
+    payload = encode(photographs()[0], quality=3, metric="ms-ssim", weights=output)
+    assert psnr(caecodec.decode(payload, weights=output), photographs()[0]) > 22
+    exported = tmp_path / "again.safetensors"
+    assert main(["export", str(output.with_suffix(".ckpt")), str(tmp_path), "-o", str(exported)]) == 0
+    assert weights.open_file(exported, "mse", 3).metric == "ms-ssim"
+
+
+def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    command = [sys.executable, "-m", "caecodec", "train", str(folder), "-o", str(output), "--qualities", "1",
+               "--crop", "64", "--minutes", "10", "--init", "default", "--save-every", "0.01"]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline().startswith("step 50")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in error
+    state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
+    assert state["step"] >= 50
+    assert not output.exists()
+    assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output)]) == 0
+    assert weights.open_file(output, "mse", 1).qualities == (1,)
+
+
+def test_training_images_of_every_kind(tmp_path):
+    a, b, c = (random_image(40, 50, 3, seed=seed) for seed in range(3))
+    (tmp_path / "deeper").mkdir()
+    Image.fromarray(a).save(tmp_path / "a.png")
+    Image.fromarray(b).save(tmp_path / "deeper" / "b.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    zarr.create_array(tmp_path / "c.zarr", data=np.stack([c, a]).transpose(0, 3, 1, 2), chunks=(1, 3, 40, 50))
+    found = list(data.images([tmp_path]))
+    for one, other in zip(found, (a, c, a, b), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert data.sizes([tmp_path]) == [(40, 50)] * 4
+    with tarfile.open(tmp_path / "more.tar", "w") as tar:
+        stream = io.BytesIO((tmp_path / "a.png").read_bytes())
+        member = tarfile.TarInfo("x/a.png")
+        member.size = len(stream.getvalue())
+        tar.addfile(member, stream)
+    np.testing.assert_array_equal(next(data.images([tmp_path / "more.tar"])), a)
+    kept, left = list(data.images([tmp_path], 2)), list(data.held_out([tmp_path], 2))
+    assert (len(kept), len(left), data.count([tmp_path], 40, without=2)) == (3, 2, 3)
+
+
+def test_large_arrays_come_in_tiles(tmp_path):
+    image = random_image(1100, 1030, 3)
+    zarr.create_array(tmp_path / "big.zarr", data=image, chunks=(550, 515, 3))
+    assert data.sizes([tmp_path / "big.zarr"]) == [(1024, 1024), (1024, 6), (76, 1024), (76, 6)]
+    np.testing.assert_array_equal(list(data.images([tmp_path / "big.zarr"]))[2], image[1024:, :1024])
+
+
+def test_ome_ngff_groups_are_training_images(folder, tmp_path):
+    pytest.importorskip("ome_zarr")
+    assert main(["encode", str(folder / "0.png"), "-o", str(tmp_path / "0.ome.zarr"), "--codec", "none", "--quiet"]) == 0
+    np.testing.assert_array_equal(next(data.images([tmp_path])), np.asarray(Image.open(folder / "0.png")))
+
+
+def test_arrays_that_are_no_images(tmp_path):
+    for name, array in (("grey", np.zeros((20, 20), np.uint8)), ("deep", np.zeros((20, 20, 3), np.uint16))):
+        zarr.create_array(tmp_path / name, data=array)
+        with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
+            list(data.images([tmp_path / name]))
+    with pytest.raises(caecodec.ParameterError, match="does not exist"):
+        list(data.images([tmp_path / "nothing"]))
+    (tmp_path / "bad.png").write_bytes(b"not a png")
+    with pytest.raises(caecodec.ParameterError, match=r"bad\.png cannot be read"):
+        data.sizes([tmp_path / "bad.png"])
+
+
+def test_crops_are_parts_of_images():
+    image = random_image(70, 80, 3)
+    drawn = (Crops([image, image[:30]], 64, "cpu", 0).draw(50, 64) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    places = {
+        (y, x, mirrored)
+        for crop in drawn
+        for y in range(7)
+        for x in range(17)
+        for mirrored in (False, True)
+        if np.array_equal(image[y : y + 64, x : x + 64][:, :: -1 if mirrored else 1], crop)
+    }
+    assert len(places) > 20
+    assert {m for _, _, m in places} == {True, False}
+    with pytest.raises(caecodec.ParameterError, match="no training image has 128x128"):
+        Crops([image], 128, "cpu", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"qualities": (5, 6), "steps": 1}, "one network has"),
+        ({"qualities": (), "steps": 1}, "one network has"),
+        ({"qualities": (2, 2), "steps": 1}, "each once"),
+        ({}, "one of them must be above 0"),
+        ({"steps": 3, "minutes": 1}, "one of them must be above 0"),
+        ({"steps": 1, "crop": 100}, "multiple of 32"),
+        ({"steps": 1, "metric": "ms-ssim", "crop": 128}, "at least 192 for ms-ssim"),
+        ({"steps": 1, "metric": "psnr"}, "metric is 'psnr'"),
+        ({"steps": 1, "batch": -1}, "batch is -1"),
+    ],
+)
+def test_recipes_that_do_not_fit(arguments, message):
+    with pytest.raises(caecodec.ParameterError, match=message):
+        Recipe(**arguments)
+
+
+def test_bad_requests(folder, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--quiet"]
+    for more, message in (
+        (["--steps", "1", "--resume"], "there is no checkpoint"),
+        (["--steps", "1", "--validation", "0.9"], "validation is 0.9"),
+        (["--steps", "1", "--init", "nothing"], "have none for quality 1"),
+        (["--steps", "1", "--crop", "512"], "no training image has 512x512"),
+        (["--steps", "100", "--lr", "1e6", "--init", "default"], "no longer finite"),
+    ):
+        assert main([*command, *more]) == 1
+        assert message in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(caecodec.ParameterError, match="'1-b'"):
+        parse_qualities("1-b")
+    assert parse_qualities("1-3,5") == (1, 2, 3, 5)
+
+
+def test_precision_follows_the_settings():
+    from caecodec.training.train import _dtype
+
+    with settings.using(precision="fp32"):
+        assert _dtype("cpu") == torch.float32
+    with settings.using(precision="bf16"):
+        assert _dtype("cpu") == torch.bfloat16
