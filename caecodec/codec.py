@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from . import pixels, tiling
 from .bitstream import container
-from .bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, Header
+from .bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
 from .engine import Direction, Model, Place, engine
 from .entropy import context, static
 from .entropy.streams import Coded
@@ -24,7 +24,7 @@ CPU_BATCH_PIXELS = 2**18  # four images of 256 x 256; larger batches only wait f
 
 
 def encode(
-    array: npt.NDArray[np.uint8],
+    array: npt.NDArray[Any],
     quality: int = 8,
     metric: str = "mse",
     channel_axis: int | None = -1,
@@ -37,13 +37,15 @@ def encode(
     Parameters
     ----------
     array
-        uint8, with an axis of 3 channels (RGB), two spatial axes of any size, and any leading axes.
+        uint8, uint16, int16, float32 or float64, finite; two spatial axes of any size, channels if any, any leading axes.
+        Three uint8 channels are taken for RGB; other planes are coded each by itself, within its own range of values, but
+        for three that are alike.
     quality
         1 (smallest) to 8 (best).
     metric
         The distortion that the network was trained for, "mse" or "ms-ssim".
     channel_axis
-        -1 for y, x, c; -3 for c, y, x.
+        -1 for y, x, c; -3 for c, y, x; None for an array without channels.
     weights
         An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai".
     gpu
@@ -54,7 +56,7 @@ def encode(
     Raises
     ------
     ParameterError
-        The array's shape or dtype, or an argument, is not one the codec takes.
+        The array's shape, dtype or values, or an argument, is not one the codec takes.
     WeightsError
         There are no such weights, or they have no context tables and entropy asks for them.
     """
@@ -66,6 +68,7 @@ def encode(
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
+    pixels.check_finite(array)
     source = parameters.source()
 
     def header(coding: int) -> Header:
@@ -79,16 +82,20 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
             channel_axis=axes.channel,
             fortran=array.flags.f_contiguous and not array.flags.c_contiguous,
             family=source.family,
+            dtype=array.dtype.name,
         )
 
     colour = pixels.constant(array, axes)
     if colour is not None:
-        return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.tobytes()))
+        return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()))
     network = engine().load(source, parameters.quality)
     coding = network.coding(parameters.entropy)
-    symbols = analyse(array, axes, source, parameters.quality, gpu)
-    coded: Coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
-    return container.pack(container.Payload(header(coding), coded.streams, coded.escapes))
+    layout = pixels.layout(array, axes)
+    coded = Coded((), b"")
+    if layout.images(len(axes.images(array)), axes.channels(array.shape)):
+        symbols = analyse(array, axes, layout, source, parameters.quality, gpu)
+        coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
+    return container.pack(container.Payload(header(coding), coded.streams, coded.escapes, planes=layout.pack()))
 
 
 def decode(
@@ -96,8 +103,9 @@ def decode(
     weights: str | Path | Spec = DEFAULT,
     gpu: bool | None = None,
     expected_shape: tuple[int, ...] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """The array in a payload, uint8 and of the shape that was encoded.
+    expected_dtype: npt.DTypeLike | None = None,
+) -> npt.NDArray[Any]:
+    """The array in a payload, of the dtype and shape that were encoded.
 
     Parameters
     ----------
@@ -107,8 +115,8 @@ def decode(
         Where to look, besides the installed ones, for the weights that the payload names by digest: a path or "compressai".
     gpu
         As in `encode`.
-    expected_shape
-        Refuse a payload of another shape, before anything is allocated for it.
+    expected_shape, expected_dtype
+        Refuse a payload of another shape or dtype, before anything is allocated for it.
 
     Raises
     ------
@@ -126,38 +134,49 @@ def decode(
             f"payload holds a chunk of shape {header.shape} but {tuple(expected_shape)} is expected here: "
             "it belongs to another array, or the array's metadata was changed"
         )
-    axes = pixels.Axes.of(len(header.shape), header.channel_axis)
-    if header.shape[axes.channel] != pixels.CHANNELS:
+    if expected_dtype is not None and header.dtype != np.dtype(expected_dtype).name:
         raise CorruptionError(
-            f"payload holds a chunk of shape {header.shape} without {pixels.CHANNELS} channels: it is damaged"
+            f"payload holds a chunk of {header.dtype} but {np.dtype(expected_dtype)} is expected here: "
+            "it belongs to another array, or the array's metadata was changed"
         )
+    axes = pixels.Axes.of(len(header.shape), header.channel_axis)
     if header.coding == CODING_CONSTANT:
-        array = pixels.fill(np.frombuffer(payload.colour, np.uint8), header.shape, axes)
+        colour = np.frombuffer(payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
+        array = pixels.fill(colour, header.shape, axes)
     else:
         array = _pixels(payload, axes, Spec.parse(weights), gpu)
     return np.asfortranarray(array) if header.fortran else array
 
 
 def analyse(
-    array: npt.NDArray[np.uint8], axes: pixels.Axes, source: Source, quality: int, gpu: bool | None
+    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: bool | None
 ) -> npt.NDArray[np.int32]:
-    """Symbols (n, M, rows, columns) of a chunk."""
-    images = tiling.pad(pixels.to_images(array, axes), STRIDE)
+    """Symbols (m, M, rows, columns) of a chunk."""
+    images = tiling.pad(pixels.to_images(array, axes, layout), STRIDE)
     return _transform(Model(source, quality, Place.choose(gpu)), "analysis", images, STRIDE, 1)
 
 
-def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[np.uint8]:
+def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
     header = payload.header
+    dtype, layout = header.numpy_dtype, pixels.Layout(separate=False)
+    if header.version != RGB_VERSION:
+        layout = pixels.Layout.parse(payload.planes, header.shape, dtype, axes)
     source = engine().source(header.digest, spec, header.metric, header.quality)
     network = engine().load(source, header.quality)
     height, width = header.shape[axes.height], header.shape[axes.width]
     rows, columns = tiling.latent_size(height, width, STRIDE)
     count = prod(header.shape[axis] for axis in axes.leading)
-    shape, tables = (count, network.latent, rows, columns), network.entropy_tables(header.coding)
-    symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
-    images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
-    return pixels.to_array(images[:, :, :height, :width], header.shape, axes)
+    shape = (layout.images(count, header.channels), network.latent, rows, columns)
+    tables = network.entropy_tables(header.coding)
+    if shape[0]:
+        symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
+        images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
+    elif payload.streams or payload.escapes:
+        raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
+    else:
+        images = np.empty((0, pixels.COLOURS, height, width), np.float32)
+    return pixels.to_array(images[:, :, :height, :width], header.shape, dtype, axes, layout)
 
 
 def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int) -> npt.NDArray[Any]:
@@ -173,3 +192,7 @@ def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scal
         return engine().run(model, direction, part, limit)
 
     return tiling.apply(run, batch, scale_in, scale_out, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)
+
+
+def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype.newbyteorder("<")

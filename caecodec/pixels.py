@@ -1,28 +1,32 @@
-"""Chunk ndarray <-> float32 images: axes, dtype, range and rounding.
+"""Chunk ndarray <-> float32 images: axes, dtypes, ranges and rounding (FORMAT.md, 4: Planes).
 
-In: a uint8 chunk of any layout, for example (256, 256, 3) or (t, 3, 256, 256).
-Out: images as float32 (n, 3, height, width) in [0, 1], channels last in memory.
+In: a chunk of any layout, for example uint8 (256, 256, 3), or uint16 (t, c, 256, 256).
+Out: images as float32 (m, 3, height, width) in [0, 1], channels last in memory. Three channels that belong together are one
+image; any other plane is an image of its own, three times the same.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .bitstream.header import MAX_DIMENSIONS, MAX_SIZE
-from .errors import ParameterError
+from .bitstream.header import DTYPES, MAX_DIMENSIONS, MAX_SIZE
+from .errors import CorruptionError, ParameterError
+from .ranges import Ranges
 
-CHANNELS = 3
+COLOURS = 3
+MANY = 16  # channels that are taken for channels however small the planes are
+CORRELATED = 0.5  # mean correlation from which three planes are coded as one colour image
 _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
 
 
 class Axes(NamedTuple):
-    """Where the axes of a chunk are, counted from the front."""
+    """Where the axes of a chunk are, counted from the front; `channel` is None where there is no such axis."""
 
     leading: tuple[int, ...]
     height: int
     width: int
-    channel: int
+    channel: int | None
 
     @classmethod
     def of(cls, ndim: int, channel_axis: int | None) -> "Axes":
@@ -31,36 +35,92 @@ class Axes(NamedTuple):
         The two spatial axes are the last two that are not the channel axis; whatever leads is a batch of images.
         Raises ParameterError when there are too few or too many axes.
         """
+        least = 2 if channel_axis is None else 3
+        if not least <= ndim <= MAX_DIMENSIONS:
+            raise ParameterError(
+                f"chunk has {ndim} axes but needs {least} to {MAX_DIMENSIONS}: two spatial axes, "
+                f"channels (channel_axis={channel_axis}), and any leading ones; channel_axis=None where there are no channels"
+            )
         if channel_axis is None:
-            raise ParameterError(
-                "channel_axis is None (a plane without channels) but the network takes RGB: "
-                "chunks need an axis of 3 channels; stack the plane three times, or " + _LOSSLESS
-            )
-        if not 3 <= ndim <= MAX_DIMENSIONS:
-            raise ParameterError(
-                f"chunk has {ndim} axes but needs 3 to {MAX_DIMENSIONS}: two spatial axes, "
-                f"channels (channel_axis={channel_axis}), and any leading ones"
-            )
+            return cls(tuple(range(ndim - 2)), ndim - 2, ndim - 1, None)
         if not -ndim <= channel_axis < ndim:
             raise ParameterError(f"channel_axis is {channel_axis} but a chunk of {ndim} axes has -{ndim} to {ndim - 1}")
         channel = channel_axis % ndim
         *leading, height, width = (axis for axis in range(ndim) if axis != channel)
         return cls(tuple(leading), height, width, channel)
 
-    def order(self) -> tuple[int, ...]:
-        """The permutation that brings a chunk to (leading..., height, width, channel)."""
-        return (*self.leading, self.height, self.width, self.channel)
+    def channels(self, shape: tuple[int, ...]) -> int:
+        """How many channels a chunk of this shape has."""
+        return 1 if self.channel is None else shape[self.channel]
+
+    def images(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A chunk as (n, height, width, channels); a view where its memory allows."""
+        if self.channel is None:
+            return array.reshape(-1, *array.shape[-2:], 1)
+        last = array.transpose((*self.leading, self.height, self.width, self.channel))
+        return last.reshape(-1, *last.shape[-3:])
+
+    def chunk(self, images: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Images (n, height, width, channels) as a C-contiguous chunk of this shape."""
+        if self.channel is None:
+            return np.ascontiguousarray(images.reshape(shape))
+        chunk = np.empty(shape, images.dtype)
+        view = chunk.transpose((*self.leading, self.height, self.width, self.channel))
+        view[...] = images.reshape(view.shape)
+        return chunk
 
 
-def check(shape: tuple[int, ...], dtype: np.dtype[np.generic], channel_axis: int | None) -> Axes:
+class Layout(NamedTuple):
+    """How the planes of a chunk become images.
+
+    `separate`: each plane is an image of its own. `ranges`: of each plane (n, channels); None where uint8 values are taken
+    as they are. Planes of one value that are separate are not coded.
+    """
+
+    separate: bool
+    ranges: Ranges | None = None
+
+    def images(self, count: int, channels: int) -> int:
+        """How many images the network sees of `count` images of the chunk."""
+        if not self.separate:
+            return count
+        return count * channels if self.ranges is None else int((~self.ranges.constant).sum())
+
+    def pack(self) -> bytes:
+        """The bytes of FORMAT.md, 4: a byte of flags, and the ranges."""
+        ranges = b"" if self.ranges is None else self.ranges.pack()
+        return bytes((self.separate | (self.ranges is not None) << 1,)) + ranges
+
+    @classmethod
+    def parse(cls, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes) -> "Layout":
+        """The layout in these bytes, of a chunk of this shape; CorruptionError when they hold none, or another chunk's."""
+        flags = data[0] if data else 255
+        channels = axes.channels(shape)
+        count = int(np.prod([shape[axis] for axis in axes.leading], dtype=np.int64))
+        if flags > 3 or not (flags & 1 or channels == COLOURS) or not (flags & 2 or dtype == np.uint8):
+            raise CorruptionError(
+                f"payload has planes of kind {flags}, which a {dtype} chunk of shape {shape} has not: it is damaged"
+            )
+        ranges, used = Ranges.parse(memoryview(data)[1:], (count, channels), dtype) if flags & 2 else (None, 0)
+        if used != len(data) - 1:
+            raise CorruptionError(f"payload has {len(data)} bytes of planes but {1 + used} were expected: it is damaged")
+        return cls(bool(flags & 1), ranges)
+
+
+def check(shape: tuple[int, ...], dtype: np.dtype[Any], channel_axis: int | None) -> Axes:
     """The axes of a chunk of this shape and dtype, or a ParameterError that says why it cannot be encoded."""
-    if dtype != np.uint8:
-        raise ParameterError(f"chunk dtype is {dtype} but must be uint8; " + _LOSSLESS)
-    axes = Axes.of(len(shape), channel_axis)
-    if shape[axes.channel] != CHANNELS:
+    if not dtype.isnative or dtype.name not in DTYPES.values():
+        what = "bool, which labels and masks are" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
         raise ParameterError(
-            f"chunk has {shape[axes.channel]} channels along axis {channel_axis} (shape {shape}) but the network takes "
-            f"{CHANNELS}; choose channel_axis and chunks so that all {CHANNELS} channels lie in one chunk, or " + _LOSSLESS
+            f"chunk dtype is {what}, but must be {', '.join(DTYPES.values())} in this machine's byte order: convert it "
+            "(astype) where that loses nothing you need, or " + _LOSSLESS
+        )
+    axes = Axes.of(len(shape), channel_axis)
+    channels = axes.channels(shape)
+    if channels > max(MANY, min(shape[axes.height], shape[axes.width])):
+        raise ParameterError(
+            f"chunk of shape {shape} has {channels} channels along axis {channel_axis}, more than pixels a side; name the axis "
+            "that holds channels (channel_axis=None: there is none), or use chunks of fewer channels"
         )
     size = int(np.prod(shape, dtype=object))
     if not 0 < size <= MAX_SIZE:
@@ -68,37 +128,90 @@ def check(shape: tuple[int, ...], dtype: np.dtype[np.generic], channel_axis: int
     return axes
 
 
-def to_images(array: npt.NDArray[np.uint8], axes: Axes) -> npt.NDArray[np.float32]:
-    """A chunk as float32 images (n, 3, height, width) in [0, 1]."""
-    last = array.transpose(axes.order())
-    images = np.ascontiguousarray(last.reshape(-1, *last.shape[-3:]), dtype=np.float32)
-    images /= np.float32(255)
-    return images.transpose(0, 3, 1, 2)
+def check_finite(array: npt.NDArray[Any]) -> None:
+    """ParameterError when a float chunk has values that are not finite."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise ParameterError(
+            f"chunk has {count} values that are NaN or infinite, which a lossy codec cannot keep; replace them "
+            "(numpy.nan_to_num), or " + _LOSSLESS
+        )
 
 
-def to_array(images: npt.NDArray[np.float32], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[np.uint8]:
-    """Images (n, 3, height, width) in [0, 1] as a C-contiguous uint8 chunk of this shape, rounded to nearest."""
-    last = images.transpose(0, 2, 3, 1) * np.float32(255)
-    np.rint(last, out=last)
-    np.clip(last, 0, 255, out=last)
-    order = axes.order()
-    chunk = np.empty(shape, np.uint8)
-    view = chunk.transpose(order)
-    view[...] = last.reshape(view.shape)
-    return chunk
+def layout(array: npt.NDArray[Any], axes: Axes) -> Layout:
+    """How to code a chunk, from its values."""
+    images = axes.images(array)
+    colours = images.shape[3] == COLOURS
+    if array.dtype == np.uint8:
+        if colours:
+            return Layout(separate=False)
+        constant = (images == images[:, :1, :1]).all(axis=(1, 2))
+        return Layout(separate=True, ranges=Ranges.whole(images, constant) if constant.any() else None)
+    ranges = Ranges.of(images)
+    separate = not colours or _correlation(ranges.forward(images[:, ::2, ::2])) < CORRELATED
+    return Layout(separate, ranges)
 
 
-def constant(array: npt.NDArray[np.uint8], axes: Axes) -> npt.NDArray[np.uint8] | None:
-    """The (3,) colour of a chunk whose pixels are all equal, else None."""
-    last = array.transpose(axes.order())
-    colour = last[(0,) * (last.ndim - 1)]
-    if not (last[(0,) * len(axes.leading)][0] == colour).all():  # the first row: cheap, and settles most chunks
+def to_images(array: npt.NDArray[Any], axes: Axes, layout: Layout) -> npt.NDArray[np.float32]:
+    """A chunk as float32 images (m, 3, height, width) in [0, 1]."""
+    last = axes.images(array)
+    if layout.ranges is None:
+        images = np.ascontiguousarray(last, dtype=np.float32)
+        images /= np.float32(255)
+    else:
+        images = layout.ranges.forward(last)
+    if not layout.separate:
+        return images.transpose(0, 3, 1, 2)
+    planes = images.transpose(0, 3, 1, 2).reshape(-1, *images.shape[1:3], 1)
+    if layout.ranges is not None:
+        planes = planes[~layout.ranges.constant.reshape(-1)]
+    return planes.repeat(COLOURS, axis=3).transpose(0, 3, 1, 2)
+
+
+def to_array(
+    images: npt.NDArray[np.float32], shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes, layout: Layout
+) -> npt.NDArray[Any]:
+    """Images (m, 3, height, width) in [0, 1] as a C-contiguous chunk of this shape, integers rounded to nearest."""
+    height, width, channels = shape[axes.height], shape[axes.width], axes.channels(shape)
+    if layout.separate:
+        means = images.transpose(0, 2, 3, 1).mean(axis=3)
+        planes = means
+        if layout.ranges is not None:
+            planes = np.zeros((layout.ranges.constant.size, height, width), np.float32)
+            planes[~layout.ranges.constant.reshape(-1)] = means
+        last = planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    else:
+        last = images.transpose(0, 2, 3, 1)
+    if layout.ranges is not None:
+        return axes.chunk(layout.ranges.inverse(last, dtype), shape)
+    values = last * np.float32(255)
+    np.rint(values, out=values)
+    np.clip(values, 0, 255, out=values)
+    return axes.chunk(values.astype(np.uint8), shape)
+
+
+def constant(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any] | None:
+    """The (channels,) colour of a chunk whose pixels are all equal, else None."""
+    images = axes.images(array)
+    colour = images[0, 0, 0]
+    if not (images[0, 0] == colour).all():  # the first row: cheap, and settles most chunks
         return None
-    return colour.copy() if (last == colour).all() else None
+    return colour.copy() if (images == colour).all() else None
 
 
-def fill(colour: npt.NDArray[np.uint8], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[np.uint8]:
-    """The chunk of this shape whose every pixel is the (3,) colour."""
-    chunk = np.empty(shape, np.uint8)
-    chunk.transpose(axes.order())[...] = colour
-    return chunk
+def fill(colour: npt.NDArray[Any], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[Any]:
+    """The chunk of this shape whose every pixel is the (channels,) colour."""
+    count = int(np.prod(shape)) // len(colour) // (shape[axes.height] * shape[axes.width])
+    images = np.broadcast_to(colour, (count, shape[axes.height], shape[axes.width], len(colour)))
+    return axes.chunk(images, shape)
+
+
+def _correlation(images: npt.NDArray[np.float32]) -> float:
+    """The mean correlation of pairs of channels; 0 where one of them is constant."""
+    flat = images.reshape(-1, images.shape[3])
+    centred = flat - flat.mean(axis=0)
+    norms = np.sqrt(np.square(centred).sum(axis=0))
+    if not norms.all():
+        return 0.0
+    matrix = (centred.T @ centred) / np.outer(norms, norms)
+    return float(matrix[np.triu_indices(len(matrix), 1)].mean())

@@ -74,8 +74,8 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         from . import codec
 
-        pixels.check(chunk_spec.shape, _native(chunk_spec.dtype), self.parameters.channel_axis)
-        array = codec.decode(chunk_data.to_bytes(), self.parameters.weights, self.gpu, chunk_spec.shape)
+        dtype = _native(chunk_spec.dtype)
+        array = codec.decode(chunk_data.to_bytes(), self.parameters.weights, self.gpu, chunk_spec.shape, dtype)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:

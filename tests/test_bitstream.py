@@ -59,7 +59,7 @@ def test_header_bytes_are_those_of_the_specification():
 def test_wire_ids_never_change():
     assert FAMILIES == {1: "cae"}
     assert METRICS == {0: "mse", 1: "ms-ssim"}
-    assert DTYPES == {0: "uint8"}
+    assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
     assert (CODING_STATIC, CODING_CONSTANT) == (0, 15)
 
 
@@ -85,8 +85,8 @@ def test_constant_payload_round_trip():
 
 @pytest.mark.parametrize(
     ("position", "value", "match"),
-    [(2, 2, "format version .* is 2"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
-     (5, 0x07, "entropy model id"), (5, 0x30, "dtype id .* is 3")],
+    [(2, 3, "format version .* is 3"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
+     (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):
     body = bytearray(container.pack(container.Payload(header(), (bytes(8),)))[:-4])
@@ -95,11 +95,20 @@ def test_ids_of_a_newer_format(position, value, match):
         container.parse(sealed(bytes(body)))
 
 
-@pytest.mark.parametrize("changes", [{"quality": 0}, {"quality": 9}, {"channel_axis": 3}, {"shape": (5, 3)}, 
+def packed(**changes):
+    """A header with these fields, however impossible."""
+    shape, channel_axis = changes.pop("shape", (5, 5, 3)), changes.pop("channel_axis", 2)
+    data = bytearray(header(**changes).pack()[:11])
+    data[6] = len(shape) - 1 | (15 if channel_axis is None else channel_axis) << 3
+    return bytes(data) + b"".join(map(varint.pack, shape))
+
+
+@pytest.mark.parametrize("changes", [{"quality": 0}, {"quality": 9}, {"channel_axis": 3},
+                                     {"shape": (5, 3), "channel_axis": 1}, {"shape": (5,), "channel_axis": None},
                                      {"shape": (0, 5, 3)}, {"shape": (65536, 65536, 3)}])  # fmt: skip
 def test_impossible_headers(changes):
     with pytest.raises(CorruptionError, match="which no chunk has"):
-        Header.parse(header(**changes).pack())
+        Header.parse(packed(**changes))
 
 
 @pytest.mark.parametrize("body", [

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "caecodec"
 LAYERS = [
     {"errors"},
     {"settings"},
-    {"bitstream", "pixels", "tiling"},
+    {"bitstream", "pixels", "ranges", "tiling"},
     {"entropy", "models"},
     {"weights_file"},
     {"weights"},

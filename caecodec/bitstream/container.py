@@ -1,4 +1,4 @@
-"""A payload: header, stream lengths, streams, escapes, CRC-32 (FORMAT.md, 4: Container)."""
+"""A payload: header, planes, stream lengths, streams, escapes, CRC-32 (FORMAT.md, 1 and 4)."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import CorruptionError
 from . import varint
-from .header import CODING_CONSTANT, Header, check_magic
+from .header import CODING_CONSTANT, RGB_VERSION, Header, check_magic
 
 _CRC = struct.Struct("<I")
 WORD = 4
@@ -14,17 +14,21 @@ WORD = 4
 
 @dataclass(frozen=True)
 class Payload:
-    """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone."""
+    """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone.
+
+    `planes` says how planes become images, one byte and the ranges (pixels.Layout); empty in version 1.
+    """
 
     header: Header
     streams: tuple[bytes, ...] = ()
     escapes: bytes = b""
     colour: bytes = b""
+    planes: bytes = b""
 
     @property
     def overhead(self) -> int:
-        """Bytes that are neither streams nor escapes nor colour: header, lengths and checksum."""
-        return len(pack(self)) - sum(map(len, self.streams)) - len(self.escapes) - len(self.colour)
+        """Bytes that are neither streams, escapes, colour nor ranges: header, lengths and checksum."""
+        return len(pack(self)) - sum(map(len, self.streams)) - len(self.escapes) - len(self.colour) - len(self.planes)
 
 
 def pack(payload: Payload) -> bytes:
@@ -33,6 +37,8 @@ def pack(payload: Payload) -> bytes:
     if payload.header.coding == CODING_CONSTANT:
         parts.append(payload.colour)
     else:
+        if payload.header.version != RGB_VERSION:
+            parts += [varint.pack(len(payload.planes)), payload.planes]
         parts.append(varint.pack(len(payload.streams)))
         parts.extend(varint.pack(len(stream) // WORD) for stream in payload.streams)
         parts.append(varint.pack(len(payload.escapes)))
@@ -64,12 +70,19 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
     header, position = Header.parse(body)
     if header.coding == CODING_CONSTANT:
         colour = bytes(body[position:])
-        if len(colour) != header.shape[header.channel_axis]:
+        if len(colour) != header.channels * header.numpy_dtype.itemsize:
             raise CorruptionError(
-                f"constant chunk has {len(colour)} values for {header.shape[header.channel_axis]} channels: "
+                f"constant chunk has {len(colour)} bytes for {header.channels} channels of {header.dtype}: "
                 "the payload is damaged"
             )
         return Payload(header, colour=colour)
+    planes = b""
+    if header.version != RGB_VERSION:
+        size, position = varint.unpack(body, position)
+        if size > len(body) - position:
+            raise CorruptionError(f"payload names {size} bytes of planes but ends before: it is damaged")
+        planes = bytes(body[position : position + size])
+        position += size
     count, position = varint.unpack(body, position)
     if count > len(body) - position:
         raise CorruptionError(f"payload names {count} streams but ends before their lengths: it is damaged")
@@ -87,4 +100,4 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
     for length in lengths:
         streams.append(bytes(body[position : position + length]))
         position += length
-    return Payload(header, tuple(streams), bytes(body[position:]))
+    return Payload(header, tuple(streams), bytes(body[position:]), planes=planes)

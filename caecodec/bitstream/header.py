@@ -1,17 +1,22 @@
 """The header of a payload (FORMAT.md, 3: Header): what it is, what wrote it, and the geometry of the chunk."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..errors import CorruptionError, FormatVersionError
 from . import varint
 
 MAGIC = b"\xca\xec"
-VERSION = 1
+RGB_VERSION = 1  # of chunks that are uint8 and have three channels
+VERSION = 2  # of all others, and the newest
 
 # Wire ids. Literals: never reused, never renumbered.
 FAMILIES = {1: "cae"}
 METRICS = {0: "mse", 1: "ms-ssim"}
-DTYPES = {0: "uint8"}
+DTYPES = {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
+NO_CHANNELS = 15  # in place of the channel axis
 CODING_STATIC = 0
 CODING_CONTEXT = 1
 CODING_CONSTANT = 15
@@ -28,8 +33,8 @@ _FIXED = 11
 class Header:
     """What a payload says of itself.
 
-    `shape` is the chunk's, as stored; `channel_axis` is counted from the front; `fortran` says that the array was in
-    Fortran order; `digest` is the first 4 bytes of the SHA-256 of the weights.
+    `shape` is the chunk's, as stored; `channel_axis` is counted from the front, None for none; `fortran` says that the array
+    was in Fortran order; `digest` is the first 4 bytes of the SHA-256 of the weights.
     """
 
     quality: int
@@ -37,11 +42,26 @@ class Header:
     coding: int
     digest: bytes
     shape: tuple[int, ...]
-    channel_axis: int
+    channel_axis: int | None
     fortran: bool = False
     family: str = "cae"
     dtype: str = "uint8"
-    version: int = VERSION
+
+    @property
+    def version(self) -> int:
+        """The lowest format version that has such payloads."""
+        rgb = self.dtype == "uint8" and self.channel_axis is not None and self.shape[self.channel_axis] == 3
+        return RGB_VERSION if rgb else VERSION
+
+    @property
+    def channels(self) -> int:
+        """How many channels the chunk has."""
+        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype of the chunk."""
+        return np.dtype(self.dtype)
 
     def pack(self) -> bytes:
         """The header's bytes."""
@@ -51,7 +71,9 @@ class Header:
                 _id(FAMILIES, self.family),
                 self.quality | _id(METRICS, self.metric) << 4,
                 self.coding | _id(DTYPES, self.dtype) << 4,
-                len(self.shape) - 1 | self.channel_axis << 3 | self.fortran << 7,
+                len(self.shape) - 1
+                | (NO_CHANNELS if self.channel_axis is None else self.channel_axis) << 3
+                | self.fortran << 7,
             )
         )
         return MAGIC + fixed + self.digest + b"".join(map(varint.pack, self.shape))
@@ -71,7 +93,7 @@ class Header:
         if len(data) < _FIXED:
             raise CorruptionError(f"payload has {len(data)} bytes but a header alone has {_FIXED} or more: it is cut short")
         version, family, point, kind, axes = data[2:7]
-        _name("format version", {VERSION: "1"}, version)
+        _name("format version", {RGB_VERSION: "1", VERSION: "2"}, version)
         fields = {
             "family": _name("model family id", FAMILIES, family),
             "metric": _name("metric id", METRICS, point >> 4),
@@ -85,13 +107,21 @@ class Header:
             length, position = varint.unpack(data, position)
             shape.append(length)
             size *= length
-        if not 1 <= quality <= MAX_QUALITY or channel_axis >= ndim or ndim < 3 or not 0 < size <= MAX_SIZE:
+        spatial = ndim - (channel_axis != NO_CHANNELS)
+        sound = channel_axis < ndim or channel_axis == NO_CHANNELS
+        if not 1 <= quality <= MAX_QUALITY or not sound or spatial < 2 or not 0 < size <= MAX_SIZE:
             raise CorruptionError(
                 f"header gives quality {quality}, channel axis {channel_axis} and shape {tuple(shape)}, "
                 "which no chunk has: the payload is damaged; restore it from a copy"
             )
-        header = cls(quality, fields["metric"], coding, bytes(data[7:11]), tuple(shape), channel_axis, bool(axes >> 7),
-                     fields["family"], fields["dtype"], version)  # fmt: skip
+        axis = None if channel_axis == NO_CHANNELS else channel_axis
+        header = cls(quality, fields["metric"], coding, bytes(data[7:11]), tuple(shape), axis, bool(axes >> 7),
+                     fields["family"], fields["dtype"])  # fmt: skip
+        if version != header.version:
+            raise CorruptionError(
+                f"payload has format version {version} but {header.dtype} chunks of shape {header.shape} have "
+                f"{header.version}: it is damaged"
+            )
         return header, position
 
 
