@@ -1,5 +1,7 @@
 """The whole line: array -> images -> symbols -> streams -> payload, and back. The only file that sees all of it."""
 
+from bisect import bisect_left
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,14 +25,52 @@ _CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # mo
 CPU_BATCH_PIXELS = 2**18  # four images of 256 x 256; larger batches only wait for fresh memory
 
 
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A chunk that is being encoded: its values, how its planes become images, and what was asked for."""
+
+    array: npt.NDArray[Any]
+    axes: pixels.Axes
+    layout: pixels.Layout
+    parameters: Parameters
+    gpu: bool | None
+
+    def header(self, source: Source, quality: int, coding: int) -> Header:
+        """The header of a body in this coding."""
+        return Header(
+            quality=quality,
+            metric=self.parameters.metric,
+            coding=coding,
+            digest=source.digest,
+            shape=self.array.shape,
+            channel_axis=self.axes.channel,
+            fortran=self.array.flags.f_contiguous and not self.array.flags.c_contiguous,
+            family=source.family,
+            dtype=self.array.dtype.name,
+        )
+
+    def code(self, source: Source, quality: int) -> container.Payload:
+        """The payload of the chunk's symbols at one quality."""
+        network = engine().load(source, quality)
+        coding = network.coding(self.parameters.entropy)
+        coded = Coded((), b"")
+        if self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
+            symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
+            coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
+        return container.Payload(self.header(source, quality, coding), coded.streams, coded.escapes, planes=self.layout.pack())
+
+
 def encode(
     array: npt.NDArray[Any],
-    quality: int = 8,
+    quality: int | None = None,
     metric: str = "mse",
     channel_axis: int | None = -1,
     weights: str | Path | Spec = DEFAULT,
     gpu: bool | None = None,
     entropy: str | None = None,
+    max_error: float | None = None,
+    psnr: float | None = None,
+    bpp: float | None = None,
 ) -> bytes:
     """Compress an image array into one self-contained payload.
 
@@ -41,7 +81,7 @@ def encode(
         Three uint8 channels are taken for RGB; other planes are coded each by itself, within its own range of values, but
         for three that are alike.
     quality
-        1 (smallest) to 8 (best).
+        1 (smallest) to 8 (best); 8 where neither this nor psnr, bpp or max_error is given.
     metric
         The distortion that the network was trained for, "mse" or "ms-ssim".
     channel_axis
@@ -52,6 +92,15 @@ def encode(
         True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
     entropy
         The entropy model: "context", "static" (more bytes, the same pixels), or None: context where the weights have it.
+    max_error
+        A bound on the error of every value, in the array's units; 0 is lossless. With quality, that of the network whose
+        reconstruction is corrected; without, no network is used unless it makes the payload smaller.
+    psnr
+        Instead of quality: the PSNR in dB that the chunk must reach at least, by the lowest quality that does, or else by
+        max_error. Its peak is 255 for uint8 and the range of the chunk's values for others.
+    bpp
+        Instead of quality: the most bits per pixel, all channels together, by the highest quality that keeps to it; the
+        lowest quality where none does.
 
     Raises
     ------
@@ -62,40 +111,55 @@ def encode(
     """
     if not isinstance(array, np.ndarray):
         raise ParameterError(f"array is a {type(array).__name__} but must be a numpy array; pass np.asarray(array)")
-    return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy), array, gpu)
+    return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp), array, gpu)
 
 
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
     pixels.check_finite(array)
-    source = parameters.source()
-
-    def header(coding: int) -> Header:
-        """The header of a body in this coding."""
-        return Header(
-            quality=parameters.quality,
-            metric=parameters.metric,
-            coding=coding,
-            digest=source.digest,
-            shape=array.shape,
-            channel_axis=axes.channel,
-            fortran=array.flags.f_contiguous and not array.flags.c_contiguous,
-            family=source.family,
-            dtype=array.dtype.name,
-        )
-
+    sources = parameters.sources()
+    chunk = Chunk(array, axes, pixels.layout(array, axes), parameters, gpu)
     colour = pixels.constant(array, axes)
     if colour is not None:
-        return container.pack(container.Payload(header(CODING_CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()))
-    network = engine().load(source, parameters.quality)
-    coding = network.coding(parameters.entropy)
-    layout = pixels.layout(array, axes)
-    coded = Coded((), b"")
-    if layout.images(len(axes.images(array)), axes.channels(array.shape)):
-        symbols = analyse(array, axes, layout, source, parameters.quality, gpu)
-        coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
-    return container.pack(container.Payload(header(coding), coded.streams, coded.escapes, planes=layout.pack()))
+        quality = max(sources)
+        payload = container.Payload(
+            chunk.header(sources[quality], quality, CODING_CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()
+        )
+    elif parameters.quality is not None:
+        payload = chunk.code(sources[parameters.quality], parameters.quality)
+    elif parameters.psnr is not None:
+        payload = _reach_psnr(chunk, sources, parameters.psnr)
+    else:
+        assert parameters.bpp is not None
+        payload = _keep_to_bpp(chunk, sources, parameters.bpp)
+    return container.pack(payload)
+
+
+def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> container.Payload:
+    """The chunk at the lowest quality whose reconstruction has this PSNR, found by bisection."""
+    payloads = {}
+
+    def reached(quality: int) -> bool:
+        payloads[quality] = chunk.code(sources[quality], quality)
+        decoded = _pixels(payloads[quality], chunk.axes, sources[quality], chunk.gpu)
+        return pixels.psnr(chunk.array, decoded) >= psnr
+
+    qualities = sorted(sources)
+    first = bisect_left(qualities, True, key=reached)
+    return payloads[qualities[first]] if first < len(qualities) else _bounded_psnr(chunk, sources, psnr)
+
+
+def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> container.Payload:
+    """The chunk at the highest quality that takes at most this many bits per pixel; at the lowest if none does."""
+    payloads = {}
+
+    def exceeded(quality: int) -> bool:
+        payloads[quality] = chunk.code(sources[quality], quality)
+        return 8 * len(container.pack(payloads[quality])) > bpp * chunk.array.size / chunk.axes.channels(chunk.array.shape)
+
+    qualities = sorted(sources)
+    return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
 def decode(
@@ -144,7 +208,8 @@ def decode(
         colour = np.frombuffer(payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
         array = pixels.fill(colour, header.shape, axes)
     else:
-        array = _pixels(payload, axes, Spec.parse(weights), gpu)
+        source = engine().source(header.digest, Spec.parse(weights), header.metric, header.quality)
+        array = _pixels(payload, axes, source, gpu)
     return np.asfortranarray(array) if header.fortran else array
 
 
@@ -156,13 +221,12 @@ def analyse(
     return _transform(Model(source, quality, Place.choose(gpu)), "analysis", images, STRIDE, 1)
 
 
-def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: bool | None) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
     header = payload.header
     dtype, layout = header.numpy_dtype, pixels.Layout(separate=False)
     if header.version != RGB_VERSION:
         layout = pixels.Layout.parse(payload.planes, header.shape, dtype, axes)
-    source = engine().source(header.digest, spec, header.metric, header.quality)
     network = engine().load(source, header.quality)
     height, width = header.shape[axes.height], header.shape[axes.width]
     rows, columns = tiling.latent_size(height, width, STRIDE)

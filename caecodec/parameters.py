@@ -4,9 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import weights as weights_
 from .bitstream.header import ENTROPY_MODELS, MAX_QUALITY, METRICS
 from .errors import ParameterError
+
+DEFAULT_QUALITY = 8
 
 
 def parse_quality(quality: Any) -> int:
@@ -43,55 +47,89 @@ def parse_entropy(entropy: Any) -> str | None:
     return None if entropy is None else str(entropy)
 
 
+def parse_positive(name: str, value: Any, unit: str, zero: bool = False) -> float | None:
+    """A number above 0 (or from 0), or None."""
+    if value is None:
+        return None
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+    if not number or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ParameterError(f"{name} is {value!r} but must be {'0 or more' if zero else 'above 0'}, in {unit}, or None")
+    return float(value)
+
+
 @dataclass(frozen=True)
 class Parameters:
     """The parameters of `ConvolutionalAutoencoder`; all that stored metadata holds.
 
-    `entropy` matters to writers alone (a payload says which entropy model it has), so it is stored only where it was given.
+    `quality` is None where psnr or bpp is given, and for max_error alone. `entropy` matters to writers alone (a payload says
+    which entropy model it has). What is None is not stored, but for channel_axis.
     """
 
-    quality: int
+    quality: int | None
     metric: str
     channel_axis: int | None
     weights: weights_.Spec
     entropy: str | None = None
+    max_error: float | None = None
+    psnr: float | None = None
+    bpp: float | None = None
 
     @classmethod
     def parse(
-        cls, quality: Any, metric: Any, channel_axis: Any, weights: str | Path | weights_.Spec, entropy: Any = None
-    ) -> "Parameters":
-        """Checked parameters; weights given without a digest are found and pinned to theirs.
+        cls, quality: Any, metric: Any, channel_axis: Any, weights: str | Path | weights_.Spec, entropy: Any = None,
+        max_error: Any = None, psnr: Any = None, bpp: Any = None,
+    ) -> "Parameters":  # fmt: skip
+        """Checked parameters; weights given without a digest are found and pinned to theirs where one file has them.
 
         Raises
         ------
         ParameterError
-            quality, metric, channel_axis or entropy is not one there is.
+            One of them is not one there is, or they contradict each other.
         WeightsError
             There are no such weights for this quality and metric, or they lack what entropy asks for.
         """
+        targets = {"quality": quality, "psnr": psnr, "bpp": bpp}
+        given = [name for name, value in targets.items() if value is not None]
+        if len(given) > 1 or (max_error is not None and {"psnr", "bpp"} & set(given)):
+            names = " and ".join([*given, *(["max_error"] if max_error is not None else [])])
+            raise ParameterError(f"{names} are given but only one of quality, psnr and bpp can be; max_error goes with quality alone")
         parsed = cls(
-            parse_quality(quality), parse_metric(metric), parse_channel_axis(channel_axis), weights_.Spec.parse(weights),
+            DEFAULT_QUALITY if not given and max_error is None else None if quality is None else parse_quality(quality),
+            parse_metric(metric),
+            parse_channel_axis(channel_axis),
+            weights_.Spec.parse(weights),
             parse_entropy(entropy),
-        )  # fmt: skip
+            parse_positive("max_error", max_error, "the array's units", zero=True),
+            parse_positive("psnr", psnr, "dB"),
+            parse_positive("bpp", bpp, "bits per pixel"),
+        )
         if parsed.weights.digest:
             return parsed
-        source = parsed.source()
+        sources = parsed.sources()
         if parsed.entropy == "context":
-            weights_.require_context(source, parsed.quality)
-        return replace(parsed, weights=source.spec)
+            for one, source in sources.items():
+                weights_.require_context(source, one)
+        specs = {source.spec for source in sources.values()}
+        return replace(parsed, weights=specs.pop() if len(specs) == 1 else weights_.Spec(specs.pop().name))
 
-    def source(self) -> weights_.Source:
-        """The weights to encode with; WeightsError when they are not here."""
-        return weights_.resolve(self.weights, self.metric, self.quality)
+    def sources(self) -> dict[int, weights_.Source]:
+        """The weights to encode with, by quality: of the one that was asked for, or of all there are.
+
+        Raises WeightsError when there are none.
+        """
+        if self.quality is not None:
+            return {self.quality: weights_.resolve(self.weights, self.metric, self.quality)}
+        return weights_.resolve_all(self.weights, self.metric)
 
     def config(self) -> dict[str, Any]:
         """As stored in array metadata."""
+        optional = {"entropy": self.entropy, "max_error": self.max_error, "psnr": self.psnr, "bpp": self.bpp}
         return {
-            "quality": self.quality,
+            **({} if self.quality is None else {"quality": self.quality}),
             "metric": self.metric,
             "channel_axis": self.channel_axis,
             "weights": str(self.weights),
-            **({} if self.entropy is None else {"entropy": self.entropy}),
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ Out: images as float32 (m, 3, height, width) in [0, 1], channels last in memory.
 image; any other plane is an image of its own, three times the same.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -215,3 +216,10 @@ def _correlation(images: npt.NDArray[np.float32]) -> float:
         return 0.0
     matrix = (centred.T @ centred) / np.outer(norms, norms)
     return float(matrix[np.triu_indices(len(matrix), 1)].mean())
+
+
+def psnr(array: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
+    """PSNR in dB, the peak being 255 for uint8 and the range of the array's values for other dtypes."""
+    peak = 255.0 if array.dtype == np.uint8 else float(array.max()) - float(array.min())
+    error = float(np.mean(np.square(array.astype(np.float64) - decoded.astype(np.float64))))
+    return math.inf if error == 0 else 20 * math.log10(peak) - 10 * math.log10(error)

@@ -4,6 +4,7 @@ Weights are identified by the SHA-256 of their file: arrays record the first eig
 bytes. What is in a file is the matter of weights_file. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import settings, weights_file
+from .bitstream.header import MAX_QUALITY
 from .errors import FormatVersionError, WeightsError
 from .weights_file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
 
@@ -116,6 +118,17 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
             f"a folder named by CAECODEC_WEIGHTS, or pass weights={spec.name!r} to use what is here"
         )
     return pinned[0]
+
+
+def resolve_all(spec: Spec, metric: str) -> dict[int, Source]:
+    """The weights of each quality there is; WeightsError when there is none of this name and metric."""
+    if spec.name == COMPRESSAI or (spec.path and spec.path.suffix in CHECKPOINT_SUFFIXES):
+        raise WeightsError(f"weights {str(spec)!r} do not say their qualities; pass quality, or a .safetensors file (caecodec export)")
+    found: dict[int, Source] = {}
+    for quality in range(1, MAX_QUALITY + 1):
+        with contextlib.suppress(WeightsError):
+            found[quality] = resolve(spec, metric, quality)
+    return found or {MAX_QUALITY: resolve(spec, metric, MAX_QUALITY)}
 
 
 def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """What the payload holds; symbols are indexed [image][channel][row][column]."""
+    """What the payload holds; symbols are indexed [image][channel][row][column], ranges are (power, low, high)."""
 
     quality: int
     metric: int
@@ -17,10 +17,14 @@ class Reference(NamedTuple):
     shape: tuple
     channel_axis: int
     fortran: bool
-    colour: bytes
-    symbols: list
+    dtype: str
+    colour: tuple = ()
+    symbols: list = []
+    separate: bool = False
+    ranges: list = []
 
 
+DTYPES = "BHhfd"
 FORMATS = {"I32": "i", "I16": "h", "U8": "B", "I8": "b"}
 
 
@@ -54,20 +58,39 @@ def varint(data, position):
 
 def decode(data, weights):
     """The contents of a payload, given the bytes of its weights file."""
-    assert data[:3] == b"\xca\xec\x01"  # section 3
+    assert data[:2] == b"\xca\xec"  # section 3
+    version = data[2]
+    assert version in (1, 2)
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
     assert data[3] == 1
-    assert data[5] >> 4 == 0
+    dtype = DTYPES[data[5] >> 4]
     quality, metric, coding = data[4] & 15, data[4] >> 4, data[5] & 15
     axes, channel_axis, fortran = (data[6] & 7) + 1, data[6] >> 3 & 15, bool(data[6] >> 7)
     position, shape = 11, []
     for _ in range(axes):
         length, position = varint(data, position)
         shape.append(length)
-    about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran)
+    channel_axis = None if channel_axis == 15 else channel_axis
+    channels = 1 if channel_axis is None else shape[channel_axis]
+    assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None else 2)
+    about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran, dtype)
     if coding == 15:  # section 4
-        return Reference(*about, colour=data[position:-4], symbols=[])
+        return Reference(*about, colour=struct.unpack(f"<{channels}{dtype}", data[position:-4]))
     assert coding in (0, 1)
+    *leading, height, width = [length for axis, length in enumerate(shape) if axis != channel_axis]
+    images, h, w = 1, -(-height // 16), -(-width // 16)
+    for length in leading:
+        images *= length
+    separate, ranges = False, []
+    if version == 2:
+        length, position = varint(data, position)
+        kind, packed = data[position], data[position + 1 : position + length]
+        position += length
+        separate = bool(kind & 1)
+        ranges = list(struct.iter_unpack(f"<B2{dtype}", packed)) if kind & 2 else []
+        assert len(ranges) == (images * channels if kind & 2 else 0)
+        if separate:
+            images = sum(power > 0 for power, _, _ in ranges) if kind & 2 else images * channels
     count, position = varint(data, position)
     lengths = []
     for _ in range(count):
@@ -80,14 +103,10 @@ def decode(data, weights):
         position += 4 * length
     assert position + escape_length == len(data) - 4
     escapes = data[position:-4]
-    *leading, height, width = [length for axis, length in enumerate(shape) if axis != channel_axis]
-    images, h, w = 1, -(-height // 16), -(-width // 16)
-    for length in leading:
-        images *= length
     body = static_body if coding == 0 else context_body
     latent = body(weights, quality, streams, escapes, images, h, w)
     symbols = [[channel[i * h : (i + 1) * h] for channel in latent] for i in range(images)]
-    return Reference(*about, colour=b"", symbols=symbols)
+    return Reference(*about, symbols=symbols, separate=separate, ranges=ranges)
 
 
 def bands(m, rows, w):

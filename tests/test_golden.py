@@ -60,6 +60,7 @@ def test_reference_decoder(path):
     assert reference.shape == header.shape
     assert reference.channel_axis == header.channel_axis
     assert (reference.quality, reference.digest, reference.fortran) == (header.quality, header.digest, header.fortran)
-    assert reference.colour == payload.colour
+    assert np.dtype(reference.dtype) == header.dtype
+    assert np.array(reference.colour, header.dtype).tobytes() == payload.colour
     if header.coding != CODING_CONSTANT:
         np.testing.assert_array_equal(np.array(reference.symbols), np.load(path.with_suffix(".npz"))["symbols"])
