@@ -14,13 +14,29 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 
 def images(paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
     """RGB images (height, width, 3) of the files, folders and tar files at these paths, in order of name."""
-    return map(_read, _files(paths))
+    return (_read(file) for _, file in files(paths))
+
+
+def files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
+    """The image files (by suffix) at these paths: the name of each, for a member of a tar file TAR/MEMBER, and what to open."""
+    for path in paths:
+        if path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                for member in sorted(tar.getmembers(), key=lambda m: m.name):
+                    stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
+                    if stream is not None:
+                        yield path / member.name, io.BytesIO(stream.read())
+        else:
+            found = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in found:
+                if file.suffix.lower() in SUFFIXES:
+                    yield file, file
 
 
 def count(paths: Sequence[Path], size: int = 1) -> int:
     """How many images of at least size x size pixels there are; only their headers are read."""
     found = 0
-    for file in _files(paths):
+    for _, file in files(paths):
         with Image.open(file) as image:
             found += min(image.size) >= size
     return found
@@ -38,21 +54,6 @@ def spread(paths: Sequence[Path], size: int, total: int, seed: int = 0) -> Itera
         for _ in range((number + 1) * total // large - number * total // large):
             y, x = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
             yield number, image[y : y + size, x : x + size]
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path | io.BytesIO]:
-    for path in paths:
-        if path.suffix == ".tar":
-            with tarfile.open(path) as tar:
-                for member in sorted(tar.getmembers(), key=lambda m: m.name):
-                    stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
-                    if stream is not None:
-                        yield io.BytesIO(stream.read())
-        else:
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            for file in files:
-                if file.suffix.lower() in SUFFIXES:
-                    yield file
 
 
 def _read(file: Path | io.BytesIO) -> npt.NDArray[np.uint8]:
