@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, export, fit_entropy, inspect
+from . import decode, encode, evaluate, export, fit_entropy, inspect
 
-COMMANDS = (encode, decode, inspect, export, fit_entropy)
+COMMANDS = (encode, decode, inspect, evaluate, export, fit_entropy)
 
 
 def parser() -> argparse.ArgumentParser:
