@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, and print the BD-rates and where the report is."""
+    """Measure, and print what is absent, the BD-rates, and where the report is."""
     from ..evaluation import evaluate
 
     results = evaluate(
@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         say=(lambda line: None) if arguments.quiet else (lambda line: print(line, file=sys.stderr, flush=True)),
     )
-    if results.bd_rates:
-        print("BD-rate")
+    for note in results.notes:
+        print(note)
     for rate in results.bd_rates:
-        value = f"{rate.note}" if rate.percent is None else f"{rate.percent:+6.1f} %"
-        print(f"{rate.test} against {rate.reference}, {rate.metric}: {value}")
+        value = rate.note if rate.percent is None else f"{rate.percent:+.1f} %"
+        print(f"BD-rate of {rate.test} against {rate.reference}, {rate.metric}: {value}")
     print(arguments.output / "report.html")
     return 0
 
