@@ -46,6 +46,7 @@ def write_report(results: Results, plots: Sequence[Path], comparisons: Sequence[
         "<h2>Points</h2>",
         _points_table(results.curves),
         "<h2>How it was measured</h2>",
+        "<p>Seconds are of the wall clock, one chunk after the other, with as many threads as each library chooses.</p>",
         _table(("codec", "configuration"), [(curve.name, curve.about) for curve in results.curves]),
         _table(("", "environment"), results.environment.items()),
         "<p>Images: " + escape(", ".join(f"{i.name} ({i.width} x {i.height})" for i in results.images)) + "</p>",

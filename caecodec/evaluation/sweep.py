@@ -132,11 +132,13 @@ def cut(image: Array, chunk: int) -> list[Array]:
 
 def notes(images: Sequence[ImageInfo], curves: Sequence[Curve]) -> tuple[str, ...]:
     """What the curves lack, and why."""
+    said = []
     small = [image.name for image in images if min(image.height, image.width) < MS_SSIM_SIDE]
-    said = [
-        f"No mean MS-SSIM: it needs {MS_SSIM_SIDE} pixels a side, and {_list(small)} "
-        "have fewer. Leave smaller images out to have it."
-    ] if small else []  # fmt: skip
+    if small:
+        said.append(
+            f"No mean MS-SSIM: it needs {MS_SSIM_SIDE} pixels a side, and {_list(small)} have fewer. "
+            "Leave smaller images out to have it."
+        )
     for curve in curves:
         exact = {m.image: None for point in curve.points for m in point.images if math.isinf(m.psnr)}
         if exact:
