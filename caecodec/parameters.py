@@ -92,7 +92,9 @@ class Parameters:
         given = [name for name, value in targets.items() if value is not None]
         if len(given) > 1 or (max_error is not None and {"psnr", "bpp"} & set(given)):
             names = " and ".join([*given, *(["max_error"] if max_error is not None else [])])
-            raise ParameterError(f"{names} are given but only one of quality, psnr and bpp can be; max_error goes with quality alone")
+            raise ParameterError(
+                f"{names} are given but only one of quality, psnr and bpp can be; max_error goes with quality alone"
+            )
         parsed = cls(
             DEFAULT_QUALITY if not given and max_error is None else None if quality is None else parse_quality(quality),
             parse_metric(metric),

@@ -123,7 +123,9 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
 def resolve_all(spec: Spec, metric: str) -> dict[int, Source]:
     """The weights of each quality there is; WeightsError when there is none of this name and metric."""
     if spec.name == COMPRESSAI or (spec.path and spec.path.suffix in CHECKPOINT_SUFFIXES):
-        raise WeightsError(f"weights {str(spec)!r} do not say their qualities; pass quality, or a .safetensors file (caecodec export)")
+        raise WeightsError(
+            f"weights {str(spec)!r} do not say their qualities; pass quality, or a .safetensors file (caecodec export)"
+        )
     found: dict[int, Source] = {}
     for quality in range(1, MAX_QUALITY + 1):
         with contextlib.suppress(WeightsError):

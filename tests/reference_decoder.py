@@ -19,9 +19,9 @@ class Reference(NamedTuple):
     fortran: bool
     dtype: str
     colour: tuple = ()
-    symbols: list = []
+    symbols: tuple = ()
     separate: bool = False
-    ranges: list = []
+    ranges: tuple = ()
 
 
 DTYPES = "BHhfd"

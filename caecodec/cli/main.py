@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, export, fit_entropy, inspect, train
+from . import decode, encode, evaluate, export, fit_entropy, inspect, train
 
-COMMANDS = (encode, decode, inspect, export, fit_entropy, train)
+COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """Image files <-> RGB arrays, without loss: what eight bits of RGB cannot hold is refused, not converted."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ class Photograph(NamedTuple):
     icc_profile: bytes | None = None
 
 
-def read_image(path: Path) -> Photograph:
-    """The image in a file, turned upright as its EXIF orientation says.
+def read_image(path: Path, stream: IO[bytes] | None = None) -> Photograph:
+    """The image in a file, turned upright as its EXIF orientation says; `stream`: its bytes, where it is not at `path`.
 
     Grey, palette and opaque-alpha images become RGB, which loses nothing.
 
@@ -34,7 +34,7 @@ def read_image(path: Path) -> Photograph:
         pages, one bit); the message names it.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(stream or path) as image:
             _refuse(image, path)
             profile = image.info.get("icc_profile")
             upright = ImageOps.exif_transpose(image)

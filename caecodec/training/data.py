@@ -19,8 +19,9 @@ _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 
 
 class _File(NamedTuple):
-    """An image file, or the bytes of one."""
+    """An image file, or the bytes of one; `name` is its path, TAR/MEMBER for a member of a tar file."""
 
+    name: Path
     file: Path | io.BytesIO
 
     @property
@@ -65,6 +66,11 @@ def images(paths: Sequence[Path], without: int = 0) -> Iterator[npt.NDArray[np.u
     return (found.pixels() for number, found in enumerate(_found(paths), 1) if not without or number % without)
 
 
+def files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
+    """The image files (by suffix) at these paths: the name of each, for a member of a tar file TAR/MEMBER, and what to open."""
+    return ((found.name, found.file) for found in _found(paths) if isinstance(found, _File))
+
+
 def held_out(paths: Sequence[Path], every: int) -> Iterator[npt.NDArray[np.uint8]]:
     """The images that `images(paths, every)` leaves out."""
     return (found.pixels() for number, found in enumerate(_found(paths), 1) if not number % every)
@@ -105,13 +111,13 @@ def _found(paths: Sequence[Path]) -> Iterator[_File | _Tile]:
                 for member in sorted(tar.getmembers(), key=lambda m: m.name):
                     stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
                     if stream is not None:
-                        yield _File(io.BytesIO(stream.read()))
+                        yield _File(path / member.name, io.BytesIO(stream.read()))
         elif path.is_dir() and any((path / name).exists() for name in _DOCUMENTS):
             yield from _tiles(path)
         elif path.is_dir():
             yield from _found(sorted(path.iterdir()))
         elif path.suffix.lower() in SUFFIXES:
-            yield _File(path)
+            yield _File(path, path)
 
 
 def _tiles(path: Path) -> Iterator[_Tile]:

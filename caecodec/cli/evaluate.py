@@ -1,0 +1,79 @@
+"""caecodec evaluate: rate and distortion on one's own images, beside other codecs."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from ..errors import ParameterError
+from ..weights import DEFAULT
+
+SUMMARY = (
+    "Measure rate and distortion on images, beside JPEG, JPEG 2000, JPEG XL, WebP and AVIF; tables, curves, an HTML report."
+)
+CODECS = "jpeg,jpeg2k,jpegxl,webp,avif"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of caecodec evaluate."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="images, and folders and tar files of them")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="the folder to write")
+    parser.add_argument(
+        "--weights", action="append",
+        help="an installed name, or the path of a weights file or checkpoint; may be repeated; default the shipped ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "-m", "--metric", default="both", choices=["mse", "ms-ssim", "both"],
+        help="what the networks were trained for; default both, where the weights have both",
+    )  # fmt: skip
+    parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all that the weights have")
+    parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
+    parser.add_argument("--gpu", action=argparse.BooleanOptionalAction, help="run the network on CUDA, or not; default as set")
+    parser.add_argument("--codecs", default=CODECS, help="codecs to compare with, of %(default)s (all: the default), or none")
+    parser.add_argument("--chunk", type=int, default=256, help="pixels a side, 0: whole images; default %(default)s")
+    parser.add_argument(
+        "--reference", action="append", default=[], type=Path, metavar="FILE.json",
+        help="published points to draw and compare as well; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--samples", type=int, default=3, help="images to show side by side, default %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in the output folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and print what is absent, the BD-rates, and where the report is."""
+    from ..evaluation import evaluate
+
+    results = evaluate(
+        arguments.images,
+        arguments.output,
+        weights=arguments.weights or [DEFAULT],
+        metrics=["mse", "ms-ssim"] if arguments.metric == "both" else [arguments.metric],
+        qualities=arguments.qualities and parse_qualities(arguments.qualities),
+        entropy=arguments.entropy,
+        gpu=arguments.gpu,
+        codecs=[] if arguments.codecs == "none" else arguments.codecs.split(","),
+        chunk=arguments.chunk,
+        references=arguments.reference,
+        samples=arguments.samples,
+        overwrite=arguments.overwrite,
+        say=(lambda line: None) if arguments.quiet else (lambda line: print(line, file=sys.stderr, flush=True)),
+    )
+    for note in results.notes:
+        print(note)
+    for rate in results.bd_rates:
+        value = rate.note if rate.percent is None else f"{rate.percent:+.1f} %"
+        print(f"BD-rate of {rate.test} against {rate.reference}, {rate.metric}: {value}")
+    print(arguments.output / "report.html")
+    return 0
+
+
+def parse_qualities(text: str) -> list[int]:
+    """The numbers in a list such as 1-5 or 1,3 or 1-3,5; ParameterError for anything else."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([1-8])(?:-([1-8]))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise ParameterError(f"qualities is {text!r} but must be numbers from 1 to 8, such as 1-5 or 2,4")
+        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return numbers

@@ -1,0 +1,170 @@
+"""What is measured: caecodec in any configuration, and the reference codecs of imagecodecs, as encode and decode functions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bitstream.header import MAX_QUALITY
+from ..codec import decode, encode_with
+from ..errors import ParameterError, WeightsError
+from ..parameters import Parameters, parse_entropy, parse_metric, parse_quality
+from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
+from . import extra
+from .curves import Kind
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a codec: images (height, width, 3) uint8 to bytes and back."""
+
+    name: str
+    encode: Callable[[Image], bytes]
+    decode: Callable[[bytes], Image]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A codec in one configuration, with the settings that make its curve; `about` says how it is run."""
+
+    name: str
+    kind: Kind
+    about: str
+    settings: tuple[Setting, ...]
+
+
+def caecodec(
+    weights: Sequence[str | Path],
+    metrics: Sequence[str],
+    qualities: Sequence[int] | None,
+    entropy: str | None,
+    gpu: bool | None,
+) -> tuple[Contender, ...]:
+    """A contender for each of the weights and metrics, with these qualities, or all that the weights have.
+
+    Raises
+    ------
+    ParameterError
+        A metric, quality or entropy that there is not; weights that do not say what they hold, with qualities or metric left
+        open.
+    WeightsError
+        There are no such weights, they lack a quality in every one of the metrics, or have no context tables and entropy asks
+        for them.
+    """
+    metrics = [parse_metric(metric) for metric in metrics]
+    parse_entropy(entropy)
+    found: dict[tuple[Spec, str], list[Parameters]] = {}
+    for spec in dict.fromkeys(Spec.parse(w) for w in weights):
+        for metric, quality in _available(spec, metrics, qualities):
+            parameters = Parameters.parse(quality, metric, -1, spec, entropy)
+            same = found.setdefault((parameters.weights if spec.name != COMPRESSAI else spec, metric), [])
+            if parameters not in same:
+                same.append(parameters)
+    plain = [(_label(spec), metric) for spec, metric in found]
+    contenders = []
+    for (spec, metric), configurations in found.items():
+        unique = plain.count((_label(spec), metric)) == 1
+        name = f"caecodec {_label(spec) if unique else spec} {metric}"
+        about = f"weights {spec}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
+        settings = tuple(
+            Setting(
+                f"quality {parameters.quality}",
+                partial(encode_with, parameters, gpu=gpu),
+                partial(decode, weights=parameters.weights, gpu=gpu),
+            )
+            for parameters in configurations
+        )
+        contenders.append(Contender(name, "caecodec", about, settings))
+    return tuple(contenders)
+
+
+def _available(spec: Spec, metrics: Sequence[str], qualities: Sequence[int] | None) -> list[tuple[str, int]]:
+    """The metrics and qualities to measure of these weights."""
+    checkpoint = spec.path is not None and spec.path.suffix in CHECKPOINT_SUFFIXES
+    if qualities is None and (checkpoint or spec.name == COMPRESSAI):
+        raise ParameterError(f"weights {str(spec)!r} do not list their qualities; pass qualities (--qualities 1-5)")
+    if checkpoint and len(metrics) > 1:
+        raise ParameterError(f"weights {str(spec)!r} do not say their metric; pass metrics (--metric mse, or ms-ssim)")
+    found, missing = [], []
+    for quality in range(1, MAX_QUALITY + 1) if qualities is None else sorted({parse_quality(q) for q in qualities}):
+        errors = []
+        for metric in metrics:
+            try:
+                resolve(spec, metric, quality)
+                found.append((metric, quality))
+            except WeightsError as error:
+                errors.append(error)
+        if len(errors) == len(metrics):
+            missing += errors
+    if missing and (qualities is not None or not found):
+        raise missing[0]
+    return found
+
+
+def _label(spec: Spec) -> str:
+    return spec.path.name if spec.path else spec.name
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A codec of imagecodecs: the stem of its functions' names, and the levels of its curve."""
+
+    stem: str
+    title: str
+    level: str
+    unit: str
+    levels: tuple[int, ...]
+    options: dict[str, Any]
+    about: str
+
+
+_REFERENCES = {
+    "jpeg": _Reference(
+        "jpeg8", "JPEG", "level", "quality {}", (5, 10, 20, 35, 50, 65, 80, 90),
+        {"subsampling": "420", "optimize": True}, "4:2:0, Huffman tables fitted to each chunk",
+    ),
+    "jpeg2k": _Reference(
+        "jpeg2k", "JPEG 2000", "level", "{} dB", (24, 27, 30, 33, 36, 39, 42),
+        {"codecformat": "j2k", "reversible": False, "mct": True}, "9/7 wavelet, bare codestream",
+    ),
+    "jpegxl": _Reference(
+        "jpegxl", "JPEG XL", "distance", "distance {}", (15, 10, 7, 5, 3, 2, 1),
+        {"effort": 7}, "effort 7, bare codestream; from distance 10 it halves the resolution",
+    ),
+    "webp": _Reference(
+        "webp", "WebP", "level", "quality {}", (1, 10, 30, 50, 70, 85, 95),
+        {"lossless": False, "method": 6}, "lossy (4:2:0), method 6",
+    ),
+    "avif": _Reference(
+        "avif", "AVIF", "level", "quality {}", (10, 20, 30, 45, 60, 75, 85),
+        {"speed": 6, "pixelformat": "yuv444"}, "4:4:4, speed 6",
+    ),
+}  # fmt: skip
+CODECS = tuple(_REFERENCES)
+
+
+def references(names: Sequence[str]) -> tuple[Contender, ...]:
+    """The reference codecs of these names, of CODECS; ParameterError for others, and for what imagecodecs was built without."""
+    unknown = [name for name in names if name not in CODECS]
+    if unknown:
+        raise ParameterError(f"codec is {unknown[0]!r} but reference codecs are {', '.join(CODECS)} (or none)")
+    return tuple(_reference(name) for name in dict.fromkeys(names))
+
+
+def _reference(name: str) -> Contender:
+    imagecodecs, codec = extra.module("imagecodecs"), _REFERENCES[name]
+    if not getattr(imagecodecs, codec.stem.upper()).available:
+        raise ParameterError(f"codec {name!r} is not in this build of imagecodecs; leave it out of codecs (--codecs)")
+    encode, decode = (getattr(imagecodecs, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
+    settings = tuple(
+        Setting(codec.unit.format(level), partial(encode, **{codec.level: level}, **codec.options), decode)
+        for level in codec.levels
+    )
+    version = getattr(imagecodecs, f"{codec.stem}_version")().replace("_", "-")
+    return Contender(codec.title, "reference codec", f"{version}; {codec.about}", settings)

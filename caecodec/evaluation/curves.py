@@ -1,0 +1,124 @@
+"""Rate-distortion curves: what a sweep measures, or others have published."""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from .metrics import decibels
+
+Kind = Literal["caecodec", "reference codec", "published"]
+Metric = Literal["psnr", "ms_ssim"]
+METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim")
+LABELS: dict[Metric, str] = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM (dB)"}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One image, coded at one setting.
+
+    bytes : of all its chunks' payloads, headers included
+    bpp : 8 * bytes / (height * width)
+    psnr : dB, over all values of the RGB image; infinite where it came back exactly
+    ms_ssim : 0 to 1; None for an image that is too small for it
+    encode_s_per_mp, decode_s_per_mp : wall-clock seconds per million pixels, one chunk after the other
+    """
+
+    image: str
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    encode_s_per_mp: float
+    decode_s_per_mp: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting of a codec: means over the images; None for what was not measured, or has no mean."""
+
+    setting: str
+    bpp: float
+    psnr: float | None
+    ms_ssim: float | None
+    encode_s_per_mp: float | None = None
+    decode_s_per_mp: float | None = None
+    images: tuple[Measurement, ...] = ()
+
+    @classmethod
+    def mean(cls, setting: str, images: tuple[Measurement, ...]) -> "Point":
+        """The mean of each image's values; of PSNR and MS-SSIM only where every image has a finite one."""
+        similarities = [image.ms_ssim for image in images if image.ms_ssim is not None]
+        psnr = fmean(image.psnr for image in images)
+        return cls(
+            setting,
+            fmean(image.bpp for image in images),
+            psnr if math.isfinite(psnr) else None,
+            fmean(similarities) if len(similarities) == len(images) else None,
+            fmean(image.encode_s_per_mp for image in images),
+            fmean(image.decode_s_per_mp for image in images),
+            images,
+        )
+
+    @property
+    def ms_ssim_db(self) -> float | None:
+        """The mean MS-SSIM, in dB; None where there is none, or no finite one."""
+        value = None if self.ms_ssim is None else decibels(self.ms_ssim)
+        return None if value == math.inf else value
+
+    def db(self, metric: Metric) -> float | None:
+        """PSNR or MS-SSIM, in dB."""
+        return self.psnr if metric == "psnr" else self.ms_ssim_db
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of a codec in one configuration, in order of their settings; `about` says what it is and how it was run."""
+
+    name: str
+    kind: Kind
+    about: str
+    points: tuple[Point, ...]
+
+    def series(self, metric: Metric) -> list[tuple[float, float]]:
+        """The (bpp, dB) of the points that have this metric, in order of rate."""
+        return sorted((point.bpp, db) for point in self.points if (db := point.db(metric)) is not None)
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image that was evaluated: its name and size in pixels."""
+
+    name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class BdRate:
+    """The BD-rate of curve `test` against curve `reference`, in percent, over the dB both have; or why there is none."""
+
+    test: str
+    reference: str
+    metric: Metric
+    percent: float | None
+    low_db: float | None
+    high_db: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that an evaluation found.
+
+    chunk : pixels a side, 0 for whole images
+    notes : what is absent, and why
+    environment : the versions, threads and device that the seconds belong to
+    """
+
+    images: tuple[ImageInfo, ...]
+    chunk: int
+    curves: tuple[Curve, ...]
+    bd_rates: tuple[BdRate, ...]
+    notes: tuple[str, ...]
+    environment: dict[str, str]

@@ -1,0 +1,120 @@
+"""caecodec evaluate in Python: images -> curves, BD-rates, pictures and a report, in a folder that is whole or not there."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..engine import Place
+from ..errors import ParameterError
+from ..ngff.partial import complete_folder, refuse_existing
+from ..weights import DEFAULT
+from . import contenders, extra
+from .comparison import compare
+from .contenders import CODECS
+from .crops import compare_crops
+from .curves import METRICS, Curve, Results
+from .plots import plot
+from .published import read_published
+from .report import write_report
+from .sweep import Say, find_images, notes, sweep
+from .tables import write_bd_rates, write_json, write_points
+
+RESULTS = "results.json"
+MIN_CHUNK = 16
+
+
+def evaluate(
+    images: Sequence[Path],
+    output: Path,
+    *,
+    weights: Sequence[str | Path] = (DEFAULT,),
+    metrics: Sequence[str] = ("mse", "ms-ssim"),
+    qualities: Sequence[int] | None = None,
+    entropy: str | None = None,
+    gpu: bool | None = None,
+    codecs: Sequence[str] = CODECS,
+    chunk: int = 256,
+    references: Sequence[Path] = (),
+    samples: int = 3,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Results:
+    """Measure rate and distortion of caecodec and of other codecs on images, and write what was found into `output`.
+
+    The folder then has results.json (also the values of single images), points.csv, bd_rate.csv, psnr.png and ms_ssim.png
+    (where there is MS-SSIM), and report.html, which needs none of the others. Nothing is there before all of it is.
+
+    images : image files, and folders and tar files of them; 8-bit RGB, or what becomes that without loss
+    output : the folder to write
+    weights : installed names, or paths of weights files or checkpoints; each is a curve for each of its metrics
+    metrics : the training distortions to measure, of those that the weights have
+    qualities : operating points, 1 to 8; None: all that the weights have
+    entropy, gpu : as in `caecodec.encode`
+    codecs : the reference codecs, of CODECS
+    chunk : pixels a side, 16 or more; 0: whole images
+    references : JSON files of published points, in the form that `published` describes
+    samples : how many images to show side by side
+    overwrite : replace an earlier evaluation at `output`
+    say : told about the progress, a line at a time
+
+    Raises
+    ------
+    ParameterError
+        An argument, image or reference file that cannot be used, an output that exists, or a missing package of the extra eval.
+    WeightsError
+        There are no such weights.
+    """
+    _check(output, chunk, samples, overwrite)
+    for name in extra.MODULES:
+        extra.module(name)
+    runs = (*contenders.caecodec(weights, metrics, qualities, entropy, gpu), *contenders.references(codecs))
+    published: list[Curve] = []
+    for reference in references:
+        taken = [run.name for run in runs] + [curve.name for curve in published]
+        published += read_published(reference, taken)
+    files = find_images(images)
+    infos = tuple(file.info for file in files)
+    for note in notes(infos, ()):
+        say(note)
+    measured = sweep(files, runs, chunk, say)
+    curves = (*measured, *published)
+    results = Results(infos, chunk, curves, compare(curves), notes(infos, curves), _environment(gpu))
+    comparisons = compare_crops(files, runs, measured, chunk, samples) if samples else ()
+    with complete_folder(output) as folder:
+        folder.mkdir()
+        write_json(results, folder / RESULTS)
+        write_points(results, folder / "points.csv")
+        write_bd_rates(results, folder / "bd_rate.csv")
+        title = f"{len(files)} images, " + (f"chunks of {chunk} x {chunk}" if chunk else "whole")
+        drawn = [metric for metric in METRICS if any(c.kind == "caecodec" and c.series(metric) for c in curves)]
+        for metric in drawn:
+            plot(curves, metric, title, folder / f"{metric}.png")
+        write_report(results, [folder / f"{metric}.png" for metric in drawn], comparisons, folder / "report.html")
+    return results
+
+
+def _check(output: Path, chunk: int, samples: int, overwrite: bool) -> None:
+    if chunk and chunk < MIN_CHUNK:
+        raise ParameterError(f"chunk is {chunk} but must be {MIN_CHUNK} or more pixels a side, or 0 for whole images")
+    if samples < 0:
+        raise ParameterError(f"samples is {samples} but must be 0 or more images")
+    refuse_existing(output, overwrite)
+    if output.exists() and not (output / RESULTS).is_file():
+        raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")
+
+
+def _environment(gpu: bool | None) -> dict[str, str]:
+    """What the seconds depend on."""
+    import torch
+
+    place = Place.choose(gpu)
+    return {
+        "caecodec": __version__,
+        "imagecodecs": str(extra.module("imagecodecs").__version__),
+        "PyTorch": torch.__version__,
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} PyTorch threads",
+        "device of caecodec": f"{place.device}, {place.precision}",
+    }

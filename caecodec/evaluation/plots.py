@@ -1,0 +1,30 @@
+"""Curves -> pictures of them: dB against bits per pixel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import extra
+from .curves import LABELS, Curve, Metric
+
+STYLES = {"caecodec": ("-", 2.4, "o"), "reference codec": ("-", 1.2, "."), "published": ("--", 1.0, ".")}
+MARGIN = 1.5  # of the highest rate of caecodec: what other codecs have beyond it is in the tables
+
+
+def plot(curves: Sequence[Curve], metric: Metric, title: str, path: Path) -> None:
+    """Write a PNG of the curves that have this metric; its axes cover the rates of caecodec and half as much again."""
+    drawn = [(curve, series) for curve in curves if (series := curve.series(metric))]
+    colours = extra.module("matplotlib").color_sequences["tab20"]
+    figure = extra.module("matplotlib.figure").Figure(figsize=(10, 6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for i, (curve, series) in enumerate(drawn):
+        line, width, marker = STYLES[curve.kind]
+        colour = colours[(2 * i + i // 10) % 20]  # the strong colours first, then their pale twins
+        axes.plot(*zip(*series, strict=True), line, color=colour, linewidth=width, marker=marker, label=curve.name)
+    right = MARGIN * max(bpp for curve, series in drawn if curve.kind == "caecodec" for bpp, _ in series)
+    seen = [db for _, series in drawn for bpp, db in series if bpp <= right]
+    space = 0.04 * (max(seen) - min(seen)) or 1
+    axes.set(xlim=(0, right), ylim=(min(seen) - space, max(seen) + space))
+    axes.set(xlabel="bits per pixel", ylabel=LABELS[metric], title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    figure.savefig(path)
