@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.errors import BaseZarrError
 
@@ -24,13 +25,15 @@ class Report:
     path: str
     format_versions: tuple[int, ...]
     metric: str
-    quality: int
+    qualities: tuple[int, ...]
+    asked: str
     entropy: tuple[str, ...]
     weights: str
     weights_installed: bool
     shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
-    channel_axis: int
+    dtype: str
+    channel_axis: int | None
     chunks: int
     chunks_constant: int
     chunks_missing: int
@@ -46,12 +49,13 @@ class Report:
     @property
     def bpp(self) -> float:
         """Bits per pixel, a pixel being one position with all its channels."""
-        return 8 * self.total_bytes / (math.prod(self.shape) / self.shape[self.channel_axis])
+        channels = 1 if self.channel_axis is None else self.shape[self.channel_axis]
+        return 8 * self.total_bytes * channels / math.prod(self.shape)
 
     @property
     def ratio(self) -> float:
         """Bytes of the array by bytes of its payloads."""
-        return math.prod(self.shape) / max(1, self.total_bytes)
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize / max(1, self.total_bytes)
 
     def __str__(self) -> str:
         there = (
@@ -61,10 +65,11 @@ class Report:
         parts = f"headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes}"
         rows = {
             "format version": ", ".join(map(str, self.format_versions)) or "no chunks stored",
-            "model": f"cae, quality {self.quality}, {self.metric}",
+            "model": f"cae, quality {', '.join(map(str, self.qualities)) or 'none'}, {self.metric}",
+            "asked for": self.asked,
             "entropy coding": ", ".join(self.entropy) or "none",
             "weights": f"{self.weights} ({there})",
-            "shape": f"{self.shape} uint8, channel axis {self.channel_axis}",
+            "shape": f"{self.shape} {self.dtype}, channel axis {self.channel_axis}",
             "chunks": f"{self.chunk_shape}: {stored}",
             "bytes": f"{self.total_bytes} ({parts})",
             "bits per pixel": f"{self.bpp:.4f}",
@@ -89,7 +94,7 @@ def inspect(path: Path) -> list[Report]:
         known = (source.spec for source in weights.installed() if source.digest == header.digest)
         spec = next(known, Spec(header.digest.hex()))
         parameters = Parameters(header.quality, header.metric, header.channel_axis, spec)
-        return [_report(str(path), parameters, header.shape, header.shape, [data])]
+        return [_report(str(path), parameters, header.shape, header.shape, header.dtype, [data])]
     try:
         node = zarr.open(str(path), mode="r")
     except (BaseZarrError, OSError, ValueError) as error:
@@ -100,7 +105,7 @@ def inspect(path: Path) -> list[Report]:
         if isinstance(array, zarr.Array) and (array is node or _is_ours(array)):
             name = str(path) if array is node else str(path / array.path)
             parameters, stored = payloads.parameters(array), payloads.payloads(array)
-            reports.append(_report(name, parameters, array.shape, array.chunks, stored))
+            reports.append(_report(name, parameters, array.shape, array.chunks, array.dtype.name, stored))
     if not reports:
         raise ParameterError(f"{path} holds no array coded by caecodec")
     return reports
@@ -115,34 +120,47 @@ def _is_ours(array: zarr.Array[Any]) -> bool:
 
 
 def _report(
-    path: str, parameters: Parameters, shape: tuple[int, ...], chunk: tuple[int, ...], stored: Iterable[bytes]
+    path: str,
+    parameters: Parameters,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dtype: str,
+    stored: Iterable[bytes],
 ) -> Report:
     entropy: set[str] = set()
+    qualities: set[int] = set()
+    digests = {bytes.fromhex(parameters.weights.digest)} if parameters.weights.digest else set[bytes]()
     versions: set[int] = set()
     chunks = constant = overhead = streams = escapes = 0
     for data in stored:
         payload = container.parse(data)
         versions.add(payload.header.version)
+        digests.add(payload.header.digest)
         chunks += 1
         if payload.header.coding == CODING_CONSTANT:
             constant += 1
         else:
             entropy.add(ENTROPY_MODELS[payload.header.coding])
-        overhead += payload.overhead + len(payload.colour)
+            qualities.add(payload.header.quality)
+        overhead += payload.overhead + len(payload.colour) + len(payload.planes)
         streams += sum(map(len, payload.streams))
         escapes += len(payload.escapes)
-    axis = -1 if parameters.channel_axis is None else parameters.channel_axis
+    axis = parameters.channel_axis
+    targets = {"quality": parameters.quality, "psnr": parameters.psnr, "bpp": parameters.bpp, "max_error": parameters.max_error}
+    there = {source.digest for source in weights.installed()}
     return Report(
         path=path,
         format_versions=tuple(sorted(versions)),
         metric=parameters.metric,
-        quality=parameters.quality,
+        qualities=tuple(sorted(qualities)),
+        asked=", ".join(f"{name} {value:g}" for name, value in targets.items() if value is not None),
         entropy=tuple(sorted(entropy)),
         weights=str(parameters.weights),
-        weights_installed=any(source.spec.digest == parameters.weights.digest for source in weights.installed()),
+        weights_installed=digests <= there,
         shape=shape,
         chunk_shape=chunk,
-        channel_axis=axis % len(shape),
+        dtype=dtype,
+        channel_axis=None if axis is None else axis % len(shape),
         chunks=chunks,
         chunks_constant=constant,
         chunks_missing=math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)) - chunks,

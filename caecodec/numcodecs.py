@@ -12,16 +12,16 @@ from .weights import DEFAULT, Spec
 
 
 class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
-    """Learned lossy compression of RGB image chunks by a convolutional autoencoder.
+    """Learned compression of image chunks by a convolutional autoencoder.
 
     Parameters
     ----------
     quality
-        1 (smallest) to 8 (best).
+        1 (smallest) to 8 (best); 8 where neither this nor psnr, bpp or max_error is given.
     metric
         The distortion that the network was trained for, "mse" or "ms-ssim".
     channel_axis
-        Where a chunk's 3 channels are: -1 for y, x, c; -3 for c, y, x.
+        Where a chunk's channels are: -1 for y, x, c; -3 for c, y, x; None: there are none. Three uint8 channels are RGB.
     weights
         An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai"; stored as
         NAME@DIGEST, so that an array says which weights wrote it.
@@ -30,11 +30,14 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
     entropy
         The entropy model to write with: "context", "static" (more bytes, the same pixels), or None: context where the weights
         have it. Stored where it is given.
+    max_error, psnr, bpp
+        A bound on the error of every value; or, instead of quality, the PSNR to reach or the bits per pixel to keep to: as in
+        `caecodec.encode`. Stored where they are given.
 
     Raises
     ------
     ParameterError
-        A parameter outside its range.
+        A parameter outside its range, or two that contradict each other.
     WeightsError
         There are no such weights for this quality and metric, or they have no context tables and entropy asks for them.
     """
@@ -43,20 +46,23 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
 
     def __init__(
         self,
-        quality: int = 8,
+        quality: int | None = None,
         metric: str = "mse",
         channel_axis: int | None = -1,
         weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
         entropy: str | None = None,
+        max_error: float | None = None,
+        psnr: float | None = None,
+        bpp: float | None = None,
     ) -> None:
-        self.parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy)
+        self.parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp)
         self.gpu = gpu
 
     def encode(self, buf: Any) -> bytes:
-        """Compress one uint8 chunk, an N-d array, into a payload.
+        """Compress one chunk, an N-d array, into a payload.
 
-        Raises ParameterError for a chunk of another dtype, or without 3 channels along channel_axis.
+        Raises ParameterError for a chunk that the codec does not take.
         """
         from . import codec  # here, because it imports torch: metadata alone opens without
 

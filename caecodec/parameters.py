@@ -1,6 +1,6 @@
 """What a codec was asked for, parsed once, and the stored configuration it comes from and goes to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +123,14 @@ class Parameters:
             return {self.quality: weights_.resolve(self.weights, self.metric, self.quality)}
         return weights_.resolve_all(self.weights, self.metric)
 
+    def arguments(self) -> dict[str, Any]:
+        """What `parse`, `encode` and the codecs' constructors take."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def config(self) -> dict[str, Any]:
         """As stored in array metadata."""
-        optional = {"entropy": self.entropy, "max_error": self.max_error, "psnr": self.psnr, "bpp": self.bpp}
-        return {
-            **({} if self.quality is None else {"quality": self.quality}),
-            "metric": self.metric,
-            "channel_axis": self.channel_axis,
-            "weights": str(self.weights),
-            **{name: value for name, value in optional.items() if value is not None},
-        }
+        given = {name: value for name, value in self.arguments().items() if value is not None or name == "channel_axis"}
+        return {**given, "weights": str(self.weights)}
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items())

@@ -20,7 +20,7 @@ NAME = "caecodec.cae"
 
 @dataclass(frozen=True, init=False)
 class ConvolutionalAutoencoder(ArrayBytesCodec):
-    """Learned lossy compression of RGB image chunks, as ``serializer=`` with ``compressors=None``.
+    """Learned compression of image chunks, as ``serializer=`` with ``compressors=None``.
 
     The parameters and errors are those of `caecodec.ConvolutionalAutoencoder`.
     """
@@ -32,14 +32,18 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
 
     def __init__(
         self,
-        quality: int = 8,
+        quality: int | None = None,
         metric: str = "mse",
         channel_axis: int | None = -1,
         weights: str | Path | Spec = DEFAULT,
         gpu: bool | None = None,
         entropy: str | None = None,
+        max_error: float | None = None,
+        psnr: float | None = None,
+        bpp: float | None = None,
     ) -> None:
-        object.__setattr__(self, "parameters", Parameters.parse(quality, metric, channel_axis, weights, entropy))
+        parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp)
+        object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "gpu", gpu)
 
     @classmethod

@@ -82,7 +82,8 @@ def test_inspect_a_payload_file(tmp_path, tiny):
     (report,) = inspect(path)
     assert report.total_bytes == path.stat().st_size
     assert report.entropy == ("static",)
-    assert (report.quality, report.metric, report.shape, report.channel_axis) == (4, "mse", (40, 50, 3), 2)
+    assert (report.qualities, report.metric, report.shape, report.channel_axis) == ((4,), "mse", (40, 50, 3), 2)
+    assert (report.asked, report.dtype) == ("quality 4", "uint8")
     assert report.escape_bytes > 0
     assert report.weights_installed
     assert report.bpp == pytest.approx(8 * path.stat().st_size / 2000)

@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, type=Path,
         help="a folder; or with one image NAME.ome.zarr or NAME.cae",
     )  # fmt: skip
-    parser.add_argument("-q", "--quality", type=int, default=8, help="1 (smallest) to 8 (best), default %(default)s")
+    parser.add_argument("-q", "--quality", type=int, help="1 (smallest) to 8 (best), default 8")
+    parser.add_argument("--psnr", type=float, help="instead of quality: what each chunk must reach, in dB")
+    parser.add_argument("--bpp", type=float, help="instead of quality: the most bits per pixel of each chunk")
+    parser.add_argument("--max-error", type=float, help="a bound on the error of every value, in grey levels; 0: lossless")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument("--weights", default=DEFAULT, help="an installed name, or the path of a weights file or checkpoint")
     parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
@@ -47,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         gpu=arguments.gpu,
         entropy=arguments.entropy,
+        max_error=arguments.max_error,
+        psnr=arguments.psnr,
+        bpp=arguments.bpp,
     )
     written, failed = encode_paths(arguments.inputs, arguments.output, options, progress(arguments.quiet))
     return outcome(written, failed, arguments.quiet)

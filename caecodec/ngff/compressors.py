@@ -27,8 +27,7 @@ def array_options(options: Options, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _v2(options: Options) -> Any:
     if options.codec == "cae":
-        p = options.parameters
-        return ConvolutionalAutoencoder(p.quality, p.metric, p.channel_axis, p.weights, options.gpu, p.entropy)
+        return ConvolutionalAutoencoder(**options.parameters.arguments(), gpu=options.gpu)
     if options.codec == "blosc":
         return numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
     if options.codec == "jpeg2k":
@@ -40,9 +39,7 @@ def _v2(options: Options) -> Any:
 
 def _v3(options: Options) -> dict[str, Any]:
     if options.codec == "cae":
-        p = options.parameters
-        serializer = Serializer(p.quality, p.metric, p.channel_axis, p.weights, options.gpu, p.entropy)
-        return {"serializer": serializer, "compressors": None}
+        return {"serializer": Serializer(**options.parameters.arguments(), gpu=options.gpu), "compressors": None}
     if options.codec == "blosc":
         return {"compressors": BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")}
     if options.codec == "jpeg2k":

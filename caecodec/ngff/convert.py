@@ -1,6 +1,7 @@
 """Folders and files, to OME-NGFF groups or .cae files, and back: each output whole or not there."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,8 +86,8 @@ def _encode(file: Path, target: Path, options: Options) -> None:
     if target.suffix == PAYLOAD_SUFFIX:
         from .. import codec  # torch
 
-        p = options.parameters
-        payload = codec.encode(photograph.pixels, p.quality, p.metric, -1, p.weights, options.gpu, p.entropy)
+        parameters = replace(options.parameters, channel_axis=-1)
+        payload = codec.encode_with(parameters, photograph.pixels, options.gpu)
         with complete_file(target) as partial:
             partial.write_bytes(payload)
     else:

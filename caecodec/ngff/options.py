@@ -15,7 +15,7 @@ MAX_CHUNK = 4096
 class Options:
     """How image files become OME-NGFF.
 
-    quality, metric, weights, gpu, entropy : as of `caecodec.ConvolutionalAutoencoder`
+    quality, metric, weights, gpu, entropy, max_error, psnr, bpp : as of `caecodec.ConvolutionalAutoencoder`
     codec : "cae"; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to compare with
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
@@ -25,7 +25,7 @@ class Options:
     Raises ParameterError or WeightsError for choices that are not there or do not fit.
     """
 
-    quality: int = 8
+    quality: int | None = None
     metric: str = "mse"
     weights: str = DEFAULT
     codec: str = "cae"
@@ -35,6 +35,9 @@ class Options:
     overwrite: bool = False
     gpu: bool | None = None
     entropy: str | None = None
+    max_error: float | None = None
+    psnr: float | None = None
+    bpp: float | None = None
     parameters: Parameters = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,5 +53,7 @@ class Options:
             if self.shard_size < self.chunk_size or self.shard_size % self.chunk_size:
                 raise ParameterError(f"shard_size is {self.shard_size} but must be a multiple of chunk_size, {self.chunk_size}")
         if self.codec == "cae":
-            parameters = Parameters.parse(self.quality, self.metric, -3, self.weights, self.entropy)
+            parameters = Parameters.parse(
+                self.quality, self.metric, -3, self.weights, self.entropy, self.max_error, self.psnr, self.bpp
+            )
             object.__setattr__(self, "parameters", parameters)
