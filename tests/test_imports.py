@@ -20,6 +20,7 @@ LAYERS = [
     {"engine", "parameters"},
     {"codec"},
     {"numcodecs", "zarr"},
+    {"legacy"},
     {"payloads", "inspection", "ngff", "evaluation", "training"},
     {"cli"},
     {"__main__"},
