@@ -157,8 +157,8 @@ def _pixels(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool
     shape, tables = (count, network.latent, rows, columns), network.entropy_tables(header.coding)
     symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
     images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
-    if not np.isfinite(images).all():
-        raise CorruptionError("payload holds symbols that decode to no finite pixels: it is damaged, or of other weights")
+    if not pixels.plausible(images):
+        raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
     return pixels.to_array(images[:, :, :height, :width], header.shape, axes)
 
 

@@ -19,7 +19,7 @@ import numcodecs.compat
 import numpy as np
 import numpy.typing as npt
 
-from . import settings, weights
+from . import pixels, settings, weights
 from .bitstream.header import MAX_SIZE
 from .entropy.tables import PRECISION, Tables
 from .errors import CorruptionError, ParameterError, WeightsError
@@ -110,8 +110,8 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         reach = side + 2 * HALO
         patches = np.stack([padded[:, r : r + reach, c : c + reach] for r, c in corners])
         images = engine().run(Model(source, self.quality, Place.choose(None)), "synthesis", patches, 1)
-        if not np.isfinite(images).all():
-            raise CorruptionError("payload of the prototype decodes to no finite pixels: it is damaged, or of other weights")
+        if not pixels.plausible(images):
+            raise CorruptionError("payload of the prototype decodes to no pixels: it is damaged, or of other weights")
         whole = np.empty(((rows + below) * STRIDE, (columns + right) * STRIDE, 3), np.uint8)
         cut = slice(HALO * STRIDE, HALO * STRIDE + self.patch_size)
         for (r, c), image in zip(corners, images, strict=True):
@@ -177,7 +177,7 @@ def _decode_channel(
     starts: list[int] = (np.cumsum(mass) - mass).tolist()
     escape = len(masses) - 1
     for i in range(len(out)):
-        slot = state & (2**_BITS - 1)
+        slot = state & 0xFFFF
         entry = bisect_right(starts, slot) - 1
         state = masses[entry] * (state >> _BITS) + slot - starts[entry]
         if state < _FIRST_STATE:
@@ -193,7 +193,7 @@ def _decode_escape(state: int, words: Iterator[int], escape: int) -> tuple[int, 
 
     def nibble() -> int:
         nonlocal state
-        value = state & (2**_BYPASS_BITS - 1)
+        value = state & 0xF
         state >>= _BYPASS_BITS
         if state < _FIRST_STATE:
             state = state << 32 | next(words)

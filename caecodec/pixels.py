@@ -13,6 +13,7 @@ from .bitstream.header import MAX_DIMENSIONS, MAX_SIZE
 from .errors import ParameterError
 
 CHANNELS = 3
+MAX_LEVEL = 2.0**64  # far beyond [0, 1], within which a network's images lie but for ringing
 _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
 
 
@@ -74,6 +75,11 @@ def to_images(array: npt.NDArray[np.uint8], axes: Axes) -> npt.NDArray[np.float3
     images = np.ascontiguousarray(last.reshape(-1, *last.shape[-3:]), dtype=np.float32)
     images /= np.float32(255)
     return images.transpose(0, 3, 1, 2)
+
+
+def plausible(images: npt.NDArray[np.float32]) -> bool:
+    """Whether images are numbers of which `to_array` makes pixels; those of forged symbols may overflow."""
+    return bool(images.min() > -MAX_LEVEL and images.max() < MAX_LEVEL)  # False for NaN as well
 
 
 def to_array(images: npt.NDArray[np.float32], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[np.uint8]:

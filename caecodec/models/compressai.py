@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # of any kind: PyTorch's readers meet a damaged file in the middle of their work
         raise WeightsError(f"checkpoint {path} cannot be read with weights_only=True: {error}") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    if not isinstance(state, dict) or not all(isinstance(key, str) and _is_real(value) for key, value in state.items()):
         raise WeightsError(f"checkpoint {path} holds no state dict of tensors; save model.state_dict() with torch.save")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
@@ -101,6 +101,10 @@ def to_state_dict(plain: Mapping[str, npt.NDArray[np.float32]], mass: npt.NDArra
             state[f"{layer}.{part}_reparam.lower_bound.bound"] = torch.tensor([(minimum + PEDESTAL) ** 0.5])
     state.update(_bottleneck(torch.from_numpy(plain["medians"]), mass, length, offset))
     return state
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.is_complex()
 
 
 def effective(stored: Tensor, minimum: float = 0.0) -> Tensor:
