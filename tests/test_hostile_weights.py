@@ -99,7 +99,8 @@ def _transposed(tensor):
     ("g_s.0.weight", lambda t: t * np.nan), ("g_s.0.bias", lambda t: t + np.float16(np.inf)),
     ("g_a.0.weight", lambda t: t.astype(np.float64)), ("g_a.0.weight", lambda t: t.astype(np.int32)),
     ("q4.g_a.0.scale", lambda t: t[:1]), ("q4.g_a.0.scale", lambda t: t + np.float32(np.inf)),
-    ("q4.g_a.0.shift", lambda t: t[:1]), ("q4.latent_scale", lambda t: t[:1]), ("q4.static.mass", lambda t: t[1:]), ("q4.static.mass", lambda t: t + 1),
+    ("q4.g_a.0.shift", lambda t: t[:1]), ("q4.latent_scale", lambda t: t[:1]), ("q4.static.mass", lambda t: t[1:]),
+    ("q4.static.mass", lambda t: t + 1),
     ("q4.static.mass", lambda t: t * 0), ("q4.static.mass", lambda t: -t), ("q4.static.mass", lambda t: t.astype(np.float32)),
     ("q4.static.mass", lambda t: t.astype(np.int64)), ("q4.static.length", lambda t: t * 0 + 1),
     ("q4.static.length", lambda t: -t),
@@ -126,9 +127,7 @@ def test_each_tensor_is_missed(tmp_path, name):
 
 
 @pytest.mark.parametrize("part", ["order", "difference", "radius", "weight", "threshold", "table", "mass"])
-@pytest.mark.parametrize(
-    "change", [lambda t: t[:1], lambda t: t[..., None], lambda t: t.astype(np.int64), lambda t: t * 0 + 127]
-)
+@pytest.mark.parametrize("change", [lambda t: t[:1], lambda t: t[..., None], lambda t: t.astype(np.int64), lambda t: t[:0]])
 def test_context_tables_of_no_network(tmp_path, part, change):
     tensors = {name: np.array(value) for name, value in safetensors.numpy.load(TINY_CONTEXT.read_bytes()).items()}
     tensors[f"q4.context.{part}"] = np.ascontiguousarray(change(tensors[f"q4.context.{part}"]))
