@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "caecodec"
 # Each layer imports only from those before it (and from itself).
 LAYERS = [
     {"errors"},
-    {"settings"},
+    {"alignment", "settings"},
     {"bitstream", "pixels", "tiling"},
     {"entropy", "models"},
     {"weights_file"},
