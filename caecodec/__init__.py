@@ -14,6 +14,7 @@ from .errors import CaeCodecError, CorruptionError, FormatVersionError, Paramete
 
 if TYPE_CHECKING:
     from . import settings, weights, zarr
+    from .alignment import check_aligned
     from .codec import decode, encode
     from .numcodecs import ConvolutionalAutoencoder
 
@@ -26,6 +27,7 @@ __all__ = [
     "FormatVersionError",
     "ParameterError",
     "WeightsError",
+    "check_aligned",
     "decode",
     "encode",
     "settings",
@@ -33,7 +35,12 @@ __all__ = [
     "zarr",
 ]
 
-_LAZY = {"encode": "codec", "decode": "codec", "ConvolutionalAutoencoder": "numcodecs"}
+_LAZY = {
+    "encode": "codec",
+    "decode": "codec",
+    "ConvolutionalAutoencoder": "numcodecs",
+    "check_aligned": "alignment",
+}
 _MODULES = ("ngff", "numcodecs", "settings", "weights", "zarr")
 
 

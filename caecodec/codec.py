@@ -236,6 +236,8 @@ def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: 
     if shape[0]:
         symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
         images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
+        if not pixels.plausible(images):
+            raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
     elif payload.streams or payload.escapes:
         raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
     else:

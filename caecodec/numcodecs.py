@@ -1,5 +1,6 @@
 """numcodecs codec: the compressor of Zarr v2 arrays (id caecodec_cae)."""
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,8 +8,47 @@ import numcodecs.abc
 import numcodecs.compat
 import numpy as np
 
+from .bitstream import container
+from .errors import CorruptionError
 from .parameters import Parameters
 from .weights import DEFAULT, Spec
+
+
+class Chunk(np.ndarray[Any, np.dtype[np.uint8]]):
+    """A decoded chunk that goes by its own shape alone.
+
+    The Zarr v2 format gives a codec no chunk shape: zarr flattens what `decode` returns and shapes it as the array's metadata
+    say. Where that is another shape, this raises CorruptionError instead of scrambling the pixels. Otherwise it is an
+    ordinary array, and what is computed from it too.
+    """
+
+    coded_shape: tuple[int, ...] | None
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.coded_shape = getattr(source, "coded_shape", None)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        """`numpy.ndarray.reshape`; CorruptionError where the flattened chunk would take another shape than it had."""
+        wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        coded = self.coded_shape
+        if coded is None or self.ndim != 1 or self.size != math.prod(coded) or len(wanted) == 1 or -1 in wanted:
+            return super().reshape(*shape, **options)
+        _check_fits(coded, wanted)
+        return self.view(np.ndarray).reshape(*shape, **options)
+
+
+def _check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """CorruptionError unless a chunk of shape `coded` is one of shape `wanted`, but for axes of length 1, or flat."""
+    if len(wanted) == 1 and wanted[0] == math.prod(coded):
+        return
+    if [n for n in coded if n != 1] != [n for n in wanted if n != 1]:
+        raise CorruptionError(
+            f"payload holds a chunk of shape {coded} but {wanted} is expected here: "
+            "it belongs to another array, or the array's metadata was changed"
+        )
 
 
 class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
@@ -69,14 +109,17 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         return codec.encode_with(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk in a payload; copied into `out`, an array of its size, where that is given.
+        """The chunk in a payload, a `Chunk`; copied into `out`, an array of its shape or a flat one, where that is given.
 
-        Raises CorruptionError, FormatVersionError or WeightsError.
+        Raises CorruptionError (before anything is allocated, where `out` does not fit), FormatVersionError or WeightsError.
         """
         from . import codec
 
-        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1)
-        array = codec.decode(data.data, self.parameters.weights, self.gpu)
+        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
+        if out is not None:
+            _check_fits(container.parse(data).header.shape, np.shape(out))
+        array = codec.decode(data, self.parameters.weights, self.gpu).view(Chunk)
+        array.coded_shape = array.shape
         return array if out is None else numcodecs.compat.ndarray_copy(array, out)
 
     def get_config(self) -> dict[str, Any]:

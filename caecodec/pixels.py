@@ -18,6 +18,7 @@ from .ranges import Ranges
 COLOURS = 3
 MANY = 16  # channels that are taken for channels however small the planes are
 CORRELATED = 0.5  # mean correlation from which three planes are coded as one colour image
+MAX_LEVEL = 2.0**64  # far beyond [0, 1], within which a network's images lie but for ringing
 _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
 
 
@@ -151,6 +152,11 @@ def layout(array: npt.NDArray[Any], axes: Axes) -> Layout:
     ranges = Ranges.of(images)
     separate = not colours or _correlation(ranges.forward(images[:, ::2, ::2])) < CORRELATED
     return Layout(separate, ranges)
+
+
+def plausible(images: npt.NDArray[np.float32]) -> bool:
+    """Whether images are numbers of which `to_array` makes pixels; those of forged symbols may overflow."""
+    return bool(images.min() > -MAX_LEVEL and images.max() < MAX_LEVEL)  # False for NaN as well
 
 
 def to_images(array: npt.NDArray[Any], axes: Axes, layout: Layout) -> npt.NDArray[np.float32]:

@@ -210,11 +210,15 @@ def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, q
 def _read(source: Source) -> bytes:
     """The bytes of a weights file, converted where it is a checkpoint."""
     if source.location and source.location.suffix == ".safetensors":
-        try:
-            return source.location.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"weights file {source.location} cannot be read: {error}") from error
+        return _bytes(source.location)
     return _convert(source.location, source.metric, source.qualities[0])
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights file {path} cannot be read: {error}") from error
 
 
 def _convert(checkpoint: Path | None, metric: str, quality: int) -> bytes:
@@ -246,7 +250,7 @@ def _conversion_digest(path: Path | None, modified: int, metric: str, quality: i
 
 @lru_cache
 def _file_source(path: Path, modified: int, size: int) -> Source:
-    data = path.read_bytes()
+    data = _bytes(path)
     about = weights_file.describe(data, str(path))
     digest = hashlib.sha256(data).hexdigest()
     return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), digest, path)
@@ -264,13 +268,26 @@ def _folder_sources(folder: Path) -> tuple[Source, ...]:
 
 @lru_cache
 def _manifest_sources(folder: Path, modified: int) -> tuple[Source, ...]:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    if manifest["format"] != FORMAT:
-        raise FormatVersionError(f"weights manifest in {folder} has format {manifest['format']}; upgrade caecodec")
-    return tuple(
-        Source(e["name"], e["family"], e["metric"], tuple(e["qualities"]), e["sha256"], folder / e["file"])
-        for e in manifest["files"]
-    )
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        if manifest["format"] != FORMAT:
+            raise FormatVersionError(f"weights manifest in {folder} has format {manifest['format']}; upgrade caecodec")
+        return tuple(
+            Source(e["name"], e["family"], e["metric"], tuple(e["qualities"]), _sha256(e["sha256"]), folder / e["file"])
+            for e in manifest["files"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(
+            f"weights manifest {folder / 'manifest.json'} is damaged ({error!r}); restore it, or remove it to have "
+            "the folder's files themselves read"
+        ) from error
+
+
+def _sha256(text: str) -> str:
+    """The digest in a manifest; ValueError unless it is one."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"{text!r} is no SHA-256")
+    return text
 
 
 def _default_name() -> Spec:

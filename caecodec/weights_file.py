@@ -4,6 +4,7 @@ It holds one network, per-quality scales and shifts that fold into its convoluti
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ FORMAT = 1
 METADATA_KEY = "caecodec"
 CONVOLUTIONS = ("g_a.0", "g_a.2", "g_a.4", "g_a.6", "g_s.0", "g_s.2", "g_s.4", "g_s.6")
 NORMALISATIONS = ("g_a.1", "g_a.3", "g_a.5", "g_s.1", "g_s.3", "g_s.5")
+STATIC_PARTS = ("mass", "length", "offset")
 CONTEXT_PARTS = {
     "order": np.int16, "difference": np.uint8, "radius": np.uint8, "weight": np.int8,
     "threshold": np.int32, "table": np.uint8, "mass": np.int32,
@@ -74,17 +76,21 @@ def network(data: bytes, quality: int, where: str) -> Network:
     family = describe(data, where)["family"]
     stored = tensors(data, where)
     try:
+        _check(stored, quality)
+        with np.errstate(over="ignore", invalid="ignore"):
+            plain = fold(stored, quality)
+        _check_values(plain)
         tables = _tables(stored, quality)
-        return Network(family, fold(stored, quality), tables, _context(stored, quality, len(tables.length)))
+        return Network(family, plain, tables, _context(stored, quality, len(tables.length)))
     except (KeyError, ValueError) as error:
-        raise WeightsError(f"weights file {where} lacks or garbles quality {quality}: {error!r}") from error
+        raise WeightsError(f"weights file {where} lacks or garbles quality {quality}: {error}") from error
 
 
 def tensors(data: bytes, where: str) -> Tensors:
     """All tensors of a weights file, of every quality, as they are stored; WeightsError when it is damaged."""
     try:
         stored: Tensors = safetensors.numpy.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the others: of dtypes that numpy lacks
         raise WeightsError(f"weights file {where} is damaged: {error}; restore or reinstall it") from error
     return stored
 
@@ -96,12 +102,13 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
         version = int(about["format"])
         known = (
-            about["family"] in FAMILIES.values()
+            isinstance(about["name"], str)
+            and about["family"] in FAMILIES.values()
             and about["metric"] in METRICS.values()
             and bool(about["qualities"])
             and all(isinstance(q, int) and 1 <= q <= MAX_QUALITY for q in about["qualities"])
         )
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WeightsError(
             f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint"
         ) from error
@@ -142,8 +149,45 @@ def fold(tensors: Tensors, quality: int) -> dict[str, npt.NDArray[np.float32]]:
     return plain
 
 
+def _check(tensors: Tensors, quality: int) -> None:
+    """KeyError for a tensor that is absent, ValueError for one of another shape or dtype than FORMAT.md says."""
+    prefix = f"q{quality}."
+    hidden, latent = (tensors[name].size for name in ("g_a.0.bias", "g_a.6.bias"))
+    widths = {"g_a": (3, hidden, hidden, hidden, latent), "g_s": (latent, hidden, hidden, hidden, 3)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    optional: dict[str, tuple[int, ...]] = {f"{prefix}latent_scale": (latent,), f"{prefix}medians": (latent,)}
+    for layer in CONVOLUTIONS:
+        inputs, outputs = widths[layer[:3]][int(layer[4:]) // 2 :][:2]
+        shapes[f"{layer}.weight"] = (outputs, inputs, 5, 5) if layer.startswith("g_a") else (inputs, outputs, 5, 5)
+        shapes[f"{layer}.bias"] = (outputs,)
+        scaled = shapes if f"{prefix}{layer}.scale" in tensors else optional
+        scaled.update({f"{prefix}{layer}.{part}": (outputs,) for part in ("scale", "shift")})
+    for layer in NORMALISATIONS:
+        shapes.update({f"{layer}.beta": (hidden,), f"{layer}.gamma": (hidden, hidden)})
+    shapes.update({name: shape for name, shape in optional.items() if name in tensors})
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or 0 in shape or tensor.dtype not in (np.float16, np.float32):
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape} but must be float16 or float32 {shape}")
+    dtypes: dict[str, Any] = {f"static.{part}": np.int32 for part in STATIC_PARTS}
+    if f"{prefix}context.order" in tensors:
+        dtypes.update({f"context.{part}": dtype for part, dtype in CONTEXT_PARTS.items()})
+    for part, dtype in dtypes.items():
+        if tensors[prefix + part].dtype != dtype:
+            raise ValueError(f"{prefix}{part} is {tensors[prefix + part].dtype} but must be {np.dtype(dtype)}")
+    if tensors[f"{prefix}static.length"].shape != (latent,):
+        raise ValueError(f"{prefix}static.length has shape {tensors[f'{prefix}static.length'].shape} but must have ({latent},)")
+
+
+def _check_values(plain: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """ValueError for parameters that are not finite, or that divide by zero."""
+    for name, tensor in plain.items():
+        if not np.isfinite(tensor).all() or (name.endswith(".beta") and tensor.min() <= 0):
+            raise ValueError(f"{name} holds values that no network has")
+
+
 def _tables(tensors: Tensors, quality: int) -> Tables:
-    parts = (tensors[f"q{quality}.static.{part}"].astype(np.int64) for part in ("mass", "length", "offset"))
+    parts = (tensors[f"q{quality}.static.{part}"].astype(np.int64) for part in STATIC_PARTS)
     return Tables(*parts)
 
 

@@ -1,17 +1,22 @@
 """Damaged payloads: the right error, never wrong pixels, never an allocation that the payload cannot fill."""
 
+import json
+import pickle
 import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
+import zarr
 from conftest import TINY, random_image, save_seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caecodec
+from caecodec import weights
 from caecodec.bitstream import container, varint
 from caecodec.bitstream.header import CODING_CONSTANT, CODING_STATIC, Header
+from caecodec.entropy import static
 
 
 @pytest.fixture
@@ -74,6 +79,76 @@ def test_expected_shape_comes_before_any_allocation(tiny):
         caecodec.decode(forged, expected_shape=(64, 64, 3))
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
+
+
+def test_zarr_refuses_another_geometry_before_any_allocation(tiny):
+    """Through the Zarr v3 format, sharded or not."""
+    huge = Header(4, "mse", CODING_CONSTANT, b"abcd", (20000, 20000, 3), 2)
+    store = {}
+    serializer = caecodec.zarr.ConvolutionalAutoencoder(quality=4, weights=tiny)
+    zarr.create_array(store, data=random_image(64, 64, 3), chunks=(32, 32, 3), serializer=serializer, compressors=None)
+    store["c/1/1/0"] = type(store["c/0/0/0"]).from_bytes(sealed(huge.pack() + b"\x01\x02\x03"))
+    array = zarr.open_array(store, mode="r")
+    tracemalloc.start()
+    with pytest.raises(caecodec.CorruptionError, match=r"\(20000, 20000, 3\) but \(32, 32, 3\) is expected"):
+        array[32:, 32:]
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    assert array[:32].shape == (32, 64, 3)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("chunks", [(64, 32, 3), (32, 32, 3), (16, 64, 3), (64, 64, 3), (96, 64)])
+def test_zarr_v2_refuses_another_geometry(tiny, order, chunks):
+    """Where the number of values is equal, too; zarr would only shape them otherwise."""
+    store = {}
+    codec = caecodec.ConvolutionalAutoencoder(quality=4, weights=tiny)
+    image = random_image(64, 64, 3)
+    array = zarr.create_array(store, data=image, chunks=(32, 64, 3), zarr_format=2, compressors=codec, order=order)
+    assert type(array[:32]) is np.ndarray
+    metadata = json.loads(store[".zarray"].to_bytes())
+    metadata.update(chunks=chunks, shape=[64, 64, 3][: len(chunks)])
+    store[".zarray"] = type(store[".zarray"]).from_bytes(json.dumps(metadata).encode())
+    if len(chunks) == 2:
+        store["0.0"] = store["0.0.0"]
+    with pytest.raises(caecodec.CorruptionError, match=r"\(32, 64, 3\) but .* is expected here"):
+        zarr.open_array(store, mode="r")[:]
+
+
+def test_numcodecs_refuses_an_out_that_does_not_fit(tiny, payload):
+    codec = caecodec.ConvolutionalAutoencoder(quality=4, weights=tiny)
+    huge = sealed(Header(4, "mse", CODING_CONSTANT, b"abcd", (20000, 20000, 3), 2).pack() + b"\x01\x02\x03")
+    tracemalloc.start()
+    for data, shape in ((payload, (50, 40, 3)), (payload, (40, 50)), (huge, (40, 50, 3)), (huge, (6000,))):
+        with pytest.raises(caecodec.CorruptionError, match="is expected here"):
+            codec.decode(data, out=np.empty(shape, np.uint8))
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    flat = np.empty(6000, np.uint8)
+    assert (codec.decode(payload, out=flat).reshape(40, 50, 3) == codec.decode(payload)).all()
+
+
+def test_a_decoded_chunk_is_an_ordinary_array_otherwise(tiny, payload):
+    chunk = caecodec.ConvolutionalAutoencoder(quality=4, weights=tiny).decode(payload)
+    assert type(chunk + 1) is np.ndarray
+    assert chunk.reshape(-1, 3).shape == chunk.reshape(-1).reshape(-1, 3).shape == (2000, 3)
+    assert chunk[:10].reshape(-1).reshape(50, 10, 3).shape == (50, 10, 3)
+    assert (pickle.loads(pickle.dumps(chunk)) == chunk).all()
+    with pytest.raises(caecodec.CorruptionError):
+        chunk.reshape(-1).reshape(50, 40, 3)
+
+
+def test_symbols_that_overflow_the_network(tiny):
+    """Forged symbols of 2^24 are in range, but what the network makes of them is no image."""
+    source = weights.resolve(weights.Spec.parse(tiny), "mse", 4)
+    tables = weights.load(source, 4).tables
+    symbols = np.full((1, 12, 2, 2), 2**24, np.int32)
+    symbols[:, ::2] *= -1
+    coded = static.encode(symbols, tables)
+    header = Header(4, "mse", CODING_STATIC, source.digest, (32, 32, 3), 2)
+    payload = container.pack(container.Payload(header, coded.streams, coded.escapes))
+    with pytest.raises(caecodec.CorruptionError, match="decode to no pixels"):
+        caecodec.decode(payload)
 
 
 def test_other_weights(payload, tmp_path):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "caecodec"
 # Each layer imports only from those before it (and from itself).
 LAYERS = [
     {"errors"},
-    {"settings"},
+    {"alignment", "settings"},
     {"bitstream", "pixels", "ranges", "tiling"},
     {"entropy", "models"},
     {"weights_file"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"engine", "parameters"},
     {"codec"},
     {"numcodecs", "zarr"},
+    {"legacy"},
     {"payloads", "inspection", "ngff", "evaluation", "training"},
     {"cli"},
     {"__main__"},

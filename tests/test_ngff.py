@@ -12,6 +12,7 @@ from ome_zarr_models.common.omero import Omero
 from PIL import Image, ImageCms
 
 import caecodec
+from caecodec import payloads
 from caecodec.ngff import Options, Photograph, decode_paths, encode_paths, read_group, read_image, write_image
 from caecodec.ngff.groups import pyramid
 
@@ -288,3 +289,15 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path, folder):
     assert {path.parent for path in written} == {tmp_path / "decoded-1.0"}
     _, failed = decode_paths([tmp_path / "zarr" / "slide.ome.zarr"], tmp_path / "slide.xyz")
     assert "Pillow cannot write" in str(failed[0].error)
+
+
+@pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", None), ("0.5", 128), ("0.4", None)])
+def test_every_chunk_is_encoded_once_and_whole(tmp_path, folder, photograph, ngff, shard_size):
+    """The payloads are those of the original's chunks, edge chunks padded with white: nothing was decoded and encoded again."""
+    path = tmp_path / "a.zarr"
+    encode_paths([folder / "astronaut.png"], path, Options(quality=2, ngff=ngff, chunk_size=64, shard_size=shard_size))
+    array = zarr.open_group(str(path), mode="r")["s0"]
+    planes = np.pad(photograph[:300, :400].transpose(2, 0, 1), ((0, 0), (0, 20), (0, 48)), constant_values=255)
+    chunks = [planes[:, 64 * i : 64 * (i + 1), 64 * j : 64 * (j + 1)] for i, j in np.ndindex(5, 7)]
+    expected = [caecodec.encode(chunk, quality=2, channel_axis=-3) for chunk in chunks]
+    assert sorted(payloads.payloads(array)) == sorted(expected)

@@ -80,6 +80,18 @@ def test_benchmark(workplace):
     assert "1 chunks of 512x512, quality 4, MP/s" in output
 
 
+def test_generation_loss(workplace):
+    folder = workplace / "rewritten"
+    folder.mkdir()
+    Image.fromarray(skimage.data.astronaut()[:128, :128]).save(folder / "a.png")
+    output = run(
+        [sys.executable, str(ROOT / "examples" / "generation_loss.py"), str(folder), "-q", "3", "--chunk", "64"], workplace
+    )
+    once, *later = (float(cell) for cell in output.splitlines()[-1].strip("| ").split(" | ")[1:])
+    assert once > 25
+    assert all(value < once for value in later)
+
+
 def test_every_command_option_and_setting_is_described():
     from caecodec import settings
     from caecodec.cli.main import COMMANDS
@@ -93,5 +105,6 @@ def test_every_command_option_and_setting_is_described():
 def test_links_lead_somewhere():
     links = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
     assert links
+    headings = {re.sub("[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall("(?m)^#+ (.*)", README)}
     for target in links:
-        assert (ROOT / target).exists(), target
+        assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target

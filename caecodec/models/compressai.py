@@ -6,7 +6,6 @@ entry is the escape. Its releases spell the learned density's parameters in thre
 """
 
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,10 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of any kind: PyTorch's readers meet a damaged file in the middle of their work
         raise WeightsError(f"checkpoint {path} cannot be read with weights_only=True: {error}") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(key, str) and _is_real(value) for key, value in state.items()):
         raise WeightsError(f"checkpoint {path} holds no state dict of tensors; save model.state_dict() with torch.save")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
@@ -76,6 +75,10 @@ def from_state_dict(state: Mapping[str, Tensor], quality: int) -> dict[str, npt.
         return _convert(state, f"q{quality}.")
     except KeyError as error:
         raise WeightsError(f"checkpoint lacks {error}: it is not of a bmshj2018-factorized network") from error
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"checkpoint has tensors of another shape or dtype than a bmshj2018-factorized network ({error})"
+        ) from error
 
 
 def to_state_dict(plain: Mapping[str, npt.NDArray[np.float32]], mass: npt.NDArray[np.int64], length: npt.NDArray[np.int64],
@@ -98,6 +101,10 @@ def to_state_dict(plain: Mapping[str, npt.NDArray[np.float32]], mass: npt.NDArra
             state[f"{layer}.{part}_reparam.lower_bound.bound"] = torch.tensor([(minimum + PEDESTAL) ** 0.5])
     state.update(_bottleneck(torch.from_numpy(plain["medians"]), mass, length, offset))
     return state
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.is_complex()
 
 
 def effective(stored: Tensor, minimum: float = 0.0) -> Tensor:

@@ -5,10 +5,12 @@ Run with PYTHONPATH=tests.
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to.
 """
 
+import importlib.util
 from pathlib import Path
 
 import conftest
 import numpy as np
+import prototype
 
 import caecodec
 from caecodec import codec, pixels, weights
@@ -41,6 +43,22 @@ def main():
         write(name, array, quality, channel_axis, conftest.TINY)
         if name != "constant":
             write(f"context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+    if importlib.util.find_spec("compressai"):
+        write_prototype()
+
+
+def write_prototype():
+    """A chunk of the archived prototype, where CompressAI is installed: its payload and the pixels that it read back."""
+    path = HERE / "prototype.npz"
+    if path.exists():
+        print(f"{path.name} is there: kept")
+        return
+    network = prototype.compressai_network(prototype.tiny_weights(HERE / "prototype.safetensors"))
+    picture = next(array for name, array, *_ in cases() if name == "yxc")[:75, :90]
+    payload = prototype.encode(network, picture, 48)
+    string = np.frombuffer(payload, np.uint8)
+    np.savez_compressed(path, payload=string, patch_size=48, pixels=prototype.decode(network, payload, 48))
+    print(f"{path.name}: {len(payload)} bytes")
 
 
 def write(name, array, quality, channel_axis, tiny):

@@ -1,0 +1,235 @@
+"""Mutated payloads through the decoder: python tests/fuzz.py --count 100000 --seed 0.
+
+Every one must give the original pixels or a CaeCodecError; or, where the checksum was made right again, an array of the shape
+that its header gives. Prints how many did which, the slowest, and the peak of memory.
+"""
+
+import argparse
+import collections
+import random
+import resource
+import time
+import warnings
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import caecodec
+from caecodec.bitstream import container, varint
+from caecodec.bitstream.header import CODING_CONSTANT
+
+GOLDEN = Path(__file__).parent / "golden"
+LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
+SEALED = 0.8  # the share of payloads whose checksum is made right after the mutation
+LENGTHS = (0, 1, 2, 15, 16, 17, 255, 2**14, 2**16, 2**28, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+class Original(NamedTuple):
+    """A payload as it was written, and what it decodes to."""
+
+    name: str
+    data: bytes
+    weights: Path
+    pixels: np.ndarray
+
+
+class Parts:
+    """A payload taken apart: what a mutation changes."""
+
+    def __init__(self, data):
+        payload = container.parse(data)
+        self.header = bytearray(data[:11])
+        self.shape = list(payload.header.shape)
+        self.constant = payload.header.coding == CODING_CONSTANT
+        self.streams = [bytearray(stream) for stream in payload.streams]
+        self.escapes = bytearray(payload.escapes)
+        self.colour = bytearray(payload.colour)
+        self.count = None  # what the payload claims, where that is a lie
+        self.lengths = {}
+
+    def pack(self):
+        """The bytes before the checksum."""
+        out = [bytes(self.header), *map(varint.pack, self.shape)]
+        if self.constant:
+            return b"".join([*out, bytes(self.colour)])
+        lengths = [self.lengths.get(i, len(stream) // 4) for i, stream in enumerate(self.streams)]
+        out += [varint.pack(len(lengths) if self.count is None else self.count), *map(varint.pack, lengths)]
+        out += [varint.pack(self.lengths.get("escapes", len(self.escapes))), *map(bytes, self.streams), bytes(self.escapes)]
+        return b"".join(out)
+
+
+def originals():
+    """The golden payloads of the tiny networks but for the largest, with their pixels."""
+    found = []
+    for path in sorted(GOLDEN.glob("v*.cae")):
+        weights = GOLDEN / ("tiny-context.safetensors" if "context" in path.stem else "tiny.safetensors")
+        data = path.read_bytes()
+        if "several-streams" not in path.stem:
+            found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))
+    return found
+
+
+def mutate(rng, data):
+    """A mutated payload, and whether its checksum is right; `rng` is a random.Random."""
+    parts = Parts(data)
+    kind = rng.choice([_header, _shape, _claims, _streams, _escapes, _constant, _raw, _raw])
+    body = bytearray(parts.pack())
+    if kind is _raw:
+        for _ in range(rng.randint(1, 6)):
+            _raw(rng, body)
+    else:
+        for _ in range(rng.randint(1, 3)):
+            kind(rng, parts)
+        body = bytearray(parts.pack())
+    sealed = rng.random() < SEALED
+    return bytes(body) + (zlib.crc32(body).to_bytes(4, "little") if sealed else data[-4:]), sealed
+
+
+def _header(rng, parts):
+    position = rng.choice([2, 3, 4, 5, 5, 6, 6, 6, rng.randint(0, 10)])
+    parts.header[position] = rng.choice([parts.header[position] ^ 1 << rng.randint(0, 7), rng.randint(0, 255)])
+
+
+def _shape(rng, parts):
+    action = rng.randint(0, 3)
+    if action == 0:
+        rng.shuffle(parts.shape)
+    elif action == 1 and len(parts.shape) > 1:
+        parts.shape.pop(rng.randrange(len(parts.shape)))
+    else:
+        near = [max(0, n + rng.randint(-17, 17)) for n in parts.shape]
+        parts.shape[rng.randrange(len(parts.shape))] = rng.choice([*near, *LENGTHS])
+
+
+def _claims(rng, parts):
+    if rng.random() < 0.3:
+        parts.count = rng.choice([*LENGTHS, len(parts.streams) + 1, max(0, len(parts.streams) - 1)])
+    elif parts.streams:
+        parts.lengths[rng.choice([*range(len(parts.streams)), "escapes"])] = rng.choice([*LENGTHS, rng.randint(0, 64)])
+
+
+def _streams(rng, parts):
+    if not parts.streams:
+        return _constant(rng, parts)
+    i = rng.randrange(len(parts.streams))
+    stream = parts.streams[i]
+    action = rng.randint(0, 7)
+    if action == 0:
+        del stream[4 * rng.randint(0, len(stream) // 4) :]
+    elif action == 1:
+        stream += rng.randbytes(4 * rng.randint(1, 20))
+    elif action == 2:
+        stream[:] = rng.choice([b"", b"\xff" * len(stream), bytes(len(stream)), b"\x01\0\0\0", b"\xff" * 8])
+    elif action == 3:
+        stream[:] = rng.randbytes(len(stream))
+    elif action == 4:
+        parts.streams.insert(i, bytearray(stream))
+    elif action == 5:
+        parts.streams.pop(i)
+    elif stream:
+        for _ in range(rng.randint(1, 4)):
+            stream[rng.randrange(len(stream))] ^= 1 << rng.randint(0, 7)
+    return None
+
+
+def _escapes(rng, parts):
+    escapes = parts.escapes
+    where = rng.randint(0, len(escapes))
+    action = rng.randint(0, 4)
+    if action == 0:
+        escapes[where:where] = varint.pack(rng.choice([*LENGTHS, 2**24, 2**25, 2**25 + 1]))
+    elif action == 1:
+        escapes[where:where] = rng.choice([b"\x80\0", b"\xff\xff\xff\xff\x0f", b"\xff" * 6, b"\x80" * 5, b"\0"])
+    elif action == 2:
+        del escapes[where : where + rng.randint(1, 8)]
+    elif action == 3:
+        escapes[:] = rng.randbytes(rng.choice([len(escapes), rng.randint(0, 300)]))
+    elif escapes:
+        escapes[rng.randrange(len(escapes))] = rng.randint(0, 255)
+
+
+def _constant(rng, parts):
+    parts.constant = not parts.constant or rng.random() < 0.5
+    parts.header[5] = parts.header[5] & 0xF0 | (CODING_CONSTANT if rng.random() < 0.9 else rng.randint(0, 15))
+    parts.colour[:] = rng.randbytes(rng.choice([0, 1, 2, 3, 3, 3, 4, 200]))
+
+
+def _raw(rng, body):
+    where = rng.randint(0, len(body))
+    size = rng.choice([1, 1, 2, 4, 16, len(body)])
+    action = rng.randint(0, 5)
+    if action == 0:
+        body[where:where] = rng.randbytes(size)
+    elif action == 1:
+        del body[where : where + size]
+    elif action == 2:
+        body[where:where] = body[rng.randint(0, len(body)) :][:size]
+    elif where < len(body):
+        body[where] = rng.choice([body[where] ^ 1 << rng.randint(0, 7), rng.randint(0, 255), 0, 0x7F, 0x80, 0xFF])
+
+
+def check(original, data, sealed):
+    """What became of a mutated payload, in a word; AssertionError when it is what must not be."""
+    shape = original.pixels.shape
+    try:
+        pixels = caecodec.decode(data, weights=original.weights, expected_shape=shape)
+    except caecodec.CaeCodecError as error:
+        claimed = _claimed(data)
+        if claimed is None or claimed == shape or np.prod(claimed, dtype=object) > LARGE:
+            return type(error).__name__
+        shape = claimed  # to reach what lies behind the geometry
+        try:
+            pixels = caecodec.decode(data, weights=original.weights)
+        except caecodec.CaeCodecError as error:
+            return type(error).__name__
+    assert pixels.shape == shape, (pixels.shape, shape)
+    assert pixels.dtype == np.uint8
+    if pixels.shape == original.pixels.shape and (pixels == original.pixels).all():
+        return "original pixels"
+    assert sealed, "other pixels behind a wrong checksum"
+    return "other pixels, right checksum"
+
+
+def _claimed(data):
+    """The shape in the header of a payload whose checksum and header are right."""
+    try:
+        return container.parse(data).header.shape
+    except caecodec.CaeCodecError:
+        return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    warnings.simplefilter("error")
+    payloads = originals()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcomes = collections.Counter()
+    slowest = (0.0, "")
+    begin = time.perf_counter()
+    for i in range(options.count):
+        rng = random.Random(f"{options.seed}/{i}")
+        original = rng.choice(payloads)
+        data, sealed = mutate(rng, original.data)
+        start = time.perf_counter()
+        try:
+            outcome = check(original, data, sealed)
+        except BaseException:
+            print(f"case {options.seed}/{i}, of {original.name}: {data.hex()}")
+            raise
+        slowest = max(slowest, (time.perf_counter() - start, f"case {options.seed}/{i}, of {original.name}: {outcome}"))
+        outcomes[outcome] += 1
+    print(f"{options.count} payloads mutated from {len(payloads)}, seed {options.seed}, {time.perf_counter() - begin:.0f} s")
+    for outcome, number in outcomes.most_common():
+        print(f"{number:9}  {outcome}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"slowest: {1000 * slowest[0]:.0f} ms, {slowest[1]}")
+    print(f"peak memory: {peak / 1024:.0f} MiB, {(peak - before) / 1024:.0f} MiB above that of the originals")
+
+
+if __name__ == "__main__":
+    main()

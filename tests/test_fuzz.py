@@ -1,0 +1,67 @@
+"""Some thousands of the mutated payloads of fuzz.py; python tests/fuzz.py --count 100000 for more."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import fuzz
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import caecodec
+from caecodec import weights_file
+from caecodec.models.factorized import FactorizedPrior
+
+originals = cache(fuzz.originals)
+
+
+@settings(max_examples=2000, deadline=1000, suppress_health_check=[HealthCheck.too_slow])
+@given(st.randoms(use_true_random=False))
+@pytest.mark.filterwarnings("error")
+def test_a_mutated_payload(rng):
+    original = rng.choice(originals())
+    fuzz.check(original, *fuzz.mutate(rng, original.data))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_payload_that_is_not_mutated():
+    for original in originals():
+        assert fuzz.check(original, original.data, False) == "original pixels"
+        parts = fuzz.Parts(original.data)
+        assert parts.pack() == original.data[:-4]
+
+
+def test_the_script():
+    script = Path(fuzz.__file__)
+    result = subprocess.run(
+        [sys.executable, str(script), "--count", "2000", "--seed", "3"], capture_output=True, text=True, timeout=120, check=True
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("2000 payloads mutated")
+    assert lines[-2].startswith("slowest: ")
+    assert int(re.search(r"(\d+) MiB above", lines[-1])[1]) < 100
+
+
+@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny-context.safetensors"])
+@settings(max_examples=400, deadline=2000)
+@given(rng=st.randoms(use_true_random=False))
+def test_a_mutated_weights_file(name, rng):
+    """A network that can be built, or an error of ours."""
+    body = bytearray(_file(name))
+    header = 8 + int.from_bytes(body[:8], "little")
+    for _ in range(rng.randint(1, 4)):
+        where = rng.choice([rng.randrange(8), rng.randrange(8, header), rng.randrange(header), rng.randrange(len(body))])
+        body[where] = rng.choice([body[where] ^ 1 << rng.randint(0, 7), rng.randint(0, 255), ord("0"), ord("9")])
+    try:
+        network = weights_file.network(bytes(body), 4, name)
+    except (caecodec.WeightsError, caecodec.FormatVersionError):
+        return
+    FactorizedPrior.build(network.tensors)
+
+
+@cache
+def _file(name):
+    return (fuzz.GOLDEN / name).read_bytes()
