@@ -14,12 +14,12 @@ from .parameters import Parameters
 from .weights import DEFAULT, Spec
 
 
-class Chunk(np.ndarray[Any, np.dtype[np.uint8]]):
-    """A decoded chunk that goes by its own shape alone.
+class Chunk(np.ndarray[Any, np.dtype[Any]]):
+    """A decoded chunk that goes by its own dtype and shape alone.
 
-    The Zarr v2 format gives a codec no chunk shape: zarr flattens what `decode` returns and shapes it as the array's metadata
-    say. Where that is another shape, this raises CorruptionError instead of scrambling the pixels. Otherwise it is an
-    ordinary array, and what is computed from it too.
+    The Zarr v2 format gives a codec neither: zarr views what `decode` returns as the dtype, flattens it and shapes it as the
+    array's metadata say. Where these are others, this raises CorruptionError instead of scrambling the pixels. Otherwise it
+    is an ordinary array, and what is computed from it too.
     """
 
     coded_shape: tuple[int, ...] | None
@@ -29,6 +29,16 @@ class Chunk(np.ndarray[Any, np.dtype[np.uint8]]):
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else np.asarray(array)
+
+    def view(self, *arguments: Any, **options: Any) -> Any:
+        """`numpy.ndarray.view`; CorruptionError for the bits of another dtype."""
+        wanted = arguments[0] if arguments else options.get("dtype")
+        if self.coded_shape is not None and isinstance(wanted, np.dtype) and wanted != self.dtype:
+            raise CorruptionError(
+                f"payload holds a chunk of {self.dtype} but {wanted} is expected here: "
+                "it belongs to another array, or the array's metadata was changed"
+            )
+        return super().view(*arguments, **options)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """`numpy.ndarray.reshape`; CorruptionError where the flattened chunk would take another shape than it had."""

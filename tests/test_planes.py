@@ -1,5 +1,7 @@
 """Arrays that are not 8-bit RGB: dtypes, numbers of channels, ranges of values; the network sees them all as images."""
 
+import re
+
 import numcodecs
 import numpy as np
 import pytest
@@ -197,6 +199,17 @@ def test_a_payload_of_another_dtype(tmp_path):
     payload = caecodec.encode(counts(0), quality=4, channel_axis=None)
     with pytest.raises(CorruptionError, match="chunk of uint16 but int16"):
         caecodec.decode(payload, expected_dtype="int16")
+
+
+def test_a_zarr_v2_array_whose_metadata_name_another_dtype(tmp_path):
+    codec = caecodec.ConvolutionalAutoencoder(quality=4, channel_axis=None)
+    data = counts(0)
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=(64, 64), zarr_format=2, compressors=codec)
+    metadata = tmp_path / "a.zarr" / ".zarray"
+    for name in ("<i2", "<f4", "|u1"):
+        metadata.write_text(re.sub(r'"dtype": ".*?"', f'"dtype": "{name}"', metadata.read_text()))
+        with pytest.raises(CorruptionError, match=f"chunk of uint16 but {np.dtype(name)}"):
+            zarr.open_array(tmp_path / "a.zarr")[...]
 
 
 def test_damaged_planes():
