@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,22 @@ def test_ms_ssim_from_mse_weights(tmp_path):
     exported = tmp_path / "again.safetensors"
     assert main(["export", str(output.with_suffix(".ckpt")), str(tmp_path), "-o", str(exported)]) == 0
     assert weights.open_file(exported, "mse", 3).metric == "ms-ssim"
+
+
+def test_example_of_ones_own_images(tmp_path):
+    """It trains, and compares what it trained with what it began with and with JPEG 2000."""
+    for name, photograph in zip(("train", "test"), photographs()[:2], strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(photograph[:256, :256]).save(tmp_path / name / "one.png")
+    script = Path(__file__).parent.parent / "examples" / "own_images.py"
+    command = [sys.executable, script, tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
+    command = [*map(str, command), "--minutes", "0.01", "--qualities", "2-4"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment).stdout
+    assert "own.safetensors mse against" in output
+    assert "% of the bits at equal PSNR" in output
+    assert (tmp_path / "out" / "own.md").exists()
+    assert (tmp_path / "out" / "evaluation" / "report.html").exists()
 
 
 def test_interrupt_leaves_a_checkpoint(folder, tmp_path):

@@ -19,7 +19,8 @@ from ..models import compressai
 from . import context, data, symbols, tables
 
 FAMILY = "cae"
-CROPS = 3000  # that context tables are fitted to
+CROPS = 1200  # that tables are fitted to; more where there are more images, fewer where these are small
+MOST_CROPS = 3000  # that context tables are fitted to
 
 
 def export(
@@ -116,18 +117,18 @@ def conditional(state: Mapping[str, Tensor]) -> weights_file.Tensors:
 
 
 def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path], without: int) -> weights_file.Tensors:
-    """Tables of one quality: static ones of the symbols of a crop of each image, context ones of 3000 or so of these crops."""
+    """Tables of one quality, fitted to the symbols of random crops, as many of each image."""
     plain = weights_file.fold(tensors, quality)
     histograms, kept = tables.Histograms(len(plain["medians"])), []
-    large = data.count(images, symbols.CROP, without)
-    every = max(1, large // CROPS)
-    crops = (crop for _, crop in data.spread(images, symbols.CROP, large, without=without))
-    for number, batch in enumerate(symbols.batches(FAMILY, plain, crops)):
+    large = [size for size in data.sizes(images, without) if min(size) >= symbols.CROP]
+    twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that see each pixel two times
+    crops = (crop for _, crop in data.spread(images, symbols.CROP, min(twice, max(len(large), CROPS)), without=without))
+    for batch in symbols.batches(FAMILY, plain, crops):
         histograms.add(batch)
-        if number % every == 0:
-            kept.append(symbols.narrow(batch))
+        kept.append(symbols.narrow(batch))
     if not kept:
         raise ParameterError(f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}; name others")
+    kept = kept[:: -(-len(kept) * symbols.BATCH // MOST_CROPS)]
     names = ("mass", "length", "offset")
     static = {f"q{quality}.static.{name}": values for name, values in zip(names, tables.fit(histograms.counts), strict=True)}
     return static | weights_file.context_tensors(context.fit(np.concatenate(kept)), quality)
