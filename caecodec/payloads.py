@@ -16,6 +16,7 @@ from .parameters import Parameters
 from .zarr import ConvolutionalAutoencoder as Serializer
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs")
+_UNFINISHED = ".partial"  # what zarr writes before it renames it; a killed writer leaves it behind
 _NO_CHUNK = (2**64 - 1, 2**64 - 1)
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _CRC_BYTES = 4
@@ -40,7 +41,7 @@ def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
         return sorted([key async for key in array.store.list_prefix(prefix)])
 
     for key in sync(keys()):
-        if key.rsplit("/", 1)[-1] in _DOCUMENTS:
+        if key.rsplit("/", 1)[-1] in _DOCUMENTS or key.endswith(_UNFINISHED):
             continue
         buffer = sync(array.store.get(key, default_buffer_prototype()))
         if buffer is None:

@@ -27,7 +27,9 @@ def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool) -> 
         for path in written:
             print(path)
     for failure in failed:
-        print(f"caecodec: {failure.error}", file=sys.stderr)
+        message = str(failure.error)
+        name = "" if str(failure.path) in message else f"{failure.path}: "
+        print(f"caecodec: {name}{message}", file=sys.stderr)
     if failed:
         print(f"caecodec: {len(failed)} of {len(failed) + len(written)} failed", file=sys.stderr)
     return 1 if failed else 0

@@ -1,5 +1,6 @@
 """RGB arrays <-> OME-NGFF image groups: a multiscale pyramid of c, y, x arrays, read and written with ome-zarr."""
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.core.sync import sync
 from zarr.errors import BaseZarrError
 
 from ..errors import ParameterError
@@ -54,7 +56,7 @@ def write_group(path: Path, photograph: Photograph, name: str, options: Options)
         array = group.create_array(
             f"s{i}", shape=data.shape, dtype=data.dtype, fill_value=FILL, **array_options(options, data.shape)
         )
-        array[...] = data
+        _write(array, data)
     axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
     height, width = photograph.pixels.shape[:2]
     datasets = [
@@ -95,6 +97,22 @@ def read_group(path: Path, level: int = 0) -> Photograph:
     pixels = np.ascontiguousarray(np.moveaxis(np.asarray(array[...]), 0, -1))
     profile = attributes.get(_ATTRIBUTE, {}).get("icc_profile")
     return Photograph(pixels, base64.b64decode(profile) if profile else None)
+
+
+def _write(array: zarr.Array[Any], data: npt.NDArray[np.uint8]) -> None:
+    """Write all of an array, chunk by chunk; when it fails, nothing more is written afterwards."""
+    try:
+        array[...] = data
+    except Exception:  # of any kind, and raised again: zarr's other chunks go on, and would make a folder anew that is removed
+        sync(_settle())
+        raise
+
+
+async def _settle() -> None:
+    """Wait for what else runs in zarr's event loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others)
 
 
 def _omero(name: str) -> dict[str, Any]:
