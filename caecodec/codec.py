@@ -1,7 +1,8 @@
 """The whole line: array -> images -> symbols -> streams -> payload, and back. The only file that sees all of it."""
 
+import math
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import pixels, tiling
+from . import bounded, pixels, tiling
 from .bitstream import container
-from .bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
+from .bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
 from .engine import Direction, Model, Place, engine
 from .entropy import context, static
 from .entropy.streams import Coded
@@ -58,6 +59,20 @@ class Chunk:
             symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
             coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
         return container.Payload(self.header(source, quality, coding), coded.streams, coded.escapes, planes=self.layout.pack())
+
+    def bound(self, sources: dict[int, Source], error: float) -> container.Payload:
+        """The smallest payload of the chunk whose values are within `error` of what they were."""
+        quality = max(sources)
+        header = self.header(sources[quality], quality, CODING_BOUNDED)
+        grid = bounded.Grid.of(self.array, error)
+        kinds = (bounded.BYTES,) if grid is None else (bounded.PLAIN, bounded.ZSTD)
+        found = [container.Payload(header, bound=bounded.encode(self.array, self.axes, kind, grid)) for kind in kinds]
+        if grid is not None and self.parameters.quality is not None:
+            symbols = self.code(sources[quality], quality)
+            coding = symbols.header.coding
+            prediction = _prediction(symbols, coding, self.axes, sources[quality], self.gpu)
+            found.append(replace(symbols, header=header, bound=bounded.encode(self.array, self.axes, coding, grid, prediction)))
+        return min(found, key=lambda payload: len(container.pack(payload)))
 
 
 def encode(
@@ -126,6 +141,8 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | Non
         payload = container.Payload(
             chunk.header(sources[quality], quality, CODING_CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()
         )
+    elif parameters.max_error is not None:
+        payload = chunk.bound(sources, parameters.max_error)
     elif parameters.quality is not None:
         payload = chunk.code(sources[parameters.quality], parameters.quality)
     elif parameters.psnr is not None:
@@ -147,7 +164,18 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> contai
 
     qualities = sorted(sources)
     first = bisect_left(qualities, True, key=reached)
-    return payloads[qualities[first]] if first < len(qualities) else _bounded_psnr(chunk, sources, psnr)
+    return payloads[qualities[first]] if first < len(qualities) else _bound_for_psnr(chunk, sources, psnr)
+
+
+def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> container.Payload:
+    """The chunk within the largest bound that was found to give this PSNR."""
+    error = math.sqrt(3) * pixels.peak(chunk.array) * 10 ** (-psnr / 20)  # of uniform errors
+    while True:
+        payload = chunk.bound(sources, error)
+        decoded = _bounded(payload, chunk.axes, chunk.parameters.weights, chunk.gpu)
+        if pixels.psnr(chunk.array, decoded) >= psnr:
+            return payload
+        error = 0.9 * error if error >= 1 or chunk.array.dtype.kind == "f" else 0
 
 
 def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> container.Payload:
@@ -207,6 +235,8 @@ def decode(
     if header.coding == CODING_CONSTANT:
         colour = np.frombuffer(payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
         array = pixels.fill(colour, header.shape, axes)
+    elif header.coding == CODING_BOUNDED:
+        array = _bounded(payload, axes, Spec.parse(weights), gpu)
     else:
         source = engine().source(header.digest, Spec.parse(weights), header.metric, header.quality)
         array = _pixels(payload, axes, source, gpu)
@@ -221,28 +251,67 @@ def analyse(
     return _transform(Model(source, quality, Place.choose(gpu)), "analysis", images, STRIDE, 1)
 
 
+def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+    """The chunk that a bounded payload holds."""
+    header, kind = payload.header, payload.bound[0] if payload.bound else -1
+    if kind not in bounded.KINDS:
+        raise CorruptionError(f"payload has a bound of kind {kind}, which there is not: it is damaged")
+    prediction = None
+    if kind in bounded.NETWORKS:
+        source = engine().source(header.digest, spec, header.metric, header.quality)
+        prediction = _prediction(payload, kind, axes, source, gpu)
+    elif payload.streams or payload.escapes or payload.planes:
+        raise CorruptionError("payload has symbols but its kind of bound has none: it is damaged")
+    return bounded.decode(payload.bound, header.shape, header.numpy_dtype, axes, prediction)
+
+
 def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: bool | None) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
     header = payload.header
-    dtype, layout = header.numpy_dtype, pixels.Layout(separate=False)
-    if header.version != RGB_VERSION:
-        layout = pixels.Layout.parse(payload.planes, header.shape, dtype, axes)
+    layout = _layout(payload, axes)
+    images = _synthesis(payload, header.coding, "synthesis", axes, layout, source, gpu)
+    if images.size and not pixels.plausible(images):
+        raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
+    return pixels.to_array(images, header.shape, header.numpy_dtype, axes, layout)
+
+
+def _prediction(
+    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: bool | None
+) -> npt.NDArray[np.float64]:
+    """The values (n, height, width, channels) that the symbols of a payload, in this coding, stand for: the same everywhere."""
+    layout = _layout(payload, axes)
+    levels = _synthesis(payload, coding, "exact", axes, layout, source, gpu)
+    return bounded.predicted(levels, payload.header.shape, axes, layout)
+
+
+def _layout(payload: container.Payload, axes: pixels.Axes) -> pixels.Layout:
+    header = payload.header
+    if header.version == RGB_VERSION:
+        return pixels.Layout(separate=False)
+    return pixels.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+
+
+def _synthesis(
+    payload: container.Payload, coding: int, direction: Direction, axes: pixels.Axes, layout: pixels.Layout, source: Source,
+    gpu: bool | None,
+) -> npt.NDArray[Any]:  # fmt: skip
+    """What the synthesis makes (m, 3, height, width) of the symbols that a payload holds in this coding."""
+    header = payload.header
     network = engine().load(source, header.quality)
     height, width = header.shape[axes.height], header.shape[axes.width]
-    rows, columns = tiling.latent_size(height, width, STRIDE)
-    count = prod(header.shape[axis] for axis in axes.leading)
-    shape = (layout.images(count, header.channels), network.latent, rows, columns)
-    tables = network.entropy_tables(header.coding)
-    if shape[0]:
-        symbols = _CODERS[header.coding].decode(Coded(payload.streams, payload.escapes), tables, shape)
-        images = _transform(Model(source, header.quality, Place.choose(gpu)), "synthesis", symbols, 1, STRIDE)
-        if not pixels.plausible(images):
-            raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
-    elif payload.streams or payload.escapes:
-        raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
+    count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
+    if not count:
+        if payload.streams or payload.escapes:
+            raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
+        return np.empty((0, pixels.COLOURS, height, width), np.float32)
+    shape = (count, network.latent, *tiling.latent_size(height, width, STRIDE))
+    symbols = _CODERS[coding].decode(Coded(payload.streams, payload.escapes), network.entropy_tables(coding), shape)
+    model = Model(source, header.quality, Place.choose(gpu))
+    if direction == "exact":
+        images = engine().run(model, direction, symbols, count)
     else:
-        images = np.empty((0, pixels.COLOURS, height, width), np.float32)
-    return pixels.to_array(images[:, :, :height, :width], header.shape, dtype, axes, layout)
+        images = _transform(model, direction, symbols, 1, STRIDE)
+    return images[:, :, :height, :width]
 
 
 def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int) -> npt.NDArray[Any]:

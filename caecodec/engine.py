@@ -17,11 +17,13 @@ import torch
 
 from . import settings, weights, weights_file
 from .errors import ParameterError
+from .models.exact import ExactSynthesis
 from .models.factorized import FactorizedPrior
 from .models.registry import FAMILIES
 
-Direction = Literal["analysis", "synthesis"]
+Direction = Literal["analysis", "synthesis", "exact"]
 Array = npt.NDArray[Any]
+EXACT_LEVELS = 65535
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Engine:
     def run(self, model: Model, direction: Direction, batch: Array, limit: int) -> Array:
         """Analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images; waits for it.
 
+        "exact" is the synthesis into levels int32, from 0 to 65535, that are the same on every machine.
+
         No more than `limit` images go through the network at once.
         """
         with self._lock:
@@ -117,6 +121,7 @@ class _Worker:
     def __init__(self, engine: Engine, device: str) -> None:
         self._engine = engine
         self._networks: dict[Model, FactorizedPrior] = {}
+        self._exacts: dict[Model, ExactSynthesis] = {}
         self._waiting: deque[_Job] = deque()
         self._change = threading.Condition()
         threading.Thread(target=self._work, name=f"caecodec-{device}", daemon=True).start()
@@ -159,14 +164,23 @@ class _Worker:
         if threads and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         batch = first.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
+        ends = np.cumsum([len(job.batch) for job in jobs])
+        if first.direction == "exact":
+            levels = self._exact(first.model).run(batch, EXACT_LEVELS, settings.current().memory)
+            return list(np.split(levels, ends[:-1]))
         run = getattr(self._network(first.model), first.direction)
         parts = []
         for start in range(0, len(batch), first.limit):
             tensor = torch.from_numpy(batch[start : start + first.limit]).to(first.model.place.device)
             parts.append(run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy())
         out = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        ends = np.cumsum([len(job.batch) for job in jobs])
         return list(np.split(out, ends[:-1]))
+
+    def _exact(self, model: Model) -> ExactSynthesis:
+        if model not in self._exacts:
+            loaded = self._engine.load(model.source, model.quality)
+            self._exacts[model] = ExactSynthesis.build(loaded.tensors, model.place.device)
+        return self._exacts[model]
 
     def _network(self, model: Model) -> FactorizedPrior:
         if model not in self._networks:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .bitstream.header import DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from .errors import CorruptionError, ParameterError
-from .ranges import Ranges
+from .ranges import LEVELS, Ranges
 
 COLOURS = 3
 MANY = 16  # channels that are taken for channels however small the planes are
@@ -179,22 +179,29 @@ def to_array(
     images: npt.NDArray[np.float32], shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes, layout: Layout
 ) -> npt.NDArray[Any]:
     """Images (m, 3, height, width) in [0, 1] as a C-contiguous chunk of this shape, integers rounded to nearest."""
+    found = values(images, 1.0, shape, axes, layout)
+    if dtype.kind != "f":
+        np.rint(found, out=found)
+    return axes.chunk(found.astype(dtype), shape)
+
+
+def values(
+    images: npt.NDArray[np.floating[Any]], one: float, shape: tuple[int, ...], axes: Axes, layout: Layout
+) -> npt.NDArray[Any]:
+    """The values (n, height, width, channels) that images (m, 3, height, width) in [0, one] stand for, not yet rounded."""
     height, width, channels = shape[axes.height], shape[axes.width], axes.channels(shape)
+    last = images.transpose(0, 2, 3, 1)
     if layout.separate:
-        means = images.transpose(0, 2, 3, 1).mean(axis=3)
+        means = (last[..., 0] + last[..., 1] + last[..., 2]) / 3
         planes = means
         if layout.ranges is not None:
-            planes = np.zeros((layout.ranges.constant.size, height, width), np.float32)
+            planes = np.zeros((layout.ranges.constant.size, height, width), means.dtype)
             planes[~layout.ranges.constant.reshape(-1)] = means
         last = planes.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-    else:
-        last = images.transpose(0, 2, 3, 1)
     if layout.ranges is not None:
-        return axes.chunk(layout.ranges.inverse(last, dtype), shape)
-    values = last * np.float32(255)
-    np.rint(values, out=values)
-    np.clip(values, 0, 255, out=values)
-    return axes.chunk(values.astype(np.uint8), shape)
+        return layout.ranges.inverse(last / one)
+    levels: npt.NDArray[Any] = np.clip(last * (LEVELS / one), 0, LEVELS)
+    return levels
 
 
 def constant(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any] | None:
@@ -224,8 +231,12 @@ def _correlation(images: npt.NDArray[np.float32]) -> float:
     return float(matrix[np.triu_indices(len(matrix), 1)].mean())
 
 
+def peak(array: npt.NDArray[Any]) -> float:
+    """What PSNR relates errors to: 255 for uint8, the range of the array's values for other dtypes."""
+    return 255.0 if array.dtype == np.uint8 else float(array.max()) - float(array.min())
+
+
 def psnr(array: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
-    """PSNR in dB, the peak being 255 for uint8 and the range of the array's values for other dtypes."""
-    peak = 255.0 if array.dtype == np.uint8 else float(array.max()) - float(array.min())
+    """PSNR in dB, infinite where the arrays are equal."""
     error = float(np.mean(np.square(array.astype(np.float64) - decoded.astype(np.float64))))
-    return math.inf if error == 0 else 20 * math.log10(peak) - 10 * math.log10(error)
+    return math.inf if error == 0 else 20 * math.log10(peak(array)) - 10 * math.log10(error)

@@ -69,16 +69,14 @@ class Ranges:
             np.sqrt(level, out=level, where=np.broadcast_to((self.power >= power)[:, None, None], level.shape))
         return level.astype(np.float32)
 
-    def inverse(self, levels: npt.NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Levels (n, height, width, channels) -> values, integers rounded to nearest, halves to even."""
+    def inverse(self, levels: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        """Levels (n, height, width, channels) -> values, not rounded."""
         level = np.clip(levels.astype(np.float64), 0, 1)
         for power in (2, 4):
             np.square(level, out=level, where=np.broadcast_to((self.power >= power)[:, None, None], level.shape))
         low, high = (values.astype(np.float64)[:, None, None] for values in (self.low, self.high))
-        values = low * (1 - level) + high * level
-        if dtype.kind != "f":
-            np.rint(values, out=values)
-        return values.astype(dtype)
+        values: npt.NDArray[np.float64] = low * (1 - level) + high * level
+        return values
 
     def pack(self) -> bytes:
         """The bytes of FORMAT.md, 4: for each plane its power, low and high, the latter little-endian."""

@@ -23,8 +23,10 @@ DTYPES = ["uint8", "uint16", "int16", "float32", "float64"]
 
 def worst(decoded, array):
     """The largest error, exact."""
-    return max(abs(int(a) - int(b)) for a, b in zip(decoded.ravel(), array.ravel(), strict=True)) if array.dtype.kind != "f" else (
-        np.abs(decoded.astype(np.longdouble) - array.astype(np.longdouble)).max()
+    return (
+        max(abs(int(a) - int(b)) for a, b in zip(decoded.ravel(), array.ravel(), strict=True))
+        if array.dtype.kind != "f"
+        else (np.abs(decoded.astype(np.longdouble) - array.astype(np.longdouble)).max())
     )
 
 

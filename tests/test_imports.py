@@ -18,6 +18,7 @@ LAYERS = [
     {"weights_file"},
     {"weights"},
     {"engine", "parameters"},
+    {"bounded"},
     {"codec"},
     {"numcodecs", "zarr"},
     {"legacy"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import CorruptionError
 from . import varint
-from .header import CODING_CONSTANT, RGB_VERSION, Header, check_magic
+from .header import CODING_BOUNDED, CODING_CONSTANT, RGB_VERSION, Header, check_magic
 
 _CRC = struct.Struct("<I")
 WORD = 4
@@ -16,7 +16,8 @@ WORD = 4
 class Payload:
     """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone.
 
-    `planes` says how planes become images, one byte and the ranges (pixels.Layout); empty in version 1.
+    `planes` says how planes become images, one byte and the ranges (pixels.Layout); empty in version 1. `bound` is what a
+    bounded chunk has beside symbols, a byte for its kind and its residual.
     """
 
     header: Header
@@ -24,11 +25,19 @@ class Payload:
     escapes: bytes = b""
     colour: bytes = b""
     planes: bytes = b""
+    bound: bytes = b""
 
     @property
     def overhead(self) -> int:
-        """Bytes that are neither streams, escapes, colour nor ranges: header, lengths and checksum."""
-        return len(pack(self)) - sum(map(len, self.streams)) - len(self.escapes) - len(self.colour) - len(self.planes)
+        """Bytes that are neither streams, escapes, colour, ranges nor residual: header, lengths and checksum."""
+        return (
+            len(pack(self))
+            - sum(map(len, self.streams))
+            - len(self.escapes)
+            - len(self.colour)
+            - len(self.planes)
+            - len(self.bound)
+        )
 
 
 def pack(payload: Payload) -> bytes:
@@ -37,6 +46,8 @@ def pack(payload: Payload) -> bytes:
     if payload.header.coding == CODING_CONSTANT:
         parts.append(payload.colour)
     else:
+        if payload.header.coding == CODING_BOUNDED:
+            parts += [varint.pack(len(payload.bound)), payload.bound]
         if payload.header.version != RGB_VERSION:
             parts += [varint.pack(len(payload.planes)), payload.planes]
         parts.append(varint.pack(len(payload.streams)))
@@ -44,7 +55,11 @@ def pack(payload: Payload) -> bytes:
         parts.append(varint.pack(len(payload.escapes)))
         parts.extend(payload.streams)
         parts.append(payload.escapes)
-    body = b"".join(parts)
+    return seal(b"".join(parts))
+
+
+def seal(body: bytes) -> bytes:
+    """A body and its checksum."""
     return body + _CRC.pack(zlib.crc32(body))
 
 
@@ -76,13 +91,11 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
                 "the payload is damaged"
             )
         return Payload(header, colour=colour)
-    planes = b""
+    bound = planes = b""
+    if header.coding == CODING_BOUNDED:
+        bound, position = _section(body, position)
     if header.version != RGB_VERSION:
-        size, position = varint.unpack(body, position)
-        if size > len(body) - position:
-            raise CorruptionError(f"payload names {size} bytes of planes but ends before: it is damaged")
-        planes = bytes(body[position : position + size])
-        position += size
+        planes, position = _section(body, position)
     count, position = varint.unpack(body, position)
     if count > len(body) - position:
         raise CorruptionError(f"payload names {count} streams but ends before their lengths: it is damaged")
@@ -100,4 +113,12 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
     for length in lengths:
         streams.append(bytes(body[position : position + length]))
         position += length
-    return Payload(header, tuple(streams), bytes(body[position:]), planes=planes)
+    return Payload(header, tuple(streams), bytes(body[position:]), planes=planes, bound=bound)
+
+
+def _section(body: memoryview, position: int) -> tuple[bytes, int]:
+    """The bytes that follow their length, and the position behind them."""
+    size, position = varint.unpack(body, position)
+    if size > len(body) - position:
+        raise CorruptionError(f"payload names a section of {size} bytes but ends before: it is damaged")
+    return bytes(body[position : position + size]), position + size

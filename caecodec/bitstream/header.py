@@ -9,7 +9,7 @@ from ..errors import CorruptionError, FormatVersionError
 from . import varint
 
 MAGIC = b"\xca\xec"
-RGB_VERSION = 1  # of chunks that are uint8 and have three channels
+RGB_VERSION = 1  # of chunks that are uint8 and have three channels, and no bound
 VERSION = 2  # of all others, and the newest
 
 # Wire ids. Literals: never reused, never renumbered.
@@ -19,9 +19,10 @@ DTYPES = {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
 NO_CHANNELS = 15  # in place of the channel axis
 CODING_STATIC = 0
 CODING_CONTEXT = 1
+CODING_BOUNDED = 2
 CODING_CONSTANT = 15
 ENTROPY_MODELS = {CODING_STATIC: "static", CODING_CONTEXT: "context"}
-CODINGS = {**ENTROPY_MODELS, CODING_CONSTANT: "constant"}
+CODINGS = {**ENTROPY_MODELS, CODING_BOUNDED: "bounded", CODING_CONSTANT: "constant"}
 
 MAX_QUALITY = 8
 MAX_DIMENSIONS = 8
@@ -51,7 +52,7 @@ class Header:
     def version(self) -> int:
         """The lowest format version that has such payloads."""
         rgb = self.dtype == "uint8" and self.channel_axis is not None and self.shape[self.channel_axis] == 3
-        return RGB_VERSION if rgb else VERSION
+        return RGB_VERSION if rgb and self.coding != CODING_BOUNDED else VERSION
 
     @property
     def channels(self) -> int:
@@ -119,8 +120,8 @@ class Header:
                      fields["family"], fields["dtype"])  # fmt: skip
         if version != header.version:
             raise CorruptionError(
-                f"payload has format version {version} but {header.dtype} chunks of shape {header.shape} have "
-                f"{header.version}: it is damaged"
+                f"payload has format version {version} but {CODINGS[coding]} {header.dtype} chunks of shape {header.shape} "
+                f"have {header.version}: it is damaged"
             )
         return header, position
 
