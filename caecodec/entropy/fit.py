@@ -31,11 +31,12 @@ def fit(job: Pass, target: Integers, step: int) -> tuple[Integers, Integers]:
 
 def _absolute_fit(features: Values, wanted: Values, step: int) -> Floats:
     """What makes coefficients @ features (f, P) near wanted (P,), absolute errors mattering: least squares, reweighted."""
-    ridge = 0.5 * step**2 * np.eye(len(features))
+    identity = np.eye(len(features))
     emphasis = np.ones(len(wanted), features.dtype)
     for i in range(_ROUNDS + 1):
         system, sums = _normal_equations(features, wanted, emphasis)
-        coefficients: Floats = np.linalg.solve(system + ridge * emphasis.mean(), sums)
+        ridge = 0.5 * step**2 * float(emphasis.mean()) + 1e-7 * np.trace(system)
+        coefficients: Floats = np.linalg.solve(system + ridge * identity, sums)
         if i < _ROUNDS:
             distance = abs(wanted - weighted(coefficients.astype(features.dtype), features))
             emphasis = 1 / (distance + step + 0.25 * distance.mean())

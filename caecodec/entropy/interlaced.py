@@ -15,10 +15,10 @@ import numpy.typing as npt
 from ..bitstream import varint
 from ..errors import CorruptionError
 from . import fit, lattice, scales, streams
-from .lattice import Grid, Pass, Values
+from .lattice import Grid, Pass
 
 Planes = npt.NDArray[np.int64]
-# Numbers of the groups of values that share a table; those below are classes, those above the coarsest lattices of the channels.
+# Numbers of the groups of values that share a table; those below are classes, those above the channels' coarsest lattices.
 CLASSES = 128
 _COEFFICIENTS, _WEIGHTS, _COARSEST = CLASSES, CLASSES + 1, CLASSES + 2
 
@@ -176,7 +176,7 @@ class _Writer:
         coder = constriction.stream.stack.AnsCoder()
         for entries, model in reversed(jobs):
             coder.encode_reverse(entries, model)
-        words = coder.get_compressed().astype("<u4").tobytes()
+        words: bytes = coder.get_compressed().astype("<u4").tobytes()
         raw = np.concatenate(escapes).astype("<u8").view(np.uint8).reshape(-1, 8)[:, :length]
         numbers = [first, last - first, *(tables.get(group, 0) for group in listed), len(words) // 4]
         return b"".join(map(varint.pack, numbers)) + words + raw.tobytes()
@@ -211,9 +211,7 @@ class _Reader:
         self._escapes = np.frombuffer(data, np.uint8, offset=end)
 
     def parameters(self, job: Pass) -> tuple[Planes, Planes]:
-        coefficients, weights = (
-            self._take([group]) for group in ((_COEFFICIENTS, job.coefficients), (_WEIGHTS, job.weights))
-        )
+        coefficients, weights = (self._take([group]) for group in ((_COEFFICIENTS, job.coefficients), (_WEIGHTS, job.weights)))
         most = lattice.MAX_COEFFICIENT
         if max(abs(coefficients).max(initial=0), weights.max()) > most or weights.min() < 0:
             raise CorruptionError(f"payload has a coefficient beyond {most}: it is damaged")

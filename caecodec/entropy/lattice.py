@@ -211,7 +211,7 @@ class Pass:
 
 
 def weighted(weights: Values, rows: Values) -> Values:
-    """weights @ rows of (k,) and (k, P), k and P small; a BLAS would start threads for it, which a busy machine waits for."""
+    """Products of weights (k,) and rows (k, P), summed; a BLAS would start threads for them, which a busy machine waits for."""
     total = np.zeros(rows.shape[1], rows.dtype)
     product = np.empty_like(total)
     for weight, row in zip(weights, rows, strict=True):
@@ -220,12 +220,12 @@ def weighted(weights: Values, rows: Values) -> Values:
 
 
 def classes(activity: Values) -> npt.NDArray[np.uint8]:
-    """Two classes an octave: 2 floor(log2 v) + (1 if v is at least one and a half times that power of two), v = activity + 16."""
+    """Two classes an octave: 2 floor(log2 v), and one more from 1.5 times that power of two on; v = activity + 16."""
     shifted = activity + activity.dtype.type(CLASS_OFFSET)
     # Exponent and first digit of a float, whose bias is 127 or 1023.
-    if shifted.dtype == np.float32:
-        return ((shifted.view(np.int32) >> 22) - 254).astype(np.uint8)
-    return ((shifted.view(np.int64) >> 51) - 2046).astype(np.uint8)
+    integers, digits, bias = (np.int32, 22, 127) if shifted.dtype == np.float32 else (np.int64, 51, 1023)
+    found: npt.NDArray[np.uint8] = ((shifted.view(integers) >> digits) - 2 * bias).astype(np.uint8)
+    return found
 
 
 def _reflected(size: int, phase: int) -> npt.NDArray[np.intp]:

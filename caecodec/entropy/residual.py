@@ -78,7 +78,9 @@ def _decode_zstd(data: bytes, shape: tuple[int, int, int, int], within: Range) -
     raw = np.zeros(int(np.prod(shape)), dtype)
     size = _frame_size(data)
     if size != raw.nbytes:
-        raise CorruptionError(f"Zstandard frame holds {size} bytes but planes of shape {shape} have {raw.nbytes}: it is damaged")
+        raise CorruptionError(
+            f"Zstandard frame holds {size} bytes but planes of shape {shape} have {raw.nbytes}: it is damaged"
+        )
     try:
         Zstd().decode(data, out=raw)
     except (RuntimeError, ValueError) as error:
