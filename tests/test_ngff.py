@@ -220,7 +220,7 @@ def test_icc_profile_survives(tmp_path, photograph):
     assert Image.open(tmp_path / "b.png").info["icc_profile"] == profile
 
 
-def test_images_that_rgb_holds(tmp_path, photograph):
+def test_images_that_rgb_or_grey_holds(tmp_path, photograph):
     image = Image.fromarray(photograph[:40, :60])
     grey, opaque = image.convert("L"), image.convert("RGBA")
     palette = image.quantize(64)
@@ -231,7 +231,10 @@ def test_images_that_rgb_holds(tmp_path, photograph):
         (saved(palette, tmp_path / "palette.png"), palette.convert("RGB")),
         (saved(image, tmp_path / "lossless.webp", lossless=True), image),
     ]:
-        np.testing.assert_array_equal(read_image(path).picture(), np.asarray(expected))
+        read = read_image(path)
+        assert (read.axes, read.rgb) == (("yx", False) if expected is grey else ("cyx", True))
+        np.testing.assert_array_equal(read.picture(), np.asarray(expected))
+        np.testing.assert_array_equal(read_rgb(path), np.asarray(expected.convert("RGB")))
 
 
 def test_images_that_cannot_be_held(tmp_path, photograph):
@@ -289,7 +292,7 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path, folder):
 
 @pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", None), ("0.5", 128), ("0.4", None)])
 def test_every_chunk_is_encoded_once_and_whole(tmp_path, folder, photograph, ngff, shard_size):
-    """The payloads are those of the original's chunks, edge chunks filled up with the edge: nothing was decoded and encoded again."""
+    """The payloads are those of the original's chunks, edge chunks filled up: nothing was decoded and encoded again."""
     path = tmp_path / "a.zarr"
     encode_paths([folder / "astronaut.png"], path, Options(quality=2, ngff=ngff, chunk_size=64, shard_size=shard_size))
     array = zarr.open_group(str(path), mode="r")["s0"]

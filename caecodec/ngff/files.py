@@ -106,7 +106,9 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
     """Whether a TIFF file has one page of at most 8 bits, all of whose channels Pillow reads, and nothing to say of them."""
     try:
         with PillowImage.open(_start(path, stream)) as image:
-            tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of TIFF files alone
+            tags = getattr(image, "tag_v2", None)
+            if tags is None:  # no TIFF, whatever its name says
+                return True
             about = str(tags.get(_DESCRIPTION, ""))
             return (
                 image.mode in _PHOTOGRAPHS
@@ -116,7 +118,7 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
                 and not about.startswith("ImageJ=")
                 and "<OME" not in about
             )
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError, AttributeError):  # not of a kind that Pillow knows
+    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not of a kind that Pillow knows
         return False
 
 

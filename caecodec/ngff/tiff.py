@@ -1,7 +1,10 @@
 """TIFF files <-> images of any dtype and axes, read and written with tifffile: OME-TIFF, ImageJ's, and plain ones."""
 
+import logging
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +21,7 @@ _UNNAMED = "IQ"  # tifffile's names of axes that a file does not name
 _UNREADABLE = (  # what tifffile, imagecodecs and the parser of OME-XML raise
     OSError, RuntimeError, ValueError, LookupError, TypeError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
+_LOSSES = ("missing", "corrupted file", "expected", "out of range")  # in warnings of tifffile's that cost pixels
 _WAY_OUT = "convert it to RGB or grey first, or store it with a lossless codec"
 
 
@@ -44,7 +48,7 @@ def read(path: Path, stream: IO[bytes] | None = None) -> Image:
     if stream is not None:
         stream.seek(0)
     try:
-        with tifffile.TiffFile(stream or path) as file:
+        with _complete(path), tifffile.TiffFile(stream or path) as file:
             if len(file.series) != 1:
                 raise ParameterError(f"{path} holds {len(file.series)} images but one is taken; save each in a file of its own")
             series = file.series[0]
@@ -88,6 +92,29 @@ def write(path: Path, image: Image) -> None:
         )
     except tifffile.OmeXmlError as error:
         raise ParameterError(f"{image} cannot be written as OME-TIFF: {error}; read the group with zarr instead") from error
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[None]:
+    """ParameterError where tifffile says that it reads less than the whole: it logs this, and zeros or leaves out the rest."""
+    said: list[str] = []
+
+    class Losses(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message = record.getMessage()
+            if record.levelno >= logging.ERROR or any(loss in message for loss in _LOSSES):
+                said.append(message)
+
+    handler, logger = Losses(logging.WARNING), logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    if said:
+        raise ParameterError(
+            f"{path} cannot be read as an image: it is cut off or damaged, or files that belong to it are not there: {said[0]}"
+        )
 
 
 def _tifffile(path: Path) -> Any:
