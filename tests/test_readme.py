@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage.data
+import tifffile
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +24,8 @@ def workplace(tmp_path_factory):
     (folder / "photos").mkdir()
     for name in ("astronaut", "coffee"):
         Image.fromarray(getattr(skimage.data, name)()).save(folder / "photos" / f"{name}.png")
+    cells = skimage.data.camera()[:300, :300] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
+    tifffile.imwrite(folder / "cells.ome.tif", cells, photometric="minisblack", metadata={"axes": "CYX"})
     return folder
 
 
@@ -49,6 +53,8 @@ def test_commands(workplace):
     assert any("bits per pixel" in output for output in outputs)
     assert (workplace / "decoded" / "astronaut.png").exists()
     assert (workplace / "coffee.cae").exists()
+    assert tifffile.imread(workplace / "cells-again.ome.tif").shape == (2, 300, 300)
+    assert (workplace / "cells-small.ome.zarr" / "s0").is_dir()
     assert (workplace / "evaluation" / "report.html").exists()
 
 

@@ -17,7 +17,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 import caecodec
 from caecodec.inspection import inspect
-from caecodec.ngff import groups
+from caecodec.ngff import blocks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -103,7 +103,7 @@ def test_a_full_store(photograph, options):
     store.room = 500
     with pytest.raises(OSError, match="No space left on device"):
         array[:] = image[::-1]
-    sync(groups._settle())  # zarr's other chunks go on after one failed
+    sync(blocks.settle())  # zarr's other chunks go on after one failed
     store.room = 0
     again = zarr.open_array(store, mode="r")[:]
     changed = [

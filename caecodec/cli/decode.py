@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image file")
     parser.add_argument(
-        "--format", default="png", help="kind of image files in a folder: png, tiff, jpg ...; default %(default)s"
+        "--format", default="png", help="kind of image files in a folder: png, jpg ..., or tiff for stacks; default %(default)s"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")

@@ -1,4 +1,4 @@
-"""caecodec encode: image files to OME-NGFF groups or .cae files."""
+"""caecodec encode: image files and OME-NGFF groups to OME-NGFF groups or .cae files."""
 
 import argparse
 from pathlib import Path
@@ -7,12 +7,14 @@ from ..ngff.options import CODECS, NGFF_VERSIONS, Options
 from ..weights import DEFAULT
 from .report import outcome, progress
 
-SUMMARY = "Convert images, or folders of them, to OME-NGFF Zarr (or one image to a .cae file)."
+SUMMARY = "Convert images, stacks and OME-NGFF groups, or folders of them, to OME-NGFF Zarr (or one image to a .cae file)."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec encode."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files, or folders of them")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="image files, OME-NGFF groups, or folders of them"
+    )
     parser.add_argument(
         "-o", "--output", required=True, type=Path,
         help="a folder; or with one image NAME.ome.zarr or NAME.cae",
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quality", type=int, help="1 (smallest) to 8 (best), default 8")
     parser.add_argument("--psnr", type=float, help="instead of quality: what each chunk must reach, in dB")
     parser.add_argument("--bpp", type=float, help="instead of quality: the most bits per pixel of each chunk")
-    parser.add_argument("--max-error", type=float, help="a bound on the error of every value, in grey levels; 0: lossless")
+    parser.add_argument("--max-error", type=float, help="a bound on the error of every value, in its units; 0: lossless")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument("--weights", default=DEFAULT, help="an installed name, or the path of a weights file or checkpoint")
     parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaeCodecError, ParameterError
-from ..ngff.files import read_image
+from ..ngff.files import read_rgb
 from ..training import data
 from .contenders import Contender, Setting
 from .curves import Curve, ImageInfo, Measurement, Point
@@ -33,7 +33,7 @@ class ImageFile:
         """Its pixels (height, width, 3), uint8, upright."""
         if self.stream is not None:
             self.stream.seek(0)
-        return read_image(self.path, self.stream).pixels
+        return read_rgb(self.path, self.stream)
 
 
 def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
@@ -55,7 +55,7 @@ def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
     images = []
     for path, file in found:
         stream = file if isinstance(file, BytesIO) else None
-        height, width, _ = read_image(path, stream).pixels.shape
+        height, width, _ = read_rgb(path, stream).shape
         images.append(ImageFile(ImageInfo(path.name if short else str(path), height, width), path, stream))
     names = [image.info.name for image in images]
     if len(set(names)) < len(names):

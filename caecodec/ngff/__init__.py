@@ -1,18 +1,22 @@
-"""Image files <-> OME-NGFF groups and .cae files."""
+"""Image files <-> OME-NGFF groups and .cae files; OME-NGFF groups of one codec to those of another."""
 
 from .convert import Failure, decode_paths, encode_paths
-from .files import Photograph, read_image, write_image
+from .files import read_image, write_image
 from .groups import read_group, write_group
+from .image import Image, Size
 from .options import Options
+from .reencode import reencode
 
 __all__ = [
     "Failure",
+    "Image",
     "Options",
-    "Photograph",
+    "Size",
     "decode_paths",
     "encode_paths",
     "read_group",
     "read_image",
+    "reencode",
     "write_group",
     "write_image",
 ]

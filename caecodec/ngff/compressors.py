@@ -1,51 +1,85 @@
 """The codec options of zarr.create_array for each codec of a conversion."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numcodecs
+import numpy as np
+import zarr
 from zarr.codecs import BloscCodec
+from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from ..errors import ParameterError
 from ..numcodecs import ConvolutionalAutoencoder
 from ..zarr import ConvolutionalAutoencoder as Serializer
+from .image import COLOURS
 from .options import Options
 
 JPEG2K_LEVEL = 32  # dB
+JPEG2K_DTYPES = ("uint8", "uint16")
+LOSSLESS = ("none", "blosc")
+ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
 
 
-def array_options(options: Options, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Chunks, shards and codecs of an array (3, height, width); chunks are no larger than the array."""
+def array_options(options: Options, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, rgb: bool) -> dict[str, Any]:
+    """Chunks, shards and codecs of an array with these axes, as zarr.create_array takes them.
+
+    A chunk holds one plane, or the three of an RGB image, and is no larger than the array. Raises ParameterError for a dtype
+    that the codec does not take.
+    """
     side, shard = options.chunk_size, options.shard_size
-    chunks = (3, *(min(side, n) for n in shape[1:]))
-    layout: dict[str, Any] = {"chunks": chunks}
-    if shard and max(shape[1:]) > side:
-        layout["shards"] = (3, *(c * min(shard // side, -(-n // c)) for c, n in zip(chunks[1:], shape[1:], strict=True)))
+    sides = dict(zip(axes, shape, strict=True))
+    single = {name: COLOURS if rgb and name == "c" else 1 for name in axes if name not in "yx"}
+    chunk = {**single, "y": min(side, sides["y"]), "x": min(side, sides["x"])}
+    layout: dict[str, Any] = {"chunks": tuple(chunk.values())}
+    if shard and max(sides["y"], sides["x"]) > side:
+        count = {name: min(shard // side, -(-sides[name] // chunk[name])) for name in "yx"}
+        layout["shards"] = tuple(n * count.get(name, 1) for name, n in chunk.items())
+    if options.codec == "jpeg2k" and dtype.name not in JPEG2K_DTYPES:
+        raise ParameterError(f"codec 'jpeg2k' takes {' and '.join(JPEG2K_DTYPES)} but the image has {dtype.name}; take another")
+    channel_axis = axes.index("c") - len(axes) if rgb else None
     if options.ngff == "0.4":
-        return {**layout, "compressors": _v2(options), "chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    return {**layout, **_v3(options), "dimension_names": ("c", "y", "x")}
+        return {**layout, **_V2, "compressors": _v2(options, channel_axis)}
+    return {**layout, **_v3(options, channel_axis), "dimension_names": tuple(axes)}
 
 
-def _v2(options: Options) -> Any:
+def lossless_options(ngff: str, array: zarr.Array[Any]) -> dict[str, Any]:
+    """The chunks and dimension names of an array, and a lossless codec."""
+    if ngff == "0.4":
+        return {"chunks": array.chunks, **_V2, "compressors": _BLOSC_V2}
+    names = array.metadata.dimension_names if isinstance(array.metadata, ArrayV3Metadata) else None
+    return {"chunks": array.chunks, "compressors": _BLOSC_V3, "dimension_names": names}
+
+
+_V2 = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+_BLOSC_V2 = numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+_BLOSC_V3 = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+
+
+def _v2(options: Options, channel_axis: int | None) -> Any:
     if options.codec == "cae":
-        return ConvolutionalAutoencoder(**options.parameters.arguments(), gpu=options.gpu)
+        parameters = replace(options.parameters, channel_axis=channel_axis)
+        return ConvolutionalAutoencoder(**parameters.arguments(), gpu=options.gpu)
     if options.codec == "blosc":
-        return numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+        return _BLOSC_V2
     if options.codec == "jpeg2k":
         numcodecs_ = _imagecodecs("numcodecs")
         numcodecs_.register_codecs(["imagecodecs_jpeg2k"], verbose=False)
-        return numcodecs_.Jpeg2k(level=JPEG2K_LEVEL, planar=True, reversible=False)
+        return numcodecs_.Jpeg2k(level=JPEG2K_LEVEL, planar=channel_axis is not None, reversible=False)
     return None
 
 
-def _v3(options: Options) -> dict[str, Any]:
+def _v3(options: Options, channel_axis: int | None) -> dict[str, Any]:
     if options.codec == "cae":
-        return {"serializer": Serializer(**options.parameters.arguments(), gpu=options.gpu), "compressors": None}
+        parameters = replace(options.parameters, channel_axis=channel_axis)
+        return {"serializer": Serializer(**parameters.arguments(), gpu=options.gpu), "compressors": None}
     if options.codec == "blosc":
-        return {"compressors": BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")}
+        return {"compressors": _BLOSC_V3}
     if options.codec == "jpeg2k":
         zarr_ = _imagecodecs("zarr")
         zarr_.register_codecs(["jpeg2k"], verbose=False)
-        return {"serializer": zarr_.Jpeg2k(level=JPEG2K_LEVEL, planar=True, reversible=False), "compressors": None}
+        codec = zarr_.Jpeg2k(level=JPEG2K_LEVEL, planar=channel_axis is not None, reversible=False)
+        return {"serializer": codec, "compressors": None}
     return {"compressors": None}
 
 

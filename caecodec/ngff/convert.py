@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..bitstream import container
 from ..errors import CaeCodecError, ParameterError
-from .files import SUFFIXES, Photograph, read_image, writable, write_image
+from .files import SUFFIXES, read_image, writable, write_image
 from .groups import read_group, write_group
+from .image import COLOURS, Image, check_dtype, from_picture
+from .metadata import open_multiscales
 from .options import Options
 from .partial import complete_file, complete_folder, refuse_existing
+from .reencode import reencode, refuse_labels
 
 PAYLOAD_SUFFIX = ".cae"
 GROUP_SUFFIX = ".ome.zarr"
@@ -28,12 +32,12 @@ class Failure(NamedTuple):
 def encode_paths(
     inputs: list[Path], output: Path, options: Options, progress: Progress = lambda jobs: jobs
 ) -> tuple[list[Path], list[Failure]]:
-    """Convert image files, and the image files in folders, each to an OME-NGFF group or to one .cae file.
+    """Convert image files and OME-NGFF groups, and those in folders, each to an OME-NGFF group or to one .cae file.
 
     Parameters
     ----------
     inputs
-        Files that Pillow reads, and folders of them (without their subfolders).
+        Image files, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
     output
         With one file: NAME.zarr for a group, NAME.cae for a payload. Otherwise a folder, made if need be, for groups named
         as the files.
@@ -51,13 +55,14 @@ def encode_paths(
     ParameterError
         There is nothing to convert, or the output's name does not fit the inputs.
     """
-    files = list(_expand(inputs, lambda p: p.suffix.lower() in SUFFIXES, "image files (" + ", ".join(SUFFIXES) + ")"))
+    what = "image files (" + ", ".join(SUFFIXES) + ") or OME-NGFF groups (.zarr)"
+    files = list(_expand(inputs, lambda path: path.suffix.lower() in SUFFIXES or _is_group(path), what))
     single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if output.suffix == PAYLOAD_SUFFIX and options.codec != "cae":
         raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
-    jobs = [(file, output if single else output / (file.stem + GROUP_SUFFIX)) for file in files]
+    jobs = [(file, output if single else output / (_stem(file) + GROUP_SUFFIX)) for file in files]
     return _convert(jobs, lambda file, target: _encode(file, target, options), progress, options.overwrite)
 
 
@@ -82,28 +87,50 @@ def decode_paths(
 
 
 def _encode(file: Path, target: Path, options: Options) -> None:
-    photograph = read_image(file)
     if target.suffix == PAYLOAD_SUFFIX:
-        from .. import codec  # torch
-
-        parameters = replace(options.parameters, channel_axis=-1)
-        payload = codec.encode_with(parameters, photograph.pixels, options.gpu)
+        if _is_group(file):
+            refuse_labels(file, open_multiscales(file))
+        payload = _payload(read_group(file) if _is_group(file) else read_image(file), file, options)
         with complete_file(target) as partial:
             partial.write_bytes(payload)
-    else:
+    elif _is_group(file):
         with complete_folder(target) as partial:
-            write_group(partial, photograph, file.stem, options)
+            reencode(file, partial, options)
+    else:
+        image = read_image(file)
+        with complete_folder(target) as partial:
+            write_group(partial, image, _stem(file), options)
 
 
-def _decode(source: Path, gpu: bool | None) -> Photograph:
+def _payload(image: Image, file: Path, options: Options) -> bytes:
+    """The .cae file of an image: y, x, c for RGB, y, x for one plane, c, y, x for other channels."""
+    from .. import codec  # torch
+
+    check_dtype(image.pixels.dtype, file)
+    array, channel_axis = image.picture(), -1 if image.rgb else None
+    if array is None:
+        if image.axes != "cyx":
+            raise ParameterError(f"{file} holds {image}, but a .cae file y, x and c alone; name a .zarr group instead")
+        array, channel_axis = np.ascontiguousarray(image.pixels), 0
+    return codec.encode_with(replace(options.parameters, channel_axis=channel_axis), array, options.gpu)
+
+
+def _decode(source: Path, gpu: bool | None) -> Image:
     if source.suffix != PAYLOAD_SUFFIX:
         return read_group(source)
     from .. import codec
 
-    pixels = codec.decode(source.read_bytes(), gpu=gpu)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ParameterError(f"{source} holds an array of shape {pixels.shape} but an image file holds (height, width, 3)")
-    return Photograph(np.ascontiguousarray(pixels))
+    payload = source.read_bytes()
+    pixels = codec.decode(payload, gpu=gpu)
+    channel_axis = container.parse(payload).header.channel_axis
+    if pixels.ndim != (2 if channel_axis is None else 3):
+        raise ParameterError(
+            f"{source} holds an array of shape {pixels.shape} and channel axis {channel_axis}, but an image file "
+            "holds a plane, or channels; read it with caecodec.decode"
+        )
+    if channel_axis is None or (channel_axis == 2 and pixels.shape[2] == COLOURS):
+        return from_picture(pixels)
+    return Image(np.moveaxis(pixels, channel_axis, 0), "cyx")
 
 
 def _convert(
@@ -138,9 +165,14 @@ def _expand(inputs: list[Path], wanted: Callable[[Path], bool], what: str) -> It
             yield path
 
 
+def _is_group(path: Path) -> bool:
+    return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
+
+
 def _is_coded(path: Path) -> bool:
-    return path.suffix in (".zarr", PAYLOAD_SUFFIX) or any((path / n).exists() for n in ("zarr.json", ".zgroup"))
+    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(GROUP_SUFFIX) if path.name.endswith(GROUP_SUFFIX) else path.stem
+    """The name of a file or group without .ome and the like."""
+    return path.stem.removesuffix(".ome")

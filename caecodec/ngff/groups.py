@@ -1,133 +1,84 @@
-"""RGB arrays <-> OME-NGFF image groups: a multiscale pyramid of c, y, x arrays, read and written with ome-zarr."""
+"""Images <-> OME-NGFF image groups: multiscale pyramids of arrays with axes among t, c, z, y, x."""
 
-import asyncio
-import base64
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.core.sync import sync
-from zarr.errors import BaseZarrError
 
 from ..errors import ParameterError
-from .compressors import array_options
-from .files import Photograph
+from . import blocks
+from .compressors import ZARR_FORMATS, array_options
+from .image import Image
+from .metadata import attributes_of, axes_of, dataset_of, omero_of, open_multiscales
 from .options import Options
 
-FILL = 255  # chunks without any ink are not stored, and padding is white
-_ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
-_COLOURS = ("FF0000", "00FF00", "0000FF")
-_ATTRIBUTE = "caecodec"
 
+def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any]]:
+    """Levels (..., height, width), each the mean of 2x2 pixels of the one before, until one fits smallest x smallest.
 
-def pyramid(pixels: npt.NDArray[np.uint8], smallest: int) -> list[npt.NDArray[np.uint8]]:
-    """Levels (height, width, 3), each the mean of 2x2 pixels of the one before, until one fits smallest x smallest.
-
-    An odd last row or column is averaged with itself.
+    An odd last row or column is averaged with itself. Integers are rounded, halves up.
     """
-    levels = [pixels]
-    while max(levels[-1].shape[:2]) > smallest:
-        last = levels[-1]
-        even = np.pad(last, ((0, last.shape[0] % 2), (0, last.shape[1] % 2), (0, 0)), mode="edge").astype(np.uint16)
-        total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-        levels.append(((total + 2) // 4).astype(np.uint8))
-    return levels
+    yield pixels
+    while max(pixels.shape[-2:]) > smallest:
+        pixels = _halved(pixels)
+        yield pixels
 
 
-def write_group(path: Path, photograph: Photograph, name: str, options: Options) -> None:
+def write_group(path: Path, image: Image, name: str, options: Options) -> None:
     """Write an image as an OME-NGFF group at `path`, which must not exist.
 
     Raises
     ------
     ParameterError, WeightsError
-        Options that do not fit each other or this machine.
+        Options that do not fit each other, the image or this machine.
     """
     try:
         from ome_zarr.format import format_from_version
         from ome_zarr.writer import write_multiscales_metadata
     except ImportError as error:
         raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
-    group = zarr.open_group(str(path), mode="w-", zarr_format=_ZARR_FORMATS[options.ngff])
-    levels = pyramid(photograph.pixels, options.chunk_size)
-    for i, level in enumerate(levels):
-        data = np.moveaxis(level, -1, 0)
-        array = group.create_array(
-            f"s{i}", shape=data.shape, dtype=data.dtype, fill_value=FILL, **array_options(options, data.shape)
-        )
-        _write(array, data)
-    axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
-    height, width = photograph.pixels.shape[:2]
-    datasets = [
-        {"path": f"s{i}", "coordinateTransformations": [{"type": "scale", "scale": [1.0, height / y, width / x]}]}
-        for i, (y, x, _) in enumerate(level.shape for level in levels)
-    ]
+    group = zarr.open_group(str(path), mode="w-", zarr_format=ZARR_FORMATS[options.ngff])
+    datasets = []
+    for i, level in enumerate(pyramid(image.pixels, options.chunk_size)):
+        fill = 255 if image.rgb and level.dtype == np.uint8 else 0  # slides are white where there is nothing
+        layout = array_options(options, level.shape, level.dtype, image.axes, image.rgb)
+        blocks.store(group, f"s{i}", level, fill_value=fill, **layout)
+        datasets.append(dataset_of(image, f"s{i}", level.shape))
     version = format_from_version(options.ngff)
-    write_multiscales_metadata(group, datasets, fmt=version, axes=axes, name=name, metadata={"omero": _omero(name)})
-    profile = photograph.icc_profile
-    if profile:
-        group.attrs[_ATTRIBUTE] = {"icc_profile": base64.b64encode(profile).decode()}
+    metadata = {"omero": omero_of(image, name)}
+    write_multiscales_metadata(group, datasets, fmt=version, axes=axes_of(image), name=name, metadata=metadata)
+    group.attrs.update(attributes_of(image))
 
 
-def read_group(path: Path, level: int = 0) -> Photograph:
+def read_group(path: Path, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
     Raises
     ------
     ParameterError
-        There is no OME-NGFF image of three channels at `path`, or no such level.
+        There is no OME-NGFF image of axes among t, c, z, y, x at `path`, or no such level.
     CaeCodecError
         What decoding its chunks raises.
     """
-    try:
-        group = zarr.open_group(str(path), mode="r")
-        attributes: dict[str, Any] = group.attrs.asdict()
-        image = attributes.get("ome", attributes)["multiscales"][0]
-        names = [axis["name"] for axis in image["axes"]]
-        paths = [dataset["path"] for dataset in image["datasets"]]
-    except (BaseZarrError, OSError, KeyError, IndexError, TypeError) as error:
-        raise ParameterError(f"{path} is not an OME-NGFF image ({error}); give the group that holds its multiscales") from error
-    if not 0 <= level < len(paths):
-        raise ParameterError(f"level is {level} but {path} has levels 0 to {len(paths) - 1}")
-    array = group[paths[level]]
-    if names != ["c", "y", "x"] or not isinstance(array, zarr.Array) or array.shape[0] != 3 or array.dtype != np.uint8:
-        shape = getattr(array, "shape", None)
-        raise ParameterError(f"{path} has axes {names} and shape {shape} but an RGB image has c, y, x and 3 uint8 channels")
-    pixels = np.ascontiguousarray(np.moveaxis(np.asarray(array[...]), 0, -1))
-    profile = attributes.get(_ATTRIBUTE, {}).get("icc_profile")
-    return Photograph(pixels, base64.b64decode(profile) if profile else None)
+    image = open_multiscales(path)
+    array = image.level(level)
+    pixels = blocks.read(array, (slice(None),) * array.ndim)
+    rgb = image.rgb(array)
+    labels = () if rgb else image.labels()
+    return Image(pixels, image.axes, rgb, labels, image.sizes(level), image.icc_profile())
 
 
-def _write(array: zarr.Array[Any], data: npt.NDArray[np.uint8]) -> None:
-    """Write all of an array, chunk by chunk; when it fails, nothing more is written afterwards."""
-    try:
-        array[...] = data
-    except Exception:  # of any kind, and raised again: zarr's other chunks go on, and would make a folder anew that is removed
-        sync(_settle())
-        raise
-
-
-async def _settle() -> None:
-    """Wait for what else runs in zarr's event loop."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    if others:
-        await asyncio.wait(others)
-
-
-def _omero(name: str) -> dict[str, Any]:
-    """Rendering metadata: red, green and blue, 0 to 255."""
-    window = {"min": 0, "max": 255, "start": 0, "end": 255}
-    channels = [
-        {
-            "label": label,
-            "color": colour,
-            "active": True,
-            "window": dict(window),
-            "coefficient": 1,
-            "family": "linear",
-            "inverted": False,
-        }
-        for label, colour in zip(("red", "green", "blue"), _COLOURS, strict=True)
-    ]
-    return {"name": name, "channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 0}}
+def _halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    height, width = pixels.shape[-2:]
+    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)]
+    even = np.pad(pixels, odd, mode="edge")
+    quarters = [even[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    if pixels.dtype.kind == "f":
+        scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # first: the sum might be infinite
+        mean: npt.NDArray[Any] = scaled[0] + scaled[1] + scaled[2] + scaled[3]
+        return mean
+    total: npt.NDArray[np.int32] = quarters[0].astype(np.int32) + quarters[1] + quarters[2] + quarters[3]
+    return ((total + 2) // 4).astype(pixels.dtype)

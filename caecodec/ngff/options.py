@@ -13,7 +13,7 @@ MAX_CHUNK = 4096
 
 @dataclass(frozen=True)
 class Options:
-    """How image files become OME-NGFF.
+    """How image files and groups become OME-NGFF.
 
     quality, metric, weights, gpu, entropy, max_error, psnr, bpp : as of `caecodec.ConvolutionalAutoencoder`
     codec : "cae"; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to compare with

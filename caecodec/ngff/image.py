@@ -1,0 +1,76 @@
+"""Images with named axes: what files and OME-NGFF groups are read into, and written from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bitstream.header import DTYPES
+from ..errors import ParameterError
+
+AXES = "tczyx"  # in the order of OME-NGFF
+COLOURS = 3
+_LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec"
+
+
+class Size(NamedTuple):
+    """The step from one position to the next along an axis; its unit as OME-NGFF names it, "" where nobody said."""
+
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels and what is known of them.
+
+    pixels : an array of any dtype, with one axis for each letter of `axes`
+    axes : some of t, c, z, y, x in this order, always with y and x
+    rgb : the channels are red, green and blue
+    labels : the names of the channels, where they are known; one where there is no axis c
+    sizes : what a step along an axis measures, where that is known
+    icc_profile : what gives the colours their meaning, if anything
+    """
+
+    pixels: npt.NDArray[Any]
+    axes: str
+    rgb: bool = False
+    labels: tuple[str, ...] = ()
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    icc_profile: bytes | None = None
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return self.pixels.shape[self.axes.index("c")] if "c" in self.axes else 1
+
+    def picture(self) -> npt.NDArray[Any] | None:
+        """(height, width) of one plane, (height, width, 3) of RGB, as Pillow takes them; None where there are more."""
+        single = tuple(i for i, name in enumerate(self.axes) if name not in "yx" and self.pixels.shape[i] == 1)
+        left = "".join(name for i, name in enumerate(self.axes) if i not in single)
+        pixels = self.pixels.squeeze(single)
+        if left == "yx":
+            return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)) if self.rgb and left == "cyx" else None
+
+    def __str__(self) -> str:
+        return f"an image of axes {', '.join(self.axes)}, shape {self.pixels.shape} and dtype {self.pixels.dtype}"
+
+
+def from_picture(picture: npt.NDArray[Any], icc_profile: bytes | None = None) -> Image:
+    """The image of a plane (height, width), or of RGB pixels (height, width, 3)."""
+    if picture.ndim == 2:
+        return Image(picture, "yx", icc_profile=icc_profile)
+    return Image(np.moveaxis(picture, -1, 0), "cyx", rgb=True, icc_profile=icc_profile)
+
+
+def check_dtype(dtype: np.dtype[Any], name: object, way_out: str = _LOSSLESS) -> None:
+    """ParameterError unless the codec takes values of this dtype; `name`: whose they are."""
+    if dtype.name not in DTYPES.values():
+        what = "bool, as masks have" if dtype.kind == "b" else dtype.name
+        raise ParameterError(
+            f"{name} has dtype {what}, but the codec takes {', '.join(DTYPES.values())}: convert it where that loses nothing "
+            f"you need, or {way_out}"
+        )

@@ -1,0 +1,187 @@
+"""The attributes of OME-NGFF groups, 0.4 and 0.5: what is read of them, and what is written for an image."""
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.errors import BaseZarrError
+
+from ..errors import ParameterError
+from .image import AXES, COLOURS, Image, Size
+from .tiff_metadata import unit
+
+_TYPES = {"t": "time", "c": "channel"}
+_RGB = ("FF0000", "00FF00", "0000FF")
+_RGB_LABELS = ("red", "green", "blue")
+_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # of channels that nobody gave a colour
+_OME = ("multiscales", "omero", "labels", "image-label", "plate", "well", "bioformats2raw.layout")  # top-level in 0.4
+_VERSIONED = ("multiscales", "image-label", "plate", "well", "omero")  # have a version of their own in 0.4
+_ATTRIBUTE = "caecodec"
+
+
+class Multiscales(NamedTuple):
+    """An OME-NGFF image group at a path: its attributes, what of them is OME's, its axes, and the paths of its levels."""
+
+    path: Path
+    group: zarr.Group
+    attributes: dict[str, Any]
+    ome: dict[str, Any]
+    axes: str
+    paths: list[str]
+
+    def level(self, level: int) -> zarr.Array[Any]:
+        """The array of a level, 0 being the full size; ParameterError where there is none that fits the axes."""
+        if not 0 <= level < len(self.paths):
+            raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
+        try:
+            array = self.group[self.paths[level]]
+        except (BaseZarrError, KeyError, ValueError) as error:
+            raise ParameterError(f"{self.path} lacks level {self.paths[level]}, or it cannot be opened: {error}") from error
+        if not isinstance(array, zarr.Array) or array.ndim != len(self.axes):
+            raise ParameterError(f"{self.path} has no array of axes {', '.join(self.axes)} at {self.paths[level]}")
+        return array
+
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """What its omero metadata say of each channel."""
+        return list(self.ome.get("omero", {}).get("channels", []))
+
+    def rgb(self, array: zarr.Array[Any]) -> bool:
+        """Whether the three channels are coloured red, green and blue, or have 8 bits and no colour."""
+        if "c" not in self.axes or array.shape[self.axes.index("c")] != COLOURS:
+            return False
+        colours = tuple(str(channel.get("color", "")).upper() for channel in self.channels)
+        return colours == _RGB or (not any(colours) and array.dtype == np.uint8)
+
+    def sizes(self, level: int) -> dict[str, Size]:
+        """The sizes of a level's pixels, where they are known."""
+        image = self.ome["multiscales"][0]
+        scale = np.ones(len(self.axes))
+        for holder in (image["datasets"][level], image):
+            for transformation in holder.get("coordinateTransformations", ()):
+                if transformation.get("type") == "scale":
+                    scale = scale * transformation["scale"]
+        units = [unit(axis.get("unit", "")) or "" for axis in image["axes"]]
+        factors = np.array(self.level(0).shape) / self.level(level).shape
+        return {
+            name: Size(float(size), its_unit)
+            for name, size, its_unit, factor in zip(self.axes, scale, units, factors, strict=True)
+            if name != "c" and (its_unit or size != factor)
+        }
+
+    def labels(self) -> tuple[str, ...]:
+        """The names of the channels, unless they are but numbers."""
+        labels = tuple(str(channel.get("label", "")) for channel in self.channels)
+        return () if labels == _numbered(len(labels)) or not all(labels) else labels
+
+    def icc_profile(self) -> bytes | None:
+        """What `attributes_of` kept."""
+        profile = self.attributes.get(_ATTRIBUTE, {}).get("icc_profile")
+        return base64.b64decode(profile) if profile else None
+
+
+def open_multiscales(path: Path) -> Multiscales:
+    """The OME-NGFF image at a path; ParameterError where there is none, or one of other axes than t, c, z, y, x."""
+    try:
+        group = zarr.open_group(str(path), mode="r")
+        attributes: dict[str, Any] = group.attrs.asdict()
+        ome = attributes.get("ome", attributes)
+        if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels"} & set(ome):
+            raise ParameterError(f"{path} is a collection of images, not one: name the groups in it that hold multiscales")
+        image = ome["multiscales"][0]
+        axes = [axis["name"] for axis in image["axes"]]
+        paths = [dataset["path"] for dataset in image["datasets"]]
+    except (BaseZarrError, OSError, KeyError, IndexError, TypeError) as error:
+        raise ParameterError(f"{path} is not an OME-NGFF image ({error}); give the group that holds its multiscales") from error
+    if not {"y", "x"} <= set(axes) or axes != [name for name in AXES if name in axes]:
+        raise ParameterError(
+            f"{path} has axes {', '.join(axes)} but an image has y, x and any of t, c, z before, in this order"
+        )
+    return Multiscales(path, group, attributes, {key: ome[key] for key in _OME if key in ome}, "".join(axes), paths)
+
+
+def translated(attributes: dict[str, Any], version: str) -> dict[str, Any]:
+    """The attributes of a group of either version, in that of this version."""
+    ome = {key: _versioned(key, value, version) for key, value in attributes.get("ome", attributes).items() if key in _OME}
+    others = {key: value for key, value in attributes.items() if key not in _OME and key != "ome"}
+    if not ome:
+        return others
+    return {**others, **ome} if version == "0.4" else {**others, "ome": {"version": version, **ome}}
+
+
+def axes_of(image: Image) -> list[dict[str, str]]:
+    """The axes of an image, with their units."""
+    axes = []
+    for name in image.axes:
+        axes.append({"name": name, "type": _TYPES.get(name, "space")})
+        if name in image.sizes and image.sizes[name].unit:
+            axes[-1]["unit"] = image.sizes[name].unit
+    return axes
+
+
+def dataset_of(image: Image, path: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The entry of a level of this shape: the sizes of its pixels, 1 of the full size where they are not known."""
+    full = [image.sizes[name].value if name in image.sizes else 1.0 for name in image.axes]
+    scale = [size * n / m for size, n, m in zip(full, image.pixels.shape, shape, strict=True)]
+    return {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+
+
+def attributes_of(image: Image) -> dict[str, Any]:
+    """What a group keeps of an image beside OME's attributes."""
+    return {_ATTRIBUTE: {"icc_profile": base64.b64encode(image.icc_profile).decode()}} if image.icc_profile else {}
+
+
+def omero_of(image: Image, name: str) -> dict[str, Any]:
+    """How viewers are to show an image: names, colours and windows of its channels.
+
+    The window is that of the dtype, 8 bits being shown whole, others from the least to the greatest finite value.
+    """
+    count = image.channels
+    colours: tuple[str, ...] = _RGB
+    labels: tuple[str, ...] = _RGB_LABELS
+    if not image.rgb:
+        colours = ("FFFFFF",) if count == 1 else tuple(_COLOURS[i % len(_COLOURS)] for i in range(count))
+        labels = image.labels or _numbered(count)
+    planes = np.moveaxis(image.pixels, image.axes.index("c"), 0) if "c" in image.axes else image.pixels[None]
+    channels = [
+        {
+            "label": label,
+            "color": colour,
+            "active": True,
+            "window": _window(plane),
+            "coefficient": 1,
+            "family": "linear",
+            "inverted": False,
+        }
+        for label, colour, plane in zip(labels, colours, planes, strict=True)
+    ]
+    depth = image.pixels.shape[image.axes.index("z")] if "z" in image.axes else 1
+    model = "color" if len(channels) > 1 else "greyscale"
+    return {"name": name, "channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": depth // 2}}
+
+
+def _window(plane: npt.NDArray[Any]) -> dict[str, float]:
+    if plane.dtype == np.uint8:
+        return {"min": 0, "max": 255, "start": 0, "end": 255}
+    if plane.dtype.kind == "f":
+        plane = plane[np.isfinite(plane)]
+    start, end = (plane.min().item(), plane.max().item()) if plane.size else (0.0, 0.0)
+    limits = np.iinfo(plane.dtype) if plane.dtype.kind != "f" else None
+    end = end if end > start else start + 1
+    return {"min": int(limits.min) if limits else start, "max": int(limits.max) if limits else end, "start": start, "end": end}
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"channel {i}" for i in range(count))
+
+
+def _versioned(key: str, value: Any, version: str) -> Any:
+    if key not in _VERSIONED:
+        return value
+    if isinstance(value, list):
+        return [_versioned(key, one, version) for one in value]
+    bare = {name: one for name, one in value.items() if name != "version"}
+    return {"version": version, **bare} if version == "0.4" else bare

@@ -1,0 +1,71 @@
+"""OME-NGFF groups to OME-NGFF groups of another codec: levels and attributes as they are, block by block."""
+
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from ..errors import ParameterError
+from . import blocks
+from .compressors import LOSSLESS, ZARR_FORMATS, array_options, lossless_options
+from .image import check_dtype
+from .metadata import Multiscales, open_multiscales, translated
+from .options import Options
+
+_WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
+
+
+def reencode(source: Path, target: Path, options: Options) -> None:
+    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, which must not exist, with another codec.
+
+    The levels keep their values, shapes and paths, the groups and arrays their attributes. All else that the group holds, its
+    labels above all, is stored without loss, with Blosc. Memory for a few chunks is enough.
+
+    Raises
+    ------
+    ParameterError
+        `source` is no image group, or one of labels or of a dtype that a lossy codec cannot take.
+    CaeCodecError
+        What decoding and encoding its chunks raises.
+    """
+    image = open_multiscales(source)
+    levels = {path: image.level(i) for i, path in enumerate(image.paths)}
+    if options.codec not in LOSSLESS:
+        refuse_labels(source, image)
+        for path, array in levels.items():
+            check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
+    group = zarr.open_group(str(target), mode="w-", zarr_format=ZARR_FORMATS[options.ngff])
+    group.attrs.update(translated(image.attributes, options.ngff))
+    for path, array in levels.items():
+        layout = array_options(options, array.shape, array.dtype, image.axes, image.rgb(array))
+        blocks.store(group, path, array, **_kept(array), **layout)
+    _copy(image.group, group, "", set(levels), options.ngff)
+
+
+def refuse_labels(source: Path, image: Multiscales) -> None:
+    """ParameterError for an image of labels: by its attributes, or because it is in a group of that name."""
+    documents = ("zarr.json", ".zgroup")
+    parents = [parent for parent in source.resolve().parents if parent.name == "labels"]
+    if "image-label" in image.ome or any((parent / name).exists() for parent in parents for name in documents):
+        raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
+
+
+def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str) -> None:
+    """Copy all members of a group but the levels of the image, without loss."""
+    for name, member in source.members():
+        path = prefix + name
+        if path in levels:
+            continue
+        if isinstance(member, zarr.Group):
+            target.require_group(path).attrs.update(translated(member.attrs.asdict(), ngff))
+            _copy(member, target, path + "/", levels, ngff)
+        else:
+            if member.dtype.kind not in "biufc":
+                raise ParameterError(f"array {path} has dtype {member.dtype}, which cannot be copied; move it out of the group")
+            blocks.store(target, path, member, **_kept(member), **lossless_options(ngff, member))
+
+
+def _kept(array: zarr.Array[Any]) -> dict[str, Any]:
+    """What an array keeps besides its values."""
+    fill = array.fill_value
+    return {"fill_value": array.dtype.type(0) if fill is None else fill, "attributes": array.attrs.asdict()}

@@ -1,0 +1,88 @@
+"""What TIFF files say of their images, in OME-XML or as ImageJ does: names of channels and sizes of pixels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+from .image import Image, Size
+
+_PREFIXES = {
+    "": "", "k": "kilo", "h": "hecto", "d": "deci", "c": "centi", "m": "milli", "µ": "micro", "n": "nano", "p": "pico",
+    "f": "femto", "M": "mega",
+}  # fmt: skip
+# OME-XML's symbols, and OME-NGFF's names.
+_UNITS = {
+    **{prefix + "m": name + "meter" for prefix, name in _PREFIXES.items()},
+    **{prefix + "s": name + "second" for prefix, name in _PREFIXES.items()},
+    "Å": "angstrom", "in": "inch", "ft": "foot", "yd": "yard", "mi": "mile", "pc": "parsec", "min": "minute", "h": "hour",
+    "d": "day", "reference frame": "",
+}  # fmt: skip
+_SYMBOLS = {name: symbol for symbol, name in _UNITS.items()}
+# What else ImageJ and careless writers say.
+_ALIASES = {
+    "um": "µm", "micron": "µm", "microns": "µm", "inches": "in", "sec": "s", "seconds": "s", "msec": "ms", "usec": "µs",
+    "hours": "h", "metre": "m", "micrometre": "µm", "millimetre": "mm", "nanometre": "nm",
+}  # fmt: skip
+_OME_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
+
+
+def unit(name: str) -> str | None:
+    """The name in OME-NGFF of a unit, "" for a number of nothing that is known, None for what is no unit (pixels)."""
+    name = name.replace("\\u00B5", "µ").replace("\N{GREEK SMALL LETTER MU}", "µ")
+    return name if name in _SYMBOLS else _UNITS.get(_ALIASES.get(name, name))
+
+
+def ome_metadata(image: Image, document: str) -> Image:
+    """The image with what the first image of an OME-XML document says; xml.etree.ElementTree.ParseError where it is none."""
+    pixels = next(_elements(ElementTree.fromstring(document), "Pixels"), None)
+    if pixels is None:
+        return image
+    sizes = {}
+    for axis, name in _OME_SIZES.items():
+        said = unit(pixels.get(name + "Unit", "s" if axis == "t" else "µm"))
+        value = float(pixels.get(name, 0))
+        if axis in image.axes and said is not None and value > 0:
+            sizes[axis] = Size(value, said)
+    return replace(image, sizes=sizes, labels=_labels(image, [channel.get("Name") for channel in _elements(pixels, "Channel")]))
+
+
+def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[str, tuple[int, int]]) -> Image:
+    """The image with what ImageJ says; `resolutions`: of x and y, pixels and how many units they measure."""
+    sizes = {}
+    length = unit(str(said.get("unit", "pixel")))
+    for axis, (pixels, units) in resolutions.items():
+        if length is not None and pixels and units:
+            sizes[axis] = Size(units / pixels, length)
+    duration = unit(str(said.get("tunit", "s")))
+    for axis, name, its_unit in (("z", "spacing", length), ("t", "finterval", duration)):
+        value = abs(float(said.get(name, 0)))
+        if axis in image.axes and its_unit is not None and value > 0:
+            sizes[axis] = Size(value, its_unit)
+    labels = said.get("Labels") or ()
+    return replace(image, sizes=sizes, labels=_labels(image, [labels] if isinstance(labels, str) else labels))
+
+
+def ome_attributes(image: Image) -> dict[str, Any]:
+    """What OME-XML says of an image, as tifffile takes it."""
+    attributes: dict[str, Any] = {}
+    for axis, name in _OME_SIZES.items():
+        if axis in image.sizes:
+            size = image.sizes[axis]
+            attributes[name] = size.value
+            attributes[name + "Unit"] = _SYMBOLS[size.unit]
+    if image.labels and not image.rgb:
+        attributes["Channel"] = {"Name": list(image.labels)}
+    return attributes
+
+
+def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:
+    """The names of the channels, where there is one for each."""
+    if image.rgb or len(names) != image.channels or not any(names):
+        return ()
+    return tuple(name or f"channel {i}" for i, name in enumerate(names))
+
+
+def _elements(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    """The elements of this name, whatever version of OME-XML they belong to."""
+    return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)
