@@ -63,16 +63,21 @@ class Chunk:
     def bound(self, sources: dict[int, Source], error: float) -> container.Payload:
         """The smallest payload of the chunk whose values are within `error` of what they were."""
         quality = max(sources)
-        header = self.header(sources[quality], quality, CODING_BOUNDED)
         grid = bounded.Grid.of(self.array, error)
-        kinds = (bounded.BYTES,) if grid is None else (bounded.PLAIN, bounded.ZSTD)
-        found = [container.Payload(header, bound=bounded.encode(self.array, self.axes, kind, grid)) for kind in kinds]
+        kinds = [bounded.BYTES] if grid is None else [bounded.PLAIN, bounded.ZSTD]
         if grid is not None and self.parameters.quality is not None:
-            symbols = self.code(sources[quality], quality)
-            coding = symbols.header.coding
-            prediction = _prediction(symbols, coding, self.axes, sources[quality], self.gpu)
-            found.append(replace(symbols, header=header, bound=bounded.encode(self.array, self.axes, coding, grid, prediction)))
+            kinds.append(engine().load(sources[quality], quality).coding(self.parameters.entropy))
+        found = (self.on_grid(sources[quality], quality, grid, kind) for kind in kinds)
         return min(found, key=lambda payload: len(container.pack(payload)))
+
+    def on_grid(self, source: Source, quality: int, grid: bounded.Grid | None, kind: int) -> container.Payload:
+        """The payload of the chunk on a grid, of one kind of bound."""
+        header = self.header(source, quality, CODING_BOUNDED)
+        if kind not in bounded.NETWORKS:
+            return container.Payload(header, bound=bounded.encode(self.array, self.axes, kind, grid))
+        symbols = self.code(source, quality)
+        prediction = _prediction(symbols, kind, self.axes, source, self.gpu)
+        return replace(symbols, header=header, bound=bounded.encode(self.array, self.axes, kind, grid, prediction))
 
 
 def encode(

@@ -22,6 +22,7 @@ class Reference(NamedTuple):
     symbols: tuple = ()
     separate: bool = False
     ranges: tuple = ()
+    bound: bytes = b""
 
 
 DTYPES = "BHhfd"
@@ -72,11 +73,19 @@ def decode(data, weights):
         shape.append(length)
     channel_axis = None if channel_axis == 15 else channel_axis
     channels = 1 if channel_axis is None else shape[channel_axis]
-    assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None else 2)
+    assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None and coding != 2 else 2)
     about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran, dtype)
     if coding == 15:  # section 4
         return Reference(*about, colour=struct.unpack(f"<{channels}{dtype}", data[position:-4]))
-    assert coding in (0, 1)
+    assert coding in (0, 1, 2)
+    bound = b""
+    if coding == 2:  # section 12
+        length, position = varint(data, position)
+        bound, position = data[position : position + length], position + length
+        if bound[0] > 1:
+            assert data[position:-4] == b"\0\0\0"
+            return Reference(*about, bound=bound)
+        coding = bound[0]
     *leading, height, width = [length for axis, length in enumerate(shape) if axis != channel_axis]
     images, h, w = 1, -(-height // 16), -(-width // 16)
     for length in leading:
@@ -103,10 +112,14 @@ def decode(data, weights):
         position += 4 * length
     assert position + escape_length == len(data) - 4
     escapes = data[position:-4]
+    if not images:  # all planes have one value
+        assert not streams
+        assert not escapes
+        return Reference(*about, separate=separate, ranges=ranges, bound=bound)
     body = static_body if coding == 0 else context_body
     latent = body(weights, quality, streams, escapes, images, h, w)
     symbols = [[channel[i * h : (i + 1) * h] for channel in latent] for i in range(images)]
-    return Reference(*about, symbols=symbols, separate=separate, ranges=ranges)
+    return Reference(*about, symbols=symbols, separate=separate, ranges=ranges, bound=bound)
 
 
 def bands(m, rows, w):

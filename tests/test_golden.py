@@ -1,28 +1,39 @@
 """Payloads of every released format version decode to the same symbols, and to the same pixels but for rounding."""
 
+import struct
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import reference_decoder
+import reference_residual
+import test_exact
 from conftest import TINY, TINY_CONTEXT
 
 import caecodec
+from caecodec import pixels as pixels_
 from caecodec import weights
 from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC
+from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC
 from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
 
-GOLDEN = sorted(Path(__file__).parent.joinpath("golden").glob("*.cae"))
-pytestmark = pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
+FILES = sorted(Path(__file__).parent.joinpath("golden").glob("*.cae"))
+CODINGS = {path: container.parse(path.read_bytes()).header.coding for path in FILES}
+
+
+def each(*codings):
+    """A test of the payloads in these codings."""
+    paths = [path for path, coding in CODINGS.items() if coding in codings]
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
 CODERS = {CODING_STATIC: static, CODING_CONTEXT: context}
 
 
 def weights_file(path):
-    return TINY_CONTEXT if "context" in path.stem else TINY
+    return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
 
 def tables(payload, path):
@@ -31,29 +42,78 @@ def tables(payload, path):
     return weights.load(source, payload.header.quality).entropy_tables(payload.header.coding)
 
 
+@each(CODING_STATIC, CODING_CONTEXT, CODING_CONSTANT)
 def test_pixels(path, tiny):
-    stored = np.load(path.with_suffix(".npz"))
+    stored = np.load(path.with_suffix(".npz"))["pixels"]
     pixels = caecodec.decode(path.read_bytes())
-    assert pixels.shape == stored["pixels"].shape
-    assert np.abs(pixels.astype(int) - stored["pixels"]).max() <= 1
-    assert np.mean(pixels != stored["pixels"]) < 1e-3
+    assert (pixels.shape, pixels.dtype) == (stored.shape, stored.dtype)
+    step = 1 if stored.dtype.kind != "f" else 1e-4 * np.ptp(stored)
+    assert np.abs(pixels.astype(float) - stored).max() <= step
+    assert np.mean(np.abs(pixels.astype(float) - stored) > step / 100) < 1e-3
     assert pixels.flags.f_contiguous == ("fortran" in path.stem or pixels.size == 3)
 
 
+@each(CODING_BOUNDED)
+def test_bounded_pixels(path, tiny):
+    """They are the same everywhere, to the last bit."""
+    stored = np.load(path.with_suffix(".npz"))["pixels"]
+    pixels = caecodec.decode(path.read_bytes())
+    assert (pixels.shape, pixels.dtype, pixels.tobytes()) == (stored.shape, stored.dtype, stored.tobytes())
+
+
+@each(CODING_STATIC, CODING_CONTEXT)
 def test_symbols(path):
     payload = container.parse(path.read_bytes())
     symbols = np.load(path.with_suffix(".npz"))["symbols"]
-    if payload.header.coding == CODING_CONSTANT:
-        assert not payload.streams
-        return
     assert ("context" in path.stem) == (payload.header.coding == CODING_CONTEXT)
+    if not symbols.size:
+        assert (payload.streams, payload.escapes) == ((), b"")
+        return
     coder, coded = CODERS[payload.header.coding], Coded(payload.streams, payload.escapes)
     np.testing.assert_array_equal(coder.decode(coded, tables(payload, path), symbols.shape), symbols)
     assert coder.encode(symbols, tables(payload, path)) == coded
 
 
+@each(CODING_STATIC, CODING_CONTEXT, CODING_CONSTANT)
 def test_reference_decoder(path):
     """FORMAT.md alone is enough: the decoder written from it agrees."""
+    payload, reference = parsed(path)
+    if payload.header.coding == CODING_CONSTANT:
+        assert np.array(reference.colour, payload.header.dtype).tobytes() == payload.colour
+    else:
+        np.testing.assert_array_equal(np.array(reference.symbols).ravel(), np.load(path.with_suffix(".npz"))["symbols"].ravel())
+        layout = payload.planes[:1]
+        assert not layout or reference.separate == bool(layout[0] & 1)
+
+
+@each(CODING_BOUNDED)
+def test_reference_decoder_of_bounds(path):
+    """So it is for bounded chunks, their predictions in Python integers and IEEE floats alone."""
+    payload, reference = parsed(path)
+    header, kind = payload.header, reference.bound[0]
+    stored = np.load(path.with_suffix(".npz"))["pixels"]
+    axes = pixels_.Axes.of(stored.ndim, header.channel_axis)
+    expected = axes.images(stored).transpose(0, 3, 1, 2)
+    if kind == 4:
+        data = numcodecs.Zstd().decode(reference.bound[1:])
+        raw = b"".join(bytes(column) for column in zip(*np.split(np.frombuffer(data, "u1"), stored.itemsize), strict=True))
+        assert raw == np.ascontiguousarray(stored).tobytes()
+        return
+    low, second, number, data = grid_of(reference)
+    most, bound, step = (number, 0, second) if stored.dtype.kind == "f" else (second - low, number, 1)
+    if kind == 3:
+        width = next(size for size in (1, 2, 4, 8) if most // (2 * bound + 1) < 256**size)
+        raw = np.frombuffer(numcodecs.Zstd().decode(data), "u1").reshape(width, -1)
+        whole = sum(row.astype(int) << 8 * i for i, row in enumerate(raw)) * (2 * bound + 1) + bound
+        k = np.minimum(whole, most).reshape(expected.shape)
+    else:
+        guide = None if kind == 2 else guide_of(reference, path, expected.shape, low, step, most)
+        k = np.array(reference_residual.decode(data, expected.shape, 0, most, bound, guide))
+    np.testing.assert_array_equal((k * step + low).astype(stored.dtype), expected)
+
+
+def parsed(path):
+    """A payload as the package and as the reference decoder have it."""
     payload = container.parse(path.read_bytes())
     reference = reference_decoder.decode(path.read_bytes(), weights_file(path).read_bytes())
     header = payload.header
@@ -61,6 +121,47 @@ def test_reference_decoder(path):
     assert reference.channel_axis == header.channel_axis
     assert (reference.quality, reference.digest, reference.fortran) == (header.quality, header.digest, header.fortran)
     assert np.dtype(reference.dtype) == header.dtype
-    assert np.array(reference.colour, header.dtype).tobytes() == payload.colour
-    if header.coding != CODING_CONSTANT:
-        np.testing.assert_array_equal(np.array(reference.symbols), np.load(path.with_suffix(".npz"))["symbols"])
+    return payload, reference
+
+
+def grid_of(reference):
+    """low, high or step, e or K, and the residual (FORMAT.md, 12)."""
+    layout = "<dd" if reference.dtype in "fd" else "<ii"
+    first, second = struct.unpack_from(layout, reference.bound, 1)
+    number, position = reference_decoder.varint(reference.bound, 1 + struct.calcsize(layout))
+    return first, second, number, reference.bound[position:]
+
+
+def guide_of(reference, path, shape, low, step, most):
+    """The predicted k [image][channel][row][column] (FORMAT.md, 10 and 12), one value at a time."""
+    n, channels, height, width = shape
+    source = weights.resolve(weights.Spec.parse(weights_file(path)), "mse", reference.quality)
+    folded = weights.load(source, reference.quality).tensors
+    levels = [test_exact.reference(folded, np.array(image), 65535) for image in reference.symbols]
+    guide, image = [], iter(levels)
+    for i in range(n):
+        planes = []
+        three = None if reference.separate else next(image)
+        for c in range(channels):
+            power, first, last = reference.ranges[i * channels + c] if reference.ranges else (None, 0, 255)
+            if not reference.separate:
+                t = [[float(three[c][y][x]) for x in range(width)] for y in range(height)]
+            elif power == 0:
+                t = [[0.0] * width for _ in range(height)]
+            else:
+                r, g, b = next(image)
+                t = [[((float(r[y][x]) + float(g[y][x])) + float(b[y][x])) / 3 for x in range(width)] for y in range(height)]
+            planes.append([[point(v, power, float(first), float(last), low, step, most) for v in row] for row in t])
+        guide.append(planes)
+    return guide
+
+
+def point(t, power, first, last, low, step, most):
+    if power is None:
+        value = t * (255 / 65535)
+    else:
+        u = t / 65535
+        for _ in range({0: 0, 1: 0, 2: 1, 4: 2}[power]):
+            u = u * u
+        value = first * (1 - u) + last * u
+    return min(max(round((value - low) / step), 0), most)

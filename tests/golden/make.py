@@ -13,10 +13,11 @@ import numpy as np
 import prototype
 
 import caecodec
-from caecodec import codec, pixels, weights
+from caecodec import bounded, codec, pixels, weights
+from caecodec.bitstream import container
+from caecodec.parameters import Parameters
 
 HERE = Path(__file__).parent
-VERSION = 1
 
 
 def cases():
@@ -34,15 +35,52 @@ def cases():
     yield "constant", np.full((48, 32, 3), (255, 128, 0), np.uint8), 4, -1
 
 
+def plane_cases():
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:40, :56]
+    signal = 3000 * np.exp(-((y - 15) ** 2 + (x - 30) ** 2) / 60) + 400 * np.exp(-((y - 30) ** 2 + (x - 9) ** 2) / 9)
+    counts = (100 + rng.poisson(signal + 20)).astype(np.uint16)
+    rgb = np.stack([counts, counts * 2 + 9, counts // 2], axis=-1)
+    yield "uint16-plane", counts, 4, None
+    yield "uint16-colour", rgb, 1, -1
+    yield "uint8-two-channels", np.stack([counts // 20, np.full_like(counts, 7)]).astype(np.uint8), 4, 0
+    yield (
+        "int16-channels",
+        np.stack([counts, counts[::-1], counts * 0 - 5, counts.T.repeat(2, 1)[:40, :56]]).astype(np.int16),
+        4,
+        0,
+    )
+    yield "float32-series", np.stack([[counts / 7, -counts / 3]] * 2).astype(np.float32), 1, 1
+    yield "float64-constant-planes", np.stack([np.zeros((16, 20)), np.full((16, 20), np.pi)]), 4, None
+
+
+def bounded_cases():
+    rgb = next(array for name, array, *_ in cases() if name == "yxc")[:33, :47]
+    planes = {name: array for name, array, *_ in plane_cases()}
+    yield "bounded-static", rgb, -1, 9, bounded.NETWORKS[0]
+    yield "bounded-context", rgb, -1, 9, bounded.NETWORKS[1]
+    yield "bounded-planes", planes["uint16-plane"], None, 4, bounded.NETWORKS[1]
+    yield "bounded-floats", planes["float32-series"][0], 0, 0.5, bounded.NETWORKS[0]
+    yield "lossless", rgb, -1, 0, bounded.PLAIN
+    yield "lossless-int16", planes["int16-channels"], 0, 0, bounded.PLAIN
+    yield "zstd", rgb, -1, 2, bounded.ZSTD
+    yield "bytes", planes["float32-series"], 1, 0, bounded.BYTES
+
+
 def main():
     if not conftest.TINY.exists():
         conftest.save_seeded(conftest.TINY)
     if not conftest.TINY_CONTEXT.exists():
         conftest.save_seeded(conftest.TINY_CONTEXT, seed=2, context=True)
     for name, array, quality, channel_axis in cases():
-        write(name, array, quality, channel_axis, conftest.TINY)
+        write(f"v1-{name}", array, quality, channel_axis, conftest.TINY)
         if name != "constant":
-            write(f"context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+            write(f"v1-context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+    for name, array, quality, channel_axis in plane_cases():
+        write(f"v2-{name}", array, quality, channel_axis, conftest.TINY)
+        write(f"v2-context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+    for name, array, channel_axis, error, kind in bounded_cases():
+        write_bounded(f"v2-{name}", array, channel_axis, error, kind)
     if importlib.util.find_spec("compressai"):
         write_prototype()
 
@@ -62,17 +100,38 @@ def write_prototype():
 
 
 def write(name, array, quality, channel_axis, tiny):
-    path = HERE / f"v{VERSION}-{name}.cae"
+    path = HERE / f"{name}.cae"
     if path.exists():
         print(f"{path.name} is there: kept")
         return
     payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
     source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
     axes = pixels.check(array.shape, array.dtype, channel_axis)
-    symbols = codec.analyse(array, axes, source, quality, None)
+    layout = pixels.layout(array, axes)
+    symbols = np.zeros((0, 12, 1, 1), np.int32)
+    if layout.ranges is None or not layout.ranges.constant.all():
+        symbols = codec.analyse(array, axes, layout, source, quality, None)
     path.write_bytes(payload)
     np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=caecodec.decode(payload, weights=tiny))
-    print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape} from {symbols.min()} to {symbols.max()}")
+    print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape}")
+
+
+def write_bounded(name, array, channel_axis, error, kind):
+    path = HERE / f"{name}.cae"
+    if path.exists():
+        print(f"{path.name} is there: kept")
+        return
+    tiny = conftest.TINY_CONTEXT if "context" in name or "planes" in name else conftest.TINY
+    parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
+    axes = pixels.check(array.shape, array.dtype, channel_axis)
+    chunk = codec.Chunk(array, axes, pixels.layout(array, axes), parameters, None)
+    grid = None if kind == bounded.BYTES else bounded.Grid.of(array, error)
+    payload = container.pack(chunk.on_grid(parameters.sources()[4], 4, grid, kind))
+    path.write_bytes(payload)
+    decoded = caecodec.decode(payload, weights=tiny)
+    assert np.abs(decoded.astype(float) - array).max() <= error
+    np.savez_compressed(path.with_suffix(".npz"), pixels=decoded)
+    print(f"{path.name}: {len(payload)} bytes")
 
 
 if __name__ == "__main__":
