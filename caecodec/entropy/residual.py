@@ -51,7 +51,8 @@ def encode(planes: Planes, kind: str, within: Range, prediction: Planes | None =
         int64, of the same shape: values that are near those of planes, the same when decoding. For "predicted" alone.
     """
     if kind == ZSTD:
-        quantised = np.ascontiguousarray((planes - within.low) // within.step, _dtype(within))
+        last = planes.transpose(0, 2, 3, 1)  # colours repeat more than rows do
+        quantised = np.ascontiguousarray((last - within.low) // within.step, _dtype(within))
         return bytes(Zstd(_ZSTD_LEVEL).encode(_shuffle(quantised).encode(quantised)))
     return interlaced.encode(planes, prediction if kind == PREDICTED else None, within)
 
@@ -89,7 +90,8 @@ def _decode_zstd(data: bytes, shape: tuple[int, int, int, int], within: Range) -
     if quantised.max() > within.span // within.step:
         raise CorruptionError(f"payload holds a value beyond {within.high}: it is damaged")
     values = (quantised * within.step + within.bound).clip(0, within.span) + within.low
-    return values.reshape(shape)
+    n, c, height, width = shape
+    return np.ascontiguousarray(values.reshape(n, height, width, c).transpose(0, 3, 1, 2))
 
 
 def _frame_size(data: bytes) -> int | None:
