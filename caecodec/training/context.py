@@ -15,7 +15,7 @@ from .symbols import narrow
 
 CLASSES = 32
 TABLES = 128
-REACH = 40  # the largest radius: it costs bytes in every table
+REACH = 126  # the largest radius that the format has; tables are no wider than some channel needs
 ESCAPES = 1e-5  # share of a channel's symbols that may lie outside its radius
 SMOOTH_CANDIDATES = 12  # channels of the highest variance that may be coded as differences
 SMOOTH_GAIN = 0.02  # bits a symbol that a difference must save
