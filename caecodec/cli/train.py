@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             save_every=arguments.save_every,
             overwrite=arguments.overwrite,
-            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities),
+            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.metric),
         )
     except KeyboardInterrupt:
         checkpoint = arguments.output.with_suffix(".ckpt")
@@ -105,10 +105,10 @@ def parse_qualities(text: str) -> tuple[int, ...]:
 
 
 class Progress:
-    """Prints a line for a report, at most every fifteen seconds."""
+    """Prints a line for a report, at most every fifteen seconds: bpp, and PSNR or MS-SSIM, of each quality."""
 
-    def __init__(self, qualities: tuple[int, ...]) -> None:
-        self.qualities = qualities
+    def __init__(self, qualities: tuple[int, ...], metric: str = "mse") -> None:
+        self.qualities, self.metric = qualities, metric
         self.last = (0.0, 0, 0.0)  # when, step and seconds of the last line
 
     def __call__(self, report: "Report") -> None:
@@ -118,9 +118,11 @@ class Progress:
             return
         rate = (report.step - self.last[1]) / max(1e-9, report.seconds - self.last[2])
         self.last = (now, report.step, report.seconds)
+        values = [f"{db:.2f} dB" for db in report.psnr]
+        if self.metric == "ms-ssim":
+            values = [f"{1 - distortion:.4f}" for distortion in report.distortion]
         points = "  ".join(
-            f"q{quality} {bpp:.3f} bpp {psnr:.2f} dB"
-            for quality, bpp, psnr in zip(self.qualities, report.bpp, report.psnr, strict=True)
+            f"q{quality} {bpp:.3f} bpp {value}" for quality, bpp, value in zip(self.qualities, report.bpp, values, strict=True)
         )
         print(
             f"step {report.step}, {rate:.1f} a second, {report.left / 60:.0f} min left: loss {report.loss:.3f}  {points}",

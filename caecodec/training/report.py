@@ -62,17 +62,22 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """A PNG of the loss, and of the bpp and PSNR of each quality, against the step."""
+    """A PNG of the loss, and of the bpp and the PSNR (or MS-SSIM in dB) of each quality, against the step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     steps = [row["step"] for row in history]
-    for axes, key, label in zip(figure.subplots(1, 3), ("loss", "bpp", "psnr"), ("loss", "bpp", "PSNR (dB)"), strict=True):
-        values = np.array([row[key] for row in history], np.float64).reshape(len(history), -1)
-        axes.plot(steps, values, label=[f"quality {q}" for q in recipe.qualities] if key != "loss" else None)
-        axes.set(xlabel="step", ylabel=label, yscale="log" if key == "loss" else "linear")
+    loss, bpp, psnr, distortion = (
+        np.array([row[key] for row in history], np.float64).reshape(len(history), -1)
+        for key in ("loss", "bpp", "psnr", "distortion")
+    )
+    last = ("PSNR (dB)", psnr) if recipe.metric == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
+    labels = [f"quality {q}" for q in recipe.qualities]
+    for axes, (label, values) in zip(figure.subplots(1, 3), (("loss", loss), ("bpp", bpp), last), strict=True):
+        axes.plot(steps, values, label=labels if label != "loss" else None)
+        axes.set(xlabel="step", ylabel=label, yscale="log" if label == "loss" else "linear")
         axes.grid(alpha=0.3)
-        if key != "loss":
+        if label != "loss":
             axes.legend(fontsize="small")
     figure.savefig(path, dpi=100)
 
