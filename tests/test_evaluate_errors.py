@@ -25,7 +25,7 @@ from caecodec.evaluation.published import read_published
     (["a.png", "--chunk", "-1"], "chunk is -1"),
     (["a.png", "--samples", "-1"], "samples is -1"),
     (["a.png", "-q", "0-3"], "qualities is '0-3' but must be numbers from 1 to 8"),
-    (["a.png", "-q", "1,8"], "have none for quality 8"),
+    (["a.png", "-q", "1,8", "--weights", str(TINY)], "have none for quality 8"),
     (["a.png", "-m", "ms-ssim", "--weights", str(TINY)], "metric 'ms-ssim'"),
     (["a.png", "--weights", "nothing"], "weights 'nothing' have none"),
     (["a.png", "--weights", "none.safetensors"], "none.safetensors does not exist"),

@@ -40,7 +40,7 @@ def test_a_quality_without_weights_says_what_there_is():
     with pytest.raises(
         caecodec.WeightsError, match=r"quality 8, metric 'mse'; installed: photo@.*quality 1, 2.*weights='compressai'"
     ):
-        caecodec.ConvolutionalAutoencoder()
+        caecodec.ConvolutionalAutoencoder(weights=TINY)
 
 
 def test_unknown_name():
