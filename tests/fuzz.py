@@ -18,7 +18,7 @@ import numpy as np
 
 import caecodec
 from caecodec.bitstream import container, varint
-from caecodec.bitstream.header import CODING_CONSTANT
+from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, RGB_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
@@ -46,6 +46,9 @@ class Parts:
         self.streams = [bytearray(stream) for stream in payload.streams]
         self.escapes = bytearray(payload.escapes)
         self.colour = bytearray(payload.colour)
+        sections = (payload.bound if payload.header.coding == CODING_BOUNDED else None, payload.planes)
+        written = [bytearray(part) for part in sections if part is not None]
+        self.sections = written if payload.header.version > RGB_VERSION else []
         self.count = None  # what the payload claims, where that is a lie
         self.lengths = {}
 
@@ -54,6 +57,8 @@ class Parts:
         out = [bytes(self.header), *map(varint.pack, self.shape)]
         if self.constant:
             return b"".join([*out, bytes(self.colour)])
+        for i, section in enumerate(self.sections):
+            out += [varint.pack(self.lengths.get(("section", i), len(section))), bytes(section)]
         lengths = [self.lengths.get(i, len(stream) // 4) for i, stream in enumerate(self.streams)]
         out += [varint.pack(len(lengths) if self.count is None else self.count), *map(varint.pack, lengths)]
         out += [varint.pack(self.lengths.get("escapes", len(self.escapes))), *map(bytes, self.streams), bytes(self.escapes)]
@@ -64,7 +69,8 @@ def originals():
     """The golden payloads of the tiny networks but for the largest, with their pixels."""
     found = []
     for path in sorted(GOLDEN.glob("v*.cae")):
-        weights = GOLDEN / ("tiny-context.safetensors" if "context" in path.stem else "tiny.safetensors")
+        context = "context" in path.stem or path.stem == "v2-bounded-planes"
+        weights = GOLDEN / ("tiny-context.safetensors" if context else "tiny.safetensors")
         data = path.read_bytes()
         if "several-streams" not in path.stem:
             found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))
@@ -74,7 +80,7 @@ def originals():
 def mutate(rng, data):
     """A mutated payload, and whether its checksum is right; `rng` is a random.Random."""
     parts = Parts(data)
-    kind = rng.choice([_header, _shape, _claims, _streams, _escapes, _constant, _raw, _raw])
+    kind = rng.choice([_header, _shape, _claims, _streams, _escapes, _sections, _sections, _constant, _raw, _raw])
     body = bytearray(parts.pack())
     if kind is _raw:
         for _ in range(rng.randint(1, 6)):
@@ -134,6 +140,15 @@ def _streams(rng, parts):
     return None
 
 
+def _sections(rng, parts):
+    if not parts.sections:
+        return _raw(rng, parts.escapes)
+    i = rng.randrange(len(parts.sections))
+    if rng.random() < 0.1:
+        parts.lengths["section", i] = rng.choice(LENGTHS)
+    return _raw(rng, parts.sections[i])
+
+
 def _escapes(rng, parts):
     escapes = parts.escapes
     where = rng.randint(0, len(escapes))
@@ -176,7 +191,8 @@ def check(original, data, sealed):
     try:
         pixels = caecodec.decode(data, weights=original.weights, expected_shape=shape)
     except caecodec.CaeCodecError as error:
-        claimed = _claimed(data)
+        header = _claimed(data)
+        claimed = header and header.shape
         if claimed is None or claimed == shape or np.prod(claimed, dtype=object) > LARGE:
             return type(error).__name__
         shape = claimed  # to reach what lies behind the geometry
@@ -185,17 +201,21 @@ def check(original, data, sealed):
         except caecodec.CaeCodecError as error:
             return type(error).__name__
     assert pixels.shape == shape, (pixels.shape, shape)
-    assert pixels.dtype == np.uint8
-    if pixels.shape == original.pixels.shape and (pixels == original.pixels).all():
+    assert pixels.dtype == _claimed(data).numpy_dtype
+    if (pixels.dtype, pixels.tobytes(), pixels.shape) == (
+        original.pixels.dtype,
+        original.pixels.tobytes(),
+        original.pixels.shape,
+    ):
         return "original pixels"
     assert sealed, "other pixels behind a wrong checksum"
     return "other pixels, right checksum"
 
 
 def _claimed(data):
-    """The shape in the header of a payload whose checksum and header are right."""
+    """The header of a payload whose checksum and header are right."""
     try:
-        return container.parse(data).header.shape
+        return container.parse(data).header
     except caecodec.CaeCodecError:
         return None
 

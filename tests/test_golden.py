@@ -105,7 +105,8 @@ def test_reference_decoder_of_bounds(path):
         width = next(size for size in (1, 2, 4, 8) if most // (2 * bound + 1) < 256**size)
         raw = np.frombuffer(numcodecs.Zstd().decode(data), "u1").reshape(width, -1)
         whole = sum(row.astype(int) << 8 * i for i, row in enumerate(raw)) * (2 * bound + 1) + bound
-        k = np.minimum(whole, most).reshape(expected.shape)
+        n, c, h, w = expected.shape
+        k = np.minimum(whole, most).reshape(n, h, w, c).transpose(0, 3, 1, 2)
     else:
         guide = None if kind == 2 else guide_of(reference, path, expected.shape, low, step, most)
         k = np.array(reference_residual.decode(data, expected.shape, 0, most, bound, guide))
