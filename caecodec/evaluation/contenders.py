@@ -63,7 +63,8 @@ def caecodec(
     for spec in dict.fromkeys(Spec.parse(w) for w in weights):
         for metric, quality in _available(spec, metrics, qualities):
             parameters = Parameters.parse(quality, metric, -1, spec, entropy)
-            same = found.setdefault((parameters.weights if spec.name != COMPRESSAI else spec, metric), [])
+            pinned = spec.path or spec.digest  # a name may stand for several files, each with some of the qualities
+            same = found.setdefault((parameters.weights if pinned else Spec(parameters.weights.name), metric), [])
             if parameters not in same:
                 same.append(parameters)
     plain = [(_label(spec), metric) for spec, metric in found]
@@ -71,7 +72,8 @@ def caecodec(
     for (spec, metric), configurations in found.items():
         unique = plain.count((_label(spec), metric)) == 1
         name = f"caecodec {_label(spec) if unique else spec} {metric}"
-        about = f"weights {spec}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
+        files = ", ".join(dict.fromkeys(str(parameters.weights) for parameters in configurations))
+        about = f"weights {files}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
         settings = tuple(
             Setting(
                 f"quality {parameters.quality}",
