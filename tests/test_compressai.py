@@ -69,7 +69,7 @@ def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photogr
     chunk = np.ascontiguousarray(photograph[64:320, 128:384])
     exact, symbols, x_hat = theirs(reference, chunk)
     source, model = ours(checkpoint, quality)
-    mine = codec.analyse(chunk, AXES, source, quality, None)
+    mine = codec.analyse(chunk, AXES, pixels.Layout(separate=False), source, quality, None)
     assert np.abs(symbols).max() > 3
     tie = np.abs(exact - np.floor(exact) - 0.5) < 1e-3  # where rounding errors of the convolutions may tip the balance
     np.testing.assert_array_equal(mine[~tie], symbols[~tie])
