@@ -32,8 +32,8 @@ class Point(NamedTuple):
 def require() -> None:
     """ParameterError unless the packages of the extra are here: found out before training, not after it."""
     try:
-        import matplotlib  # noqa: F401
-        import pytorch_msssim  # noqa: F401
+        import matplotlib  # noqa: F401  # only whether it is there
+        import pytorch_msssim  # noqa: F401  # likewise
     except ImportError as error:
         raise ParameterError(f"training needs {error.name}, which is not installed: pip install 'caecodec[train]'") from error
 
