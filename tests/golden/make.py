@@ -85,11 +85,17 @@ def main():
         write_prototype()
 
 
+def kept(path):
+    """Whether a golden file is there already."""
+    if path.exists():
+        print(f"{path.name} is there: kept")
+    return path.exists()
+
+
 def write_prototype():
     """A chunk of the archived prototype, where CompressAI is installed: its payload and the pixels that it read back."""
     path = HERE / "prototype.npz"
-    if path.exists():
-        print(f"{path.name} is there: kept")
+    if kept(path):
         return
     network = prototype.compressai_network(prototype.tiny_weights(HERE / "prototype.safetensors"))
     picture = next(array for name, array, *_ in cases() if name == "yxc")[:75, :90]
@@ -101,8 +107,7 @@ def write_prototype():
 
 def write(name, array, quality, channel_axis, tiny):
     path = HERE / f"{name}.cae"
-    if path.exists():
-        print(f"{path.name} is there: kept")
+    if kept(path):
         return
     payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
     source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
@@ -118,8 +123,7 @@ def write(name, array, quality, channel_axis, tiny):
 
 def write_bounded(name, array, channel_axis, error, kind):
     path = HERE / f"{name}.cae"
-    if path.exists():
-        print(f"{path.name} is there: kept")
+    if kept(path):
         return
     tiny = conftest.TINY_CONTEXT if "context" in name or "planes" in name else conftest.TINY
     parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
