@@ -1,0 +1,268 @@
+"""Fit latents and networks to pictures: noisy soft rounding that hardens, Adam, gradients in closed form (torch).
+
+The quantiser of the first part is the one of C3 (Kim et al. 2024) and Cool-chic: soft rounding, noise, soft rounding again,
+with a temperature and a noise that fall. The last part has rounded latents, and improves the network alone.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..errors import EncodingError, ParameterError
+from .architecture import LEVELS, MAX_LATENT, Decoder
+from .gradients import LATENT_STEP, Objective, Parameters
+from .network import MIDDLE, UPSAMPLING, Network
+from .quantise import quantise
+
+LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
+NETWORK_RATE = 0.02
+BETAS = (0.8, 0.9)
+LAST_RATE = 0.01  # of both, as a part of the first
+TEMPERATURES = (0.5, 0.08)
+NOISES = (0.22, 0.15)
+HARDENED = 0.8  # of the soft iterations: temperature and noise have their last values from here on
+NETWORK_ONLY = 0.1  # of all iterations
+CLIP = 0.1  # norm of a network's gradient
+ATTEMPTS = 3
+REPORT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How long to fit: iterations in all, and from how many random networks `candidates` the best is taken after `trial`."""
+
+    iterations: int
+    candidates: int = 1
+    trial: int = 0
+
+
+PRESETS = {
+    "instant": Preset(150),
+    "faster": Preset(500),
+    "fast": Preset(1500),
+    "medium": Preset(4000, 2, 200),
+    "slow": Preset(12000, 3, 300),
+    "placebo": Preset(40000, 5, 400),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A chunk as it will be stored: a network, and latents (m, rows, columns) int32 of each level, the finest first."""
+
+    network: Network
+    latents: list[npt.NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fit is: of the chunks' pictures so far, on average, bits per pixel without the network, and PSNR in dB."""
+
+    iteration: int
+    iterations: int
+    bpp: float
+    psnr: float
+
+
+@torch.no_grad()
+def fit(
+    pictures: npt.NDArray[np.float32],
+    decoder: Decoder,
+    lmbda: float,
+    preset: str,
+    seed: int = 0,
+    network: Network | None = None,
+    device: str = "cpu",
+    report: Callable[[Progress], None] | None = None,
+) -> list[Fitted]:
+    """Networks and latents for b independent chunks.
+
+    Parameters
+    ----------
+    pictures
+        (b, m, C, height, width) in [0, 1]: m pictures of each chunk share a network.
+    lmbda
+        What a bit per pixel is worth, in mean squared error of [0, 1].
+    preset
+        One of PRESETS.
+    seed
+        The same seed gives the same result on the same device and number of threads.
+    network
+        Fit latents alone, for this network.
+    report
+        Called every few iterations; what it raises ends the fit.
+
+    Raises
+    ------
+    EncodingError
+        No attempt was better than the pictures' mean colour.
+    """
+    if preset not in PRESETS:
+        raise ParameterError(f"preset is {preset!r} but must be one of {', '.join(PRESETS)}")
+    chosen = PRESETS[preset]
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    spread = images.flatten(2).var(2, correction=0).mean(1) if images.shape[2] == 1 else _spread(images)
+    results: list[Fitted | None] = [None] * len(images)
+    for attempt in range(ATTEMPTS):
+        left = [i for i, result in enumerate(results) if result is None]
+        if not left:
+            break
+        run = _Run(images[left], decoder, lmbda, chosen, seed + attempt, network, report)
+        run.fit(slower=2.0**-attempt)
+        for i, loss, fitted in zip(left, *run.results(), strict=True):
+            if math.isfinite(loss) and loss < float(spread[i]) + lmbda:
+                results[i] = fitted
+    kept = [result for result in results if result is not None]
+    if len(kept) < len(results):
+        raise EncodingError(
+            f"{len(results) - len(kept)} of {len(results)} chunks could not be fitted with lmbda {lmbda:g} and preset "
+            f"{preset!r}, in {ATTEMPTS} attempts; use a higher quality, or another codec for them"
+        )
+    return kept
+
+
+def _spread(images: Tensor) -> Tensor:
+    """Mean squared error of each chunk's mean colour."""
+    return images.var((1, 3, 4), correction=0).mean(1)
+
+
+class _Run:
+    """One attempt for b chunks; parameters have b * candidates rows until the best candidates are chosen."""
+
+    def __init__(
+        self, images: Tensor, decoder: Decoder, lmbda: float, preset: Preset, seed: int, network: Network | None,
+        report: Callable[[Progress], None] | None,
+    ) -> None:  # fmt: skip
+        self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
+        self._images, self._objective = images, Objective(images, lmbda)
+        self._generator = torch.Generator(images.device).manual_seed(seed)
+        self._latents = torch.zeros(self._objective.shape, device=images.device)
+        if network is None:
+            self._parameters = initial(decoder, images.shape[2], len(images), self._generator)
+        else:
+            self._parameters = {
+                name: torch.from_numpy(value).to(images.device).expand(len(images), *value.shape)
+                for name, value in network.floats().items()
+            }
+
+    def fit(self, slower: float) -> None:
+        """Run all iterations, learning rates times `slower`."""
+        preset = self._preset
+        if self._network is None and preset.candidates > 1:
+            self._choose(slower)
+        last = preset.iterations if self._network else round(preset.iterations * (1 - NETWORK_ONLY))
+        optimiser = self._optimiser()
+        for iteration in range(last):
+            done = iteration / last
+            rate = slower * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+            self._soft_step(optimiser, done, rate)
+            self._tell(iteration, self._objective)
+        self._latents = (self._latents.round().clamp_(-MAX_LATENT, MAX_LATENT)) * self._objective.atlas.mask
+        for iteration in range(last, preset.iterations):
+            rate = 0.3 * slower * (preset.iterations - iteration) / (preset.iterations - last)
+            losses = self._objective.losses(self._latents, self._parameters)
+            self._step(optimiser, losses.parameters, None, rate)
+            self._tell(iteration, self._objective)
+
+    def results(self) -> tuple[list[float], list[Fitted]]:
+        """The loss of each chunk, and the chunk."""
+        losses, fitted = [], []
+        for i in range(len(self._images)):
+            objective = Objective(self._images[i : i + 1], self._objective.lmbda)
+            latents = self._latents[i : i + 1]
+            parameters = {name: value[i : i + 1] for name, value in self._parameters.items()}
+            network = self._network or quantise(objective, latents, parameters, self._decoder)
+            distortion, rate = objective.measure(latents, parameters)
+            losses.append(float(distortion + objective.lmbda * rate))
+            levels = [self._objective.atlas.level(latents[0], level) for level in range(LEVELS)]
+            fitted.append(Fitted(network, [level.cpu().numpy().astype(np.int32) for level in levels]))
+        return losses, fitted
+
+    def _choose(self, slower: float) -> None:
+        """Begin with several networks for each chunk, and go on with the best."""
+        count, chunks = self._preset.candidates, len(self._images)
+        everything = self._objective
+        self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda)
+        self._latents = self._latents.repeat(count, 1, 1, 1)
+        self._parameters = initial(self._decoder, self._images.shape[2], count * chunks, self._generator)
+        optimiser = self._optimiser()
+        for _ in range(self._preset.trial):
+            self._soft_step(optimiser, 0.0, slower)
+        distortion, rate = self._objective.measure(self._latents.round(), self._parameters)
+        loss = (distortion + everything.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
+        best = loss.argmin(0) * chunks + torch.arange(chunks, device=loss.device)
+        self._objective = everything
+        self._latents = self._latents[best]
+        self._parameters = {name: value[best] for name, value in self._parameters.items()}
+
+    def _optimiser(self) -> torch.optim.Adam:
+        groups = [{"params": [self._latents]}]
+        if self._network is None:
+            groups.append({"params": list(self._parameters.values())})
+        return torch.optim.Adam(groups, betas=BETAS, fused=True)
+
+    def _soft_step(self, optimiser: torch.optim.Adam, done: float, rate: float) -> None:
+        hard = min(1.0, done / HARDENED)
+        temperature, deviation = (first + (last - first) * hard for first, last in (TEMPERATURES, NOISES))
+        noise = torch.randn(self._latents.shape, generator=self._generator, device=self._latents.device).mul_(deviation)
+        mask = self._objective.atlas.mask
+        quantised, slope = _soften(self._latents, noise, temperature)
+        losses = self._objective.losses(quantised.mul_(mask), self._parameters)
+        self._step(optimiser, losses.parameters, losses.latents.mul_(slope).mul_(mask), rate)
+
+    def _step(self, optimiser: torch.optim.Adam, of_parameters: Parameters, of_latents: Tensor | None, rate: float) -> None:
+        self._latents.grad = of_latents
+        optimiser.param_groups[0]["lr"] = LATENT_RATE * rate
+        if self._network is None:
+            norms = torch.stack([value.flatten(1).square().sum(1) for value in of_parameters.values()]).sum(0).sqrt()
+            kept = (CLIP / norms).clamp(max=1)
+            for name, value in self._parameters.items():
+                value.grad = of_parameters[name] * kept.reshape(-1, *[1] * (value.ndim - 1))
+            optimiser.param_groups[1]["lr"] = NETWORK_RATE * rate
+        optimiser.step()
+
+    def _tell(self, iteration: int, objective: Objective) -> None:
+        if self._report is None or (iteration + 1) % REPORT_EVERY:
+            return
+        distortion, rate = objective.measure(self._latents.round() * objective.atlas.mask, self._parameters)
+        psnr = -10 * torch.log10(distortion).mean()
+        self._report(Progress(iteration + 1, self._preset.iterations, float(rate.mean()), float(psnr)))
+
+
+def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> Parameters:
+    """Parameters of `count` networks to begin with: interpolating, of mean grey, and expecting small values."""
+    device = generator.device
+    parameters = {
+        name: torch.zeros(count, *shape, device=device) for name, shape in decoder.shapes(channels).items()
+    }
+
+    def draw(name: str, deviation: float) -> None:
+        value = parameters[name]
+        value.normal_(0, deviation / math.sqrt(value.shape[-1]), generator=generator)
+
+    for name, deviation in (("arm_w1", 0.3), ("arm_w2", 0.3), ("arm_w3", 0.1), ("syn_w1", 1.0), ("syn_w2", 1.0)):
+        draw(name, deviation)
+    parameters["arm_b3"][:, 1] = -1.5
+    parameters["up"] += torch.from_numpy(UPSAMPLING).to(device)
+    parameters["syn_b2"] += float(MIDDLE)
+    return parameters
+
+
+def _soften(values: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Values softly rounded, with noise, and softly rounded again; and the slope of that."""
+    first, first_slope = _round_softly(values, temperature)
+    second, second_slope = _round_softly(first.add_(noise), temperature)
+    return second, first_slope.mul_(second_slope)
+
+
+def _round_softly(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    below = values.floor()
+    bent = (values - below).sub_(0.5).div_(temperature).tanh_()
+    height = 1 / (2 * math.tanh(1 / (2 * temperature)))
+    slope = bent.square().neg_().add_(1).mul_(height / temperature)
+    return below.add_(0.5).add_(bent, alpha=height), slope

@@ -1,0 +1,38 @@
+"""The steps in which a fitted network is stored: those with the least loss, its own bits counted (torch)."""
+
+import torch
+from torch import Tensor
+
+from .architecture import GROUPS, Decoder
+from .gradients import Objective, Parameters
+from .network import MAX_STEP, Network
+
+COARSEST = 3
+
+
+def quantise(objective: Objective, latents: Tensor, parameters: Parameters, decoder: Decoder) -> Network:
+    """The network of one chunk (leading axes 1), with the step of one group of parameters after the other chosen.
+
+    A group's step is the one with the least mean squared error + lmbda * (bits of latents and network) per pixel, while
+    the groups after it are as fine as they can be.
+    """
+    channels = parameters["syn_w2"].shape[1]
+    floats = {name: value[0].cpu().numpy() for name, value in parameters.items()}
+    steps = [MAX_STEP] * len(GROUPS)
+    best = Network.quantise(decoder, channels, floats, tuple(steps))
+    for group in range(len(GROUPS)):
+        found = []
+        for step in range(COARSEST, MAX_STEP + 1):
+            steps[group] = step
+            network = Network.quantise(decoder, channels, floats, tuple(steps))
+            found.append((_loss(objective, latents, network), step, network))
+        loss, steps[group], best = min(found, key=lambda one: one[:2])
+    return best
+
+
+def _loss(objective: Objective, latents: Tensor, network: Network) -> float:
+    parameters = {
+        name: torch.from_numpy(value)[None].to(latents.device) for name, value in network.floats().items()
+    }
+    distortion, rate = objective.measure(latents, parameters)
+    return float(distortion + objective.lmbda * (rate + 8 * len(network.section()) / objective.pixels))
