@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream import varint
+from ..bitstream.overfitted import pack_coded, parse_coded
 from ..errors import CorruptionError
 from . import laplace
 from .architecture import GROUPS, Decoder
@@ -18,7 +18,6 @@ MAX_STEP = 12  # steps are 2^-0 to 2^-12
 LARGEST = 16  # magnitude of a parameter as stored
 UPSAMPLING = np.array([-36, -108, 268, 900], np.float32) / np.float32(1024)  # stored values of `up` are differences from these
 MIDDLE = np.float32(0.5)  # and those of `syn_b2` from this
-_WORD = 4
 _OFFSETS: dict[str, Any] = {"up": UPSAMPLING, "syn_b2": MIDDLE}
 
 
@@ -65,7 +64,7 @@ class Network:
         values = np.concatenate(groups)
         coded = laplace.encode(values, np.zeros(len(values), np.int64), np.repeat(scales, list(map(len, groups))))
         fixed = bytes(byte for pair in zip(self.steps, scales, strict=True) for byte in pair)
-        return fixed + pack_coded(coded)
+        return fixed + pack_coded(*coded)
 
     @classmethod
     def parse(cls, section: bytes, decoder: Decoder, channels: int) -> "Network":
@@ -77,7 +76,7 @@ class Network:
                 f"network has steps {steps} and scales {scales} but {len(GROUPS)} are needed, of at most {MAX_STEP} and "
                 f"{SCALES - 1}: it is damaged"
             )
-        reader = laplace.Reader([parse_coded(section, fixed)])
+        reader = laplace.Reader([Coded(*parse_coded(section, fixed))])
         integers, shapes = {}, decoder.shapes(channels)
         for names, step, scale in zip(GROUPS, steps, scales, strict=True):
             sizes = [int(np.prod(shapes[name])) for name in names]
@@ -94,22 +93,6 @@ class Network:
 def digest(section: bytes) -> bytes:
     """The first 4 bytes of the SHA-256 of a section, by which payloads name a shared network."""
     return hashlib.sha256(section).digest()[:4]
-
-
-def parse_coded(data: bytes, position: int) -> Coded:
-    """Coded values from a position to the end: how many words and bytes of escapes, these, low bits; or CorruptionError."""
-    words, position = varint.unpack(data, position)
-    escapes, position = varint.unpack(data, position)
-    middle, end = position + _WORD * words, position + _WORD * words + escapes
-    if end > len(data):
-        raise CorruptionError(f"stream and escapes end at byte {end} of {len(data)}: the payload is cut short")
-    return Coded(data[position:middle], data[middle:end], data[end:])
-
-
-def pack_coded(coded: Coded) -> bytes:
-    """What `parse_coded` reads."""
-    sizes = varint.pack(len(coded.stream) // _WORD) + varint.pack(len(coded.escapes))
-    return sizes + coded.stream + coded.escapes + coded.raw
 
 
 def _best_scale(values: npt.NDArray[np.int32]) -> int:
