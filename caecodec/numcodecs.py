@@ -64,7 +64,7 @@ def _check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         )
 
 
-class _Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
     """What the codecs share; each says how it encodes and decodes a chunk."""
 
     parameters: Parameters | OverfittedParameters
@@ -102,7 +102,7 @@ class _Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is un
         return f"{type(self).__name__}({self.parameters})"
 
 
-class ConvolutionalAutoencoder(_Compressor):
+class ConvolutionalAutoencoder(Compressor):
     """Learned compression of image chunks by a convolutional autoencoder.
 
     Parameters
@@ -160,7 +160,7 @@ class ConvolutionalAutoencoder(_Compressor):
         return decode(data, self.parameters.weights, self.gpu)
 
 
-class OverfittedAutoencoder(_Compressor):
+class OverfittedAutoencoder(Compressor):
     """Compression of image chunks by latents and a small network that are fitted to each: slow to write, quick to read.
 
     Parameters

@@ -22,8 +22,8 @@ NAME = "caecodec.cae"
 OVERFITTED_NAME = "caecodec.overfitted"
 
 
-@dataclass(frozen=True, init=False)
-class _Serializer(ArrayBytesCodec):
+@dataclass(frozen=True, init=False, repr=False)
+class Serializer(ArrayBytesCodec):
     """What the codecs share; each says how it encodes and decodes a chunk."""
 
     is_fixed_size = False
@@ -74,8 +74,8 @@ class _Serializer(ArrayBytesCodec):
         return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
 
 
-@dataclass(frozen=True, init=False)
-class ConvolutionalAutoencoder(_Serializer):
+@dataclass(frozen=True, init=False, repr=False)
+class ConvolutionalAutoencoder(Serializer):
     """Learned compression of image chunks, as ``serializer=`` with ``compressors=None``.
 
     The parameters and errors are those of `caecodec.ConvolutionalAutoencoder`.
@@ -111,8 +111,8 @@ class ConvolutionalAutoencoder(_Serializer):
         return decode(data, self.parameters.weights, self.gpu, shape, dtype)
 
 
-@dataclass(frozen=True, init=False)
-class OverfittedAutoencoder(_Serializer):
+@dataclass(frozen=True, init=False, repr=False)
+class OverfittedAutoencoder(Serializer):
     """Compression by latents and a network fitted to each chunk, as ``serializer=`` with ``compressors=None``.
 
     The parameters and errors are those of `caecodec.OverfittedAutoencoder`.
