@@ -180,7 +180,7 @@ class OverfittedAutoencoder(Compressor):
     seed
         Of the fit's random numbers.
     network
-        A network section, as bytes or in base64, that all chunks share; stored in metadata alone, once. It needs decoder.
+        A network section, as bytes or in base64, that all chunks share; stored in metadata alone, once.
 
     Raises
     ------

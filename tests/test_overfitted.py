@@ -50,7 +50,7 @@ def encode(array, **parameters):
 # Arrays
 
 
-@pytest.mark.parametrize("shape", [(40, 56, 3), (1, 1, 3), (2, 3, 17, 5, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(40, 56, 3), (1, 2, 3), (2, 3, 17, 5, 3)], ids=str)
 @pytest.mark.parametrize("channel_axis", [-1, -3, 0])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
 def test_three_channels(shape, channel_axis, dtype):
@@ -160,10 +160,9 @@ def test_parameters():
     ({"seed": -1}, "seed is -1 but must be"),
     ({"seed": 0.5}, "seed is 0.5 but must be"),
     ({"channel_axis": "c"}, "channel_axis is 'c'"),
-    ({"network": b"1234"}, "without the decoder"),
     ({"network": "?", "decoder": "lop"}, "base64"),
     ({"network": 5, "decoder": "lop"}, "base64"),
-    ({"network": b"1234", "decoder": "lop"}, "network is not one of decoder 'lop'"),
+    ({"network": b"1234"}, "network is no network section"),
 ])  # fmt: skip
 def test_wrong_parameters(parameters, message):
     for surface in (caecodec.OverfittedAutoencoder, Serializer):
@@ -181,7 +180,7 @@ def test_shared_network(sections):
     data = shared.encode(array)
     payload = families.parse(data)
     assert (payload.header.coding, payload.header.digest, payload.network) == (CODING_SHARED, digest(sections[3]), b"")
-    assert len(data) == len(own) - len(sections[3]) - 2 + 4
+    assert len(data) == len(own) - len(sections[3]) - 1 + 4
     np.testing.assert_array_equal(shared.decode(data), caecodec.decode(own))
     np.testing.assert_array_equal(caecodec.decode(data, network=sections[3]), caecodec.decode(own))
     assert shared.get_config()["network"] == base64.b64encode(sections[3]).decode()
@@ -196,7 +195,7 @@ def test_another_network(sections):
         caecodec.decode(data)
     with pytest.raises(caecodec.WeightsError, match=f"the one given is {digest(sections[1]).hex()}"):
         caecodec.decode(data, network=sections[1])
-    with pytest.raises(caecodec.ParameterError, match="not one of decoder 'hop'"):
+    with pytest.raises(caecodec.ParameterError, match="network is of decoder 'lop' but decoder is 'hop'"):
         caecodec.OverfittedAutoencoder(decoder="hop", network=sections[3])
 
 
@@ -234,13 +233,11 @@ def change(data, **changes):
     return overfitted.pack(dataclasses.replace(payload, header=dataclasses.replace(payload.header, **header), **changes))
 
 
-def test_forged_payloads(sections):
+def test_forged_payloads():
     data = encode(random_image(20, 20, 3))
     payload = families.parse(data)
     for forged, message in (
         (change(data, network=b""), "network has steps"),
-        (change(data, network=sections[1]), "damaged|cut short"),
-        (change(data, decoder="hop"), "damaged"),
         (change(data, stream=payload.stream[4:]), "damaged"),
         (change(data, stream=payload.stream + b"\1\0\0\0"), "damaged"),
         (change(data, escapes=b"\0"), "more escapes"),
@@ -339,11 +336,17 @@ def test_a_batch_is_bounded_by_memory(monkeypatch):
         raise caecodec.CorruptionError("no")
 
     monkeypatch.setattr(wavefront, "decode", refuse)
+
+    def read(batch, network, *size):
+        with pytest.raises(caecodec.CorruptionError) as error:
+            batch.decode(network, None, *size)
+        return str(error.value)
+
     batch = batches.Batches()
     network = random_network(LOP)
     with settings.using(memory="16M"):
-        results = concurrently([lambda: pytest.raises(caecodec.CorruptionError, batch.decode, network, None, 1, 300, 300)] * 20)
-    assert len(results) == 20
+        results = concurrently([lambda: read(batch, network, 1, 300, 300)] * 20)
+    assert results == ["no"] * 20
     assert 1 <= max(most) <= 2**24 // (40 * 300 * 300)
 
 
@@ -388,6 +391,7 @@ def test_a_forked_child_decodes():
     script = (
         "import os, sys, threading, numpy as np, caecodec\n"
         "data = sys.stdin.buffer.read()\n"
+        "caecodec.decode(data)\n"  # imports what it needs
         "threads = [threading.Thread(target=caecodec.decode, args=(data,), daemon=True) for _ in range(20)]\n"
         "[thread.start() for thread in threads]\n"
         "child = os.fork()\n"
@@ -396,7 +400,9 @@ def test_a_forked_child_decodes():
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
     )
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", script], input=data, capture_output=True, timeout=60, check=True)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], input=data, capture_output=True, timeout=60, check=True
+    )
     assert int(result.stdout) == int(expected.sum())
 
 
@@ -411,7 +417,9 @@ def surfaces(**parameters):
     }
 
 
-@pytest.mark.parametrize("options", [*surfaces().values(), {**surfaces()[3], "shards": (128, 128, 3)}], ids=["v2", "v3", "shards"])
+@pytest.mark.parametrize(
+    "options", [*surfaces().values(), {**surfaces()[3], "shards": (128, 128, 3)}], ids=["v2", "v3", "shards"]
+)
 def test_zarr(tmp_path, photograph, options):
     image = photograph[:200, :300]
     written = zarr.create_array(tmp_path / "a.zarr", data=image, chunks=(64, 64, 3), **options)
@@ -516,7 +524,12 @@ def test_decoding_needs_numpy_and_constriction_alone(tmp_path):
         "assert 'torch' not in sys.modules and 'compressai' not in sys.modules\n"
         "print(whole.sum())"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(caecodec.__file__).parents[1]), *filter(None, sys.path)])}
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(caecodec.__file__).parents[1]), *filter(None, sys.path)]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) == int(caecodec.decode((tmp_path / "a.cae").read_bytes()).sum())

@@ -47,7 +47,9 @@ def test_arm_is_exact(decoder):
     arm.inputs[:, :, :60] = inputs
     mu, scale = arm.run(60)
     for i, network in enumerate((usual, largest, positive)):
-        assert list(zip(mu[i].tolist(), scale[i].tolist(), strict=True)) == [by_integers(network, column) for column in inputs[i].T]
+        assert list(zip(mu[i].tolist(), scale[i].tolist(), strict=True)) == [
+            by_integers(network, column) for column in inputs[i].T
+        ]
     assert len(np.unique(mu[0])) > 20
     assert len(np.unique(scale[0])) > 5
 

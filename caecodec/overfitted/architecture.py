@@ -1,6 +1,7 @@
 """The networks of the overfitted codec: sizes, contexts, and their parameters by name (FORMAT.md, 13: Networks)."""
 
 from dataclasses import dataclass
+from math import prod
 
 from ..errors import ParameterError
 
@@ -53,6 +54,10 @@ class Decoder:
             "syn_b1": (hidden,), "syn_b2": (channels,), "res_b": (residuals, channels),
         }  # fmt: skip
         return shapes
+
+    def parameters(self, channels: int) -> int:
+        """How many parameters there are."""
+        return sum(map(prod, self.shapes(channels).values()))
 
 
 LOP = Decoder("lop", contexts=6, slope=2, hidden=8, residuals=1)

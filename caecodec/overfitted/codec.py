@@ -4,7 +4,6 @@ Decoding takes numpy and constriction alone. Probabilities are integers, so late
 Pictures are made of them in float32, and may be one grey level off where a value lies next to a rounding boundary.
 """
 
-from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -18,7 +17,7 @@ from . import wavefront
 from .architecture import DECODERS, Decoder, choose
 from .batches import batches
 from .laplace import Coded
-from .network import Network, digest
+from .network import Network, digest, identify
 from .parameters import OverfittedParameters
 from .synthesis import synthesise
 from .wavefront import Latents
@@ -38,7 +37,8 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> by
     shared = parameters.shared()
     layout = _layout(array, axes, shared)
     count = layout.images(len(axes.images(array)), axes.channels(array.shape))
-    decoder = choose(parameters.decoder, count * array.shape[axes.height] * array.shape[axes.width])
+    size = count * array.shape[axes.height] * array.shape[axes.width]
+    decoder = choose(parameters.decoder, size) if shared is None else shared.decoder
     header = _header(array, axes, decoder, CODING_OWN if shared is None else CODING_SHARED, parameters.section)
     if not count:
         return pack(Payload(header, layout.pack()))
@@ -121,9 +121,10 @@ def _network(payload: Payload, channels: int, section: bytes | None) -> Network:
             f"payload shares a network of digest {header.digest.hex()} but {given}; decode it with the codec of its array's "
             "metadata, or pass that codec's network"
         )
-    return _shared(section, decoder, channels)
-
-
-@lru_cache(maxsize=16)
-def _shared(section: bytes, decoder: Decoder, channels: int) -> Network:
-    return Network.parse(section, decoder, channels)
+    network = identify(section)
+    if (network.decoder, network.channels) != (decoder, channels):
+        raise CorruptionError(
+            f"payload has pictures of {channels} channels for decoder {decoder.name!r} but its network is one of "
+            f"{network.channels} for {network.decoder.name!r}: it is damaged"
+        )
+    return network

@@ -1,8 +1,10 @@
 """A network as it is stored: integers and steps <-> the bytes of a network section (FORMAT.md, 14: Network section)."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy.typing as npt
 from ..bitstream.overfitted import pack_coded, parse_coded
 from ..errors import CorruptionError
 from . import laplace
-from .architecture import GROUPS, Decoder
+from .architecture import DECODERS, GROUPS, Decoder
 from .laplace import SCALES, Coded
 
 MAX_STEP = 12  # steps are 2^-0 to 2^-12
@@ -93,6 +95,19 @@ class Network:
 def digest(section: bytes) -> bytes:
     """The first 4 bytes of the SHA-256 of a section, by which payloads name a shared network."""
     return hashlib.sha256(section).digest()[:4]
+
+
+@lru_cache(maxsize=16)
+def identify(section: bytes) -> Network:
+    """The network in a section of any decoder and number of channels: the smallest one that it holds whole.
+
+    Raises CorruptionError where it holds none.
+    """
+    sizes = [(decoder, channels) for decoder in DECODERS.values() for channels in (1, 3)]
+    for decoder, channels in sorted(sizes, key=lambda size: size[0].parameters(size[1])):
+        with contextlib.suppress(CorruptionError):
+            return Network.parse(section, decoder, channels)
+    raise CorruptionError(f"{len(section)} bytes hold no network of any decoder: they are damaged, or no network section")
 
 
 def _best_scale(values: npt.NDArray[np.int32]) -> int:

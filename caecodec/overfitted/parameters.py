@@ -2,14 +2,12 @@
 
 import base64
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any
 
 from ..errors import CorruptionError, ParameterError
 from ..parameters import DEFAULT_QUALITY, parse_channel_axis, parse_positive, parse_quality
-from . import network as network_
-from .architecture import DECODERS, Decoder, choose
-from .network import Network
+from .architecture import choose
+from .network import Network, digest, identify
 
 # The loss is the mean squared error of values in [0, 1] plus lmbda times bits per pixel. These are the trade-offs that the
 # convolutional autoencoder was trained for at each quality, 1 to 8, which weigh errors of 0 to 255 against bits.
@@ -79,16 +77,19 @@ class OverfittedParameters:
         return None if self.network is None else base64.b64decode(self.network)
 
     def shared(self) -> Network | None:
-        """The network that all chunks share, if any; ParameterError where that is none, or its decoder is not given."""
+        """The network that all chunks share, if any; ParameterError where it is none, or not of the decoder asked for."""
         section = self.section
         if section is None:
             return None
-        if self.decoder is None:
-            raise ParameterError("network is given without the decoder that it is of; pass decoder='lop', 'mop' or 'hop'")
         try:
-            return parse_shared(section, DECODERS[self.decoder])
+            network = identify(section)
         except CorruptionError as error:
-            raise ParameterError(f"network is not one of decoder {self.decoder!r}: {error}") from error
+            raise ParameterError(f"network is no network section: {error}") from error
+        if self.decoder not in (None, network.decoder.name):
+            raise ParameterError(
+                f"network is of decoder {network.decoder.name!r} but decoder is {self.decoder!r}; leave that out"
+            )
+        return network
 
     def arguments(self) -> dict[str, Any]:
         """What `parse` and the codecs' constructors take."""
@@ -101,17 +102,8 @@ class OverfittedParameters:
     def __str__(self) -> str:
         config = self.config()
         if self.section is not None:
-            config["network"] = f"<{len(self.section)} bytes, {network_.digest(self.section).hex()}>"
+            config["network"] = f"<{len(self.section)} bytes, {digest(self.section).hex()}>"
         return ", ".join(f"{name}={value!r}" for name, value in config.items())
-
-
-@lru_cache(maxsize=16)
-def parse_shared(section: bytes, decoder: Decoder) -> Network:
-    """The network in a section that may be one for colours or for single planes; CorruptionError where it is neither."""
-    try:
-        return Network.parse(section, decoder, 3)
-    except CorruptionError:
-        return Network.parse(section, decoder, 1)
 
 
 def _text(network: Any) -> str | None:
