@@ -1,4 +1,4 @@
-"""A payload of the overfitted codec: header, planes, network, latents, CRC-32 (FORMAT.md, 13)."""
+"""A payload of the overfitted codec: header, planes, network, latents, CRC-32 (FORMAT.md, 13: Overfitted chunks)."""
 
 from dataclasses import dataclass
 from typing import Any

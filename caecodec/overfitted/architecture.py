@@ -1,4 +1,4 @@
-"""The networks of the overfitted codec: sizes, contexts, and their parameters by name (FORMAT.md, 13: Networks)."""
+"""The networks of the overfitted codec: sizes, contexts, and their parameters by name (FORMAT.md, 14: Networks)."""
 
 from dataclasses import dataclass
 from math import prod

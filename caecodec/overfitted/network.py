@@ -1,4 +1,4 @@
-"""A network as it is stored: integers and steps <-> the bytes of a network section (FORMAT.md, 14: Network section)."""
+"""A network as it is stored: integers and steps <-> the bytes of a network section (FORMAT.md, 14: Networks)."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Latents -> pictures, in float32 (FORMAT.md, 18: Synthesis).
+"""Latents -> pictures, in float32 (FORMAT.md, 18: Pictures).
 
     latents / 16 ── upsampled from level to level ──▶ 7 planes ── 1x1 layers ── 3x3 layers ──▶ picture
 
