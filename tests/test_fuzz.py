@@ -30,7 +30,7 @@ def test_a_mutated_payload(rng):
 def test_a_payload_that_is_not_mutated():
     for original in originals():
         assert fuzz.check(original, original.data, False) == "original pixels"
-        parts = fuzz.Parts(original.data)
+        parts = fuzz.apart(original.data)
         assert parts.pack() == original.data[:-4]
 
 

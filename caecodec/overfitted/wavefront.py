@@ -86,8 +86,6 @@ def walk(reader: Reader, networks: Sequence[Network], payloads: int, pictures: i
     levels: Latents = []
     for rows, columns in reversed(level_sizes(height, width)):
         levels.insert(0, _walk_level(reader, networks, (payloads, pictures, rows, columns), levels[0] if levels else None))
-        if abs(levels[0]).max() > MAX_LATENT:
-            raise CorruptionError(f"payload has latents beyond +-{MAX_LATENT}: it is damaged")
     return levels
 
 
@@ -114,7 +112,10 @@ def _walk_level(
         inputs[:, :, :number] = flat.take(contexts, axis=1)
         found = reader.read(*arm.run(number))
         values[:, :, start : start + stride * count : stride] = found.reshape(payloads, pictures, count)
-    return padded[:, :, 0, _TOP:, _LEFT:-_RIGHT].astype(np.int32)
+    level = padded[:, :, 0, _TOP:, _LEFT:-_RIGHT]
+    if abs(level).max() > MAX_LATENT:
+        raise CorruptionError(f"payload has latents beyond +-{MAX_LATENT}: it is damaged")
+    return level.astype(np.int32)
 
 
 def _distribution(
