@@ -136,7 +136,7 @@ def mutate(rng, data):
 
 
 def _header(rng, parts):
-    position = rng.choice([2, 3, 4, 5, 5, 6, 6, 6, rng.randint(0, 10)])
+    position = rng.choice([2, 3, 4, 5, 5, 6, 6, 6, rng.randrange(len(parts.header))])
     parts.header[position] = rng.choice([parts.header[position] ^ 1 << rng.randint(0, 7), rng.randint(0, 255)])
 
 
