@@ -1,8 +1,9 @@
-"""Concurrent requests for latents, decoded together.
+"""Concurrent requests for pictures, decoded together.
 
 Zarr asks for one chunk at a time, from many threads. A step of the wavefront costs about the same for one payload as for ten,
 so requests that wait for payloads of one shape and decoder are decoded as one batch. There are no threads but the callers':
-one of those that wait runs the next batch, also for the others.
+one of those that wait runs the next batch, also for the others. Batches run one after the other: most of the work is short
+operations that hold Python's lock or hand it over, and two threads that do so take longer than one.
 """
 
 import os
@@ -14,11 +15,9 @@ from .. import settings
 from . import wavefront
 from .laplace import Coded
 from .network import Network
-from .wavefront import Latents
+from .synthesis import Floats, synthesise
 
-AT_ONCE = 2  # batches; half of the work is the entropy coder's, which holds Python's lock, so more would not be quicker
-_SMALL = 8  # payloads, up to which a batch is not split to be shared by two threads
-_PIXEL_BYTES = 40  # of memory that a batch takes, about
+_PIXEL_BYTES = 64  # of memory that a batch takes, about
 
 
 @dataclass(eq=False)
@@ -28,12 +27,12 @@ class _Job:
     pictures: int
     height: int
     width: int
-    latents: Latents | None = None
+    images: Floats | None = None
     error: Exception | None = None
 
     @property
     def done(self) -> bool:
-        return self.latents is not None or self.error is not None
+        return self.images is not None or self.error is not None
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -47,38 +46,38 @@ class Batches:
     def __init__(self) -> None:
         self._change = threading.Condition()
         self._waiting: deque[_Job] = deque()
-        self._running = 0
+        self._running = False
 
-    def decode(self, network: Network, coded: Coded, pictures: int, height: int, width: int) -> Latents:
-        """The latents (pictures, rows, columns) of a payload; as `wavefront.decode`."""
+    def decode(self, network: Network, coded: Coded, pictures: int, height: int, width: int) -> Floats:
+        """The pictures (m, C, height, width) of a payload; errors as of `wavefront.decode`."""
         job = _Job(network, coded, pictures, height, width)
         with self._change:
             self._waiting.append(job)
         while True:
             with self._change:
-                self._change.wait_for(lambda: job.done or (self._waiting and self._running < AT_ONCE))
+                self._change.wait_for(lambda: job.done or (self._waiting and not self._running))
                 if job.done:
                     break
                 jobs = self._take()
-                self._running += 1
+                self._running = True
             try:
                 _run(jobs)
             finally:
                 with self._change:
-                    self._running -= 1
+                    self._running = False
                     self._waiting.extendleft(other for other in jobs if not other.done and other is not job)  # interrupted
                     self._change.notify_all()
         if job.error is not None:
             raise job.error
-        assert job.latents is not None
-        return job.latents
+        assert job.images is not None
+        return job.images
 
     def _take(self) -> list[_Job]:
-        """The oldest job, and of those like it as many as one of the threads should take; holding the lock."""
+        """The oldest job, and those like it that memory has room for; holding the lock."""
         first = self._waiting[0]
         like = [job for job in self._waiting if job.kind == first.kind]
         room = settings.current().memory // (_PIXEL_BYTES * first.pictures * first.height * first.width)
-        jobs = like[: max(1, min(room, max(_SMALL, -(-len(like) // AT_ONCE))))]
+        jobs = like[: max(1, room)]
         taken = set(map(id, jobs))
         self._waiting = deque(job for job in self._waiting if id(job) not in taken)
         return jobs
@@ -99,7 +98,7 @@ def _run(jobs: list[_Job]) -> None:
             _run([job])
         return
     for i, job in enumerate(jobs):
-        job.latents = [level[i] for level in levels]
+        job.images = synthesise(job.network, [level[i] for level in levels])
 
 
 _batches = Batches()

@@ -19,7 +19,6 @@ from .batches import batches
 from .laplace import Coded
 from .network import Network, digest, identify
 from .parameters import OverfittedParameters
-from .synthesis import synthesise
 from .wavefront import Latents
 
 
@@ -65,7 +64,7 @@ def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.ND
     if count:
         network = _network(payload, _channels(layout), section)
         coded = Coded(payload.stream, payload.escapes, payload.raw)
-        images = synthesise(network, batches().decode(network, coded, count, height, width))
+        images = batches().decode(network, coded, count, height, width)
         if not pixels.plausible(images):
             raise CorruptionError("payload holds latents that decode to no pixels: it is damaged")
     elif payload.network or payload.latent_bytes:
