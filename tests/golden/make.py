@@ -84,7 +84,7 @@ def overfitted_cases():
     yield "picture", rgb[:40, :56], -1, "lop", "picture"
     yield "shared", np.stack([rgb[:16, :24], rgb[20:36, 20:44]]), -1, "lop", "shared"
     yield "cyx-fortran", np.asfortranarray(np.moveaxis(rgb[:19, :21], -1, 0)), -3, "mop", "random"
-    yield "one-pixel", np.stack([rgb[:1, :1, 0], rgb[1:2, :1, 1]]), None, "lop", "random"
+    yield "row", rgb[:1, :9], -1, "lop", "random"
     yield "constant", np.full((48, 32, 3), (255, 128, 0), np.uint8), -1, "lop", "random"
     yield "uint16-plane", planes["uint16-plane"], None, "mop", "picture"
     yield "uint16-colour", planes["uint16-colour"], -1, "lop", "picture"
