@@ -15,8 +15,9 @@ from .errors import CaeCodecError, CorruptionError, FormatVersionError, Paramete
 if TYPE_CHECKING:
     from . import settings, weights, zarr
     from .alignment import check_aligned
-    from .codec import decode, encode
-    from .numcodecs import ConvolutionalAutoencoder
+    from .codec import encode
+    from .decoding import decode
+    from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConvolutionalAutoencoder",
     "CorruptionError",
     "FormatVersionError",
+    "OverfittedAutoencoder",
     "ParameterError",
     "WeightsError",
     "check_aligned",
@@ -37,8 +39,9 @@ __all__ = [
 
 _LAZY = {
     "encode": "codec",
-    "decode": "codec",
+    "decode": "decoding",
     "ConvolutionalAutoencoder": "numcodecs",
+    "OverfittedAutoencoder": "numcodecs",
     "check_aligned": "alignment",
 }
 _MODULES = ("ngff", "numcodecs", "settings", "weights", "zarr")

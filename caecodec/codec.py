@@ -1,4 +1,4 @@
-"""The whole line: array -> images -> symbols -> streams -> payload, and back. The only file that sees all of it."""
+"""The whole line of the autoencoder: array -> images -> symbols -> streams -> payload, and back."""
 
 import math
 from bisect import bisect_left
@@ -195,57 +195,13 @@ def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> contai
     return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
-def decode(
-    data: bytes | bytearray | memoryview,
-    weights: str | Path | Spec = DEFAULT,
-    gpu: bool | None = None,
-    expected_shape: tuple[int, ...] | None = None,
-    expected_dtype: npt.DTypeLike | None = None,
-) -> npt.NDArray[Any]:
-    """The array in a payload, of the dtype and shape that were encoded.
-
-    Parameters
-    ----------
-    data
-        What `encode` returned.
-    weights
-        Where to look, besides the installed ones, for the weights that the payload names by digest: a path or "compressai".
-    gpu
-        As in `encode`.
-    expected_shape, expected_dtype
-        Refuse a payload of another shape or dtype, before anything is allocated for it.
-
-    Raises
-    ------
-    CorruptionError
-        The payload is damaged, cut short, or not of the expected shape.
-    FormatVersionError
-        A newer caecodec wrote it.
-    WeightsError
-        The weights it was written with are not here.
-    """
-    payload = container.parse(data)
+def decode(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+    """The C-contiguous chunk in a payload that is not constant; `caecodec.decode` says what the arguments are."""
     header = payload.header
-    if expected_shape is not None and header.shape != tuple(expected_shape):
-        raise CorruptionError(
-            f"payload holds a chunk of shape {header.shape} but {tuple(expected_shape)} is expected here: "
-            "it belongs to another array, or the array's metadata was changed"
-        )
-    if expected_dtype is not None and header.dtype != np.dtype(expected_dtype).name:
-        raise CorruptionError(
-            f"payload holds a chunk of {header.dtype} but {np.dtype(expected_dtype)} is expected here: "
-            "it belongs to another array, or the array's metadata was changed"
-        )
-    axes = pixels.Axes.of(len(header.shape), header.channel_axis)
-    if header.coding == CODING_CONSTANT:
-        colour = np.frombuffer(payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
-        array = pixels.fill(colour, header.shape, axes)
-    elif header.coding == CODING_BOUNDED:
-        array = _bounded(payload, axes, Spec.parse(weights), gpu)
-    else:
-        source = engine().source(header.digest, Spec.parse(weights), header.metric, header.quality)
-        array = _pixels(payload, axes, source, gpu)
-    return np.asfortranarray(array) if header.fortran else array
+    if header.coding == CODING_BOUNDED:
+        return _bounded(payload, axes, spec, gpu)
+    source = engine().source(header.digest, spec, header.metric, header.quality)
+    return _pixels(payload, axes, source, gpu)
 
 
 def analyse(

@@ -2,27 +2,36 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 from zarr.errors import BaseZarrError
 
 from . import payloads, weights
-from .bitstream import container
-from .bitstream.header import CODING_CONSTANT, ENTROPY_MODELS
+from .bitstream import container, families
+from .bitstream.header import CODING_CONSTANT, CODINGS
 from .errors import ParameterError
+from .overfitted.network import digest
+from .overfitted.parameters import OverfittedParameters
 from .parameters import Parameters
 from .weights import Spec
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` finds in one file or array; bytes are of the payloads, chunks those that are stored."""
+    """What `inspect` finds in one file or array; bytes are of the payloads, chunks those that are stored.
+
+    qualities, entropy, weights, weights_installed : of family "cae"
+    decoders, network_bytes, shared_network : of family "overfitted"; sizes of networks, what those of payloads take, and the
+        digest of a network in the array's metadata
+    escape_bytes : of values outside of tables; for "overfitted" the low bits of wide values, too
+    """
 
     path: str
+    family: str
     format_versions: tuple[int, ...]
     metric: str
     qualities: tuple[int, ...]
@@ -30,6 +39,8 @@ class Report:
     entropy: tuple[str, ...]
     weights: str
     weights_installed: bool
+    decoders: tuple[str, ...]
+    shared_network: str
     shape: tuple[int, ...]
     chunk_shape: tuple[int, ...]
     dtype: str
@@ -38,13 +49,19 @@ class Report:
     chunks_constant: int
     chunks_missing: int
     header_bytes: int
+    network_bytes: int
     stream_bytes: int
     escape_bytes: int
 
     @property
+    def latent_bytes(self) -> int:
+        """Bytes of the coded latents."""
+        return self.stream_bytes + self.escape_bytes
+
+    @property
     def total_bytes(self) -> int:
         """All bytes of the payloads."""
-        return self.header_bytes + self.stream_bytes + self.escape_bytes
+        return self.header_bytes + self.network_bytes + self.latent_bytes
 
     @property
     def bpp(self) -> float:
@@ -58,17 +75,11 @@ class Report:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize / max(1, self.total_bytes)
 
     def __str__(self) -> str:
-        there = (
-            "installed" if self.weights_installed else "NOT installed: put their file into the folder CAECODEC_WEIGHTS names"
-        )
         stored = f"{self.chunks} stored ({self.chunks_constant} of one colour), {self.chunks_missing} empty"
-        parts = f"headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes}"
+        model, parts = self._autoencoder() if self.family == "cae" else self._overfitted()
         rows = {
             "format version": ", ".join(map(str, self.format_versions)) or "no chunks stored",
-            "model": f"cae, quality {', '.join(map(str, self.qualities)) or 'none'}, {self.metric}",
-            "asked for": self.asked,
-            "entropy coding": ", ".join(self.entropy) or "none",
-            "weights": f"{self.weights} ({there})",
+            **model,
             "shape": f"{self.shape} {self.dtype}, channel axis {self.channel_axis}",
             "chunks": f"{self.chunk_shape}: {stored}",
             "bytes": f"{self.total_bytes} ({parts})",
@@ -76,6 +87,102 @@ class Report:
             "ratio": f"{self.ratio:.1f}",
         }
         return "\n".join([self.path, *(f"  {name:15} {value}" for name, value in rows.items())])
+
+    def _autoencoder(self) -> tuple[dict[str, str], str]:
+        """What the family has of rows, and the parts of the bytes."""
+        there = (
+            "installed" if self.weights_installed else "NOT installed: put their file into the folder CAECODEC_WEIGHTS names"
+        )
+        rows = {
+            "model": f"cae, quality {', '.join(map(str, self.qualities)) or 'none'}, {self.metric}",
+            "asked for": self.asked,
+            "entropy coding": ", ".join(self.entropy) or "none",
+            "weights": f"{self.weights} ({there})",
+        }
+        return rows, f"headers {self.header_bytes}, streams {self.stream_bytes}, escapes {self.escape_bytes}"
+
+    def _overfitted(self) -> tuple[dict[str, str], str]:
+        rows = {
+            "model": f"overfitted, decoder {', '.join(self.decoders) or 'none'}, {self.metric}",
+            "asked for": self.asked or "not said",
+            "network": f"shared, {self.shared_network}" if self.shared_network else "one for each chunk",
+        }
+        return rows, f"headers {self.header_bytes}, networks {self.network_bytes}, latents {self.latent_bytes}"
+
+
+class _Asked(NamedTuple):
+    """What metadata, or a payload, say of the codec."""
+
+    family: str
+    metric: str
+    text: str
+    channel_axis: int | None
+    weights: Spec | None = None
+    shared: str = ""
+
+    @classmethod
+    def of(cls, parameters: Parameters | OverfittedParameters) -> "_Asked":
+        """By the parameters in metadata."""
+        if isinstance(parameters, Parameters):
+            names: tuple[str, ...] = ("quality", "psnr", "bpp", "max_error")
+            return cls("cae", parameters.metric, _given(parameters, names), parameters.channel_axis, parameters.weights)
+        text = f"{_given(parameters, ('quality', 'lmbda'))}, preset {parameters.preset}"
+        shared = "" if parameters.section is None else digest(parameters.section).hex()
+        return cls("overfitted", parameters.tune, text, parameters.channel_axis, shared=shared)
+
+    @classmethod
+    def by(cls, payload: families.Payload) -> "_Asked":
+        """By a payload alone."""
+        header = payload.header
+        if isinstance(payload, container.Payload):
+            known = (source.spec for source in weights.installed() if source.digest == payload.header.digest)
+            spec = next(known, Spec(header.digest.hex()))
+            return cls.of(Parameters(payload.header.quality, payload.header.metric, header.channel_axis, spec))
+        return cls("overfitted", "mse", "", header.channel_axis, shared=header.digest.hex())
+
+
+def _given(parameters: Any, names: tuple[str, ...]) -> str:
+    values = {name: getattr(parameters, name) for name in names}
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
+
+
+@dataclass
+class _Sums:
+    """What the payloads of an array have together."""
+
+    versions: set[int] = field(default_factory=set)
+    digests: set[bytes] = field(default_factory=set)
+    entropy: set[str] = field(default_factory=set)
+    qualities: set[int] = field(default_factory=set)
+    decoders: set[str] = field(default_factory=set)
+    chunks: int = 0
+    constant: int = 0
+    overhead: int = 0
+    networks: int = 0
+    streams: int = 0
+    escapes: int = 0
+
+    def add(self, payload: families.Payload) -> None:
+        """Count a payload in."""
+        self.versions.add(payload.header.version)
+        self.chunks += 1
+        constant = payload.header.coding == CODING_CONSTANT
+        self.constant += constant
+        self.escapes += len(payload.escapes)
+        if isinstance(payload, container.Payload):
+            self.digests.add(payload.header.digest)
+            if not constant:
+                self.entropy.add(CODINGS[payload.header.coding])
+                self.qualities.add(payload.header.quality)
+            self.overhead += payload.overhead + len(payload.colour) + len(payload.planes)
+            self.streams += sum(map(len, payload.streams)) + len(payload.bound)
+        else:
+            if not constant:
+                self.decoders.add(payload.header.decoder)
+            self.overhead += payload.overhead
+            self.networks += len(payload.network)
+            self.streams += len(payload.stream)
+            self.escapes += len(payload.raw)
 
 
 def inspect(path: Path) -> list[Report]:
@@ -90,11 +197,9 @@ def inspect(path: Path) -> list[Report]:
     """
     if path.is_file():
         data = path.read_bytes()
-        header = container.parse(data).header
-        known = (source.spec for source in weights.installed() if source.digest == header.digest)
-        spec = next(known, Spec(header.digest.hex()))
-        parameters = Parameters(header.quality, header.metric, header.channel_axis, spec)
-        return [_report(str(path), parameters, header.shape, header.shape, header.dtype, [data])]
+        payload = families.parse(data)
+        header = payload.header
+        return [_report(str(path), _Asked.by(payload), header.shape, header.shape, header.dtype, [data])]
     try:
         node = zarr.open(str(path), mode="r")
     except (BaseZarrError, OSError, ValueError) as error:
@@ -104,8 +209,8 @@ def inspect(path: Path) -> list[Report]:
     for array in arrays:
         if isinstance(array, zarr.Array) and (array is node or _is_ours(array)):
             name = str(path) if array is node else str(path / array.path)
-            parameters, stored = payloads.parameters(array), payloads.payloads(array)
-            reports.append(_report(name, parameters, array.shape, array.chunks, array.dtype.name, stored))
+            asked, stored = _Asked.of(payloads.parameters(array)), payloads.payloads(array)
+            reports.append(_report(name, asked, array.shape, array.chunks, array.dtype.name, stored))
     if not reports:
         raise ParameterError(f"{path} holds no array coded by caecodec")
     return reports
@@ -121,50 +226,37 @@ def _is_ours(array: zarr.Array[Any]) -> bool:
 
 def _report(
     path: str,
-    parameters: Parameters,
+    asked: _Asked,
     shape: tuple[int, ...],
     chunk: tuple[int, ...],
     dtype: str,
     stored: Iterable[bytes],
 ) -> Report:
-    entropy: set[str] = set()
-    qualities: set[int] = set()
-    digests = {bytes.fromhex(parameters.weights.digest)} if parameters.weights.digest else set[bytes]()
-    versions: set[int] = set()
-    chunks = constant = overhead = streams = escapes = 0
+    sums, axis = _Sums(), asked.channel_axis
     for data in stored:
-        payload = container.parse(data)
-        versions.add(payload.header.version)
-        digests.add(payload.header.digest)
-        chunks += 1
-        if payload.header.coding == CODING_CONSTANT:
-            constant += 1
-        else:
-            entropy.add(ENTROPY_MODELS[payload.header.coding])
-            qualities.add(payload.header.quality)
-        overhead += payload.overhead + len(payload.colour) + len(payload.planes)
-        streams += sum(map(len, payload.streams))
-        escapes += len(payload.escapes)
-    axis = parameters.channel_axis
-    targets = {"quality": parameters.quality, "psnr": parameters.psnr, "bpp": parameters.bpp, "max_error": parameters.max_error}
-    there = {source.digest for source in weights.installed()}
+        sums.add(families.parse(data))
+    needed = sums.digests | ({bytes.fromhex(asked.weights.digest)} if asked.weights and asked.weights.digest else set())
     return Report(
         path=path,
-        format_versions=tuple(sorted(versions)),
-        metric=parameters.metric,
-        qualities=tuple(sorted(qualities)),
-        asked=", ".join(f"{name} {value:g}" for name, value in targets.items() if value is not None),
-        entropy=tuple(sorted(entropy)),
-        weights=str(parameters.weights),
-        weights_installed=digests <= there,
+        family=asked.family,
+        format_versions=tuple(sorted(sums.versions)),
+        metric=asked.metric,
+        qualities=tuple(sorted(sums.qualities)),
+        asked=asked.text,
+        entropy=tuple(sorted(sums.entropy)),
+        weights=str(asked.weights or ""),
+        weights_installed=needed <= {source.digest for source in weights.installed()},
+        decoders=tuple(sorted(sums.decoders)),
+        shared_network=asked.shared,
         shape=shape,
         chunk_shape=chunk,
         dtype=dtype,
         channel_axis=None if axis is None else axis % len(shape),
-        chunks=chunks,
-        chunks_constant=constant,
-        chunks_missing=math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)) - chunks,
-        header_bytes=overhead,
-        stream_bytes=streams,
-        escape_bytes=escapes,
+        chunks=sums.chunks,
+        chunks_constant=sums.constant,
+        chunks_missing=math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)) - sums.chunks,
+        header_bytes=sums.overhead,
+        network_bytes=sums.networks,
+        stream_bytes=sums.streams,
+        escape_bytes=sums.escapes,
     )

@@ -1,4 +1,4 @@
-"""numcodecs codec: the compressor of Zarr v2 arrays (id caecodec_cae)."""
+"""numcodecs codecs: the compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted)."""
 
 import math
 from pathlib import Path
@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 import numcodecs.abc
 import numcodecs.compat
 import numpy as np
+import numpy.typing as npt
 
-from .bitstream import container
+from .bitstream import families
+from .decoding import decode
 from .errors import CorruptionError
+from .overfitted.parameters import OverfittedParameters
 from .parameters import Parameters
 from .weights import DEFAULT, Spec
 
@@ -61,7 +64,45 @@ def _check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         )
 
 
-class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+    """What the codecs share; each says how it encodes and decodes a chunk."""
+
+    parameters: Parameters | OverfittedParameters
+
+    def _encode(self, array: npt.NDArray[Any]) -> bytes:
+        raise NotImplementedError
+
+    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
+        raise NotImplementedError
+
+    def encode(self, buf: Any) -> bytes:
+        """Compress one chunk, an N-d array, into a payload.
+
+        Raises ParameterError for a chunk that the codec does not take.
+        """
+        return self._encode(numcodecs.compat.ensure_ndarray(buf))
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """The chunk in a payload, a `Chunk`; copied into `out`, an array of its shape or a flat one, where that is given.
+
+        Raises CorruptionError (before anything is allocated, where `out` does not fit), FormatVersionError or WeightsError.
+        """
+        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
+        if out is not None:
+            _check_fits(families.parse(data).header.shape, np.shape(out))
+        array = self._decode(data).view(Chunk)
+        array.coded_shape = array.shape
+        return array if out is None else numcodecs.compat.ndarray_copy(array, out)
+
+    def get_config(self) -> dict[str, Any]:
+        """What array metadata stores: the id and the parameters, but for how and where they are run."""
+        return {"id": self.codec_id, **self.parameters.config()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.parameters})"
+
+
+class ConvolutionalAutoencoder(Compressor):
     """Learned compression of image chunks by a convolutional autoencoder.
 
     Parameters
@@ -93,6 +134,7 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
     """
 
     codec_id: ClassVar[str] = "caecodec_cae"
+    parameters: Parameters
 
     def __init__(
         self,
@@ -109,32 +151,63 @@ class ConvolutionalAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # nu
         self.parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp)
         self.gpu = gpu
 
-    def encode(self, buf: Any) -> bytes:
-        """Compress one chunk, an N-d array, into a payload.
-
-        Raises ParameterError for a chunk that the codec does not take.
-        """
+    def _encode(self, array: npt.NDArray[Any]) -> bytes:
         from . import codec  # here, because it imports torch: metadata alone opens without
 
-        return codec.encode_with(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
+        return codec.encode_with(self.parameters, array, self.gpu)
 
-    def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk in a payload, a `Chunk`; copied into `out`, an array of its shape or a flat one, where that is given.
+    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
+        return decode(data, self.parameters.weights, self.gpu)
 
-        Raises CorruptionError (before anything is allocated, where `out` does not fit), FormatVersionError or WeightsError.
-        """
-        from . import codec
 
-        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
-        if out is not None:
-            _check_fits(container.parse(data).header.shape, np.shape(out))
-        array = codec.decode(data, self.parameters.weights, self.gpu).view(Chunk)
-        array.coded_shape = array.shape
-        return array if out is None else numcodecs.compat.ndarray_copy(array, out)
+class OverfittedAutoencoder(Compressor):
+    """Compression of image chunks by latents and a small network that are fitted to each: slow to write, quick to read.
 
-    def get_config(self) -> dict[str, Any]:
-        """What array metadata stores: the id and the parameters, but for gpu."""
-        return {"id": self.codec_id, **self.parameters.config()}
+    Parameters
+    ----------
+    quality
+        1 (smallest) to 8 (best); 8 where neither this nor lmbda is given.
+    lmbda
+        Instead of quality: what a bit per pixel is worth in mean squared error, of values in [0, 1].
+    preset
+        How long to fit: "instant", "faster", "fast", "medium", "slow" or "placebo".
+    decoder
+        The size of the network: "lop", "mop" or "hop"; None: by the size of the chunk.
+    channel_axis
+        As of `ConvolutionalAutoencoder`.
+    tune
+        The distortion to fit for: "mse".
+    seed
+        Of the fit's random numbers.
+    network
+        A network section, as bytes or in base64, that all chunks share; stored in metadata alone, once.
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.parameters})"
+    Raises
+    ------
+    ParameterError
+        A parameter outside its range, or two that contradict each other.
+    """
+
+    codec_id: ClassVar[str] = "caecodec_overfitted"
+    parameters: OverfittedParameters
+
+    def __init__(
+        self,
+        quality: int | None = None,
+        lmbda: float | None = None,
+        preset: str = "fast",
+        decoder: str | None = None,
+        channel_axis: int | None = -1,
+        tune: str = "mse",
+        seed: int = 0,
+        network: bytes | str | None = None,
+    ) -> None:
+        self.parameters = OverfittedParameters.parse(quality, lmbda, preset, decoder, channel_axis, tune, seed, network)
+
+    def _encode(self, array: npt.NDArray[Any]) -> bytes:
+        from .overfitted import codec
+
+        return codec.encode_with(self.parameters, array)
+
+    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
+        return decode(data, network=self.parameters.section)

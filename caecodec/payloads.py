@@ -11,9 +11,10 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from .errors import CorruptionError, ParameterError
-from .numcodecs import ConvolutionalAutoencoder as Compressor
+from .numcodecs import Compressor
+from .overfitted.parameters import OverfittedParameters
 from .parameters import Parameters
-from .zarr import ConvolutionalAutoencoder as Serializer
+from .zarr import Serializer
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs")
 _UNFINISHED = ".partial"  # what zarr writes before it renames it; a killed writer leaves it behind
@@ -22,7 +23,7 @@ _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"nam
 _CRC_BYTES = 4
 
 
-def parameters(array: zarr.Array[Any]) -> Parameters:
+def parameters(array: zarr.Array[Any]) -> Parameters | OverfittedParameters:
     """The parameters of the caecodec codec of an array; ParameterError when it has none."""
     codec: Any = array.metadata.compressor if array.metadata.zarr_format == 2 else array.serializer
     if not isinstance(codec, Compressor | Serializer):

@@ -178,7 +178,10 @@ def to_images(array: npt.NDArray[Any], axes: Axes, layout: Layout) -> npt.NDArra
 def to_array(
     images: npt.NDArray[np.float32], shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes, layout: Layout
 ) -> npt.NDArray[Any]:
-    """Images (m, 3, height, width) in [0, 1] as a C-contiguous chunk of this shape, integers rounded to nearest."""
+    """Images (m, 3, height, width) in [0, 1] as a C-contiguous chunk of this shape, integers rounded to nearest.
+
+    Where planes are separate, images may be single planes (m, 1, height, width).
+    """
     found = values(images, 1.0, shape, axes, layout)
     if dtype.kind != "f":
         np.rint(found, out=found)
@@ -192,7 +195,7 @@ def values(
     height, width, channels = shape[axes.height], shape[axes.width], axes.channels(shape)
     last = images.transpose(0, 2, 3, 1)
     if layout.separate:
-        means = (last[..., 0] + last[..., 1] + last[..., 2]) / 3
+        means = last[..., 0] if last.shape[3] == 1 else (last[..., 0] + last[..., 1] + last[..., 2]) / 3
         planes = means
         if layout.ranges is not None:
             planes = np.zeros((layout.ranges.constant.size, height, width), means.dtype)

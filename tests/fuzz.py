@@ -6,6 +6,7 @@ that its header gives. Prints how many did which, the slowest, and the peak of m
 
 import argparse
 import collections
+import importlib.util
 import random
 import resource
 import time
@@ -17,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 import caecodec
-from caecodec.bitstream import container, varint
-from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, RGB_VERSION
+from caecodec.bitstream import container, families, overfitted, varint
+from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, OVERFITTED_VERSION, RGB_VERSION
+from caecodec.overfitted.network import LARGEST, Network, identify
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
@@ -33,6 +35,7 @@ class Original(NamedTuple):
     data: bytes
     weights: Path
     pixels: np.ndarray
+    network: bytes | None = None
 
 
 class Parts:
@@ -65,10 +68,48 @@ class Parts:
         return b"".join(out)
 
 
+class OverfittedParts:
+    """An overfitted payload taken apart."""
+
+    def __init__(self, data):
+        payload = families.parse(data)
+        self.header = bytearray(data[: 7 + len(payload.header.digest)])
+        self.shape = list(payload.header.shape)
+        self.constant = payload.header.coding == CODING_CONSTANT
+        self.colour = bytearray(payload.colour)
+        self.streams, self.escapes, self.low = [bytearray(payload.stream)], bytearray(payload.escapes), bytearray(payload.raw)
+        own = payload.header.coding == overfitted.CODING_OWN
+        self.sections = [bytearray(part) for part in ((payload.planes, payload.network) if own else (payload.planes,))]
+        self.count = None
+        self.lengths = {}
+
+    def pack(self):
+        """The bytes before the checksum."""
+        out = [bytes(self.header), *map(varint.pack, self.shape)]
+        if self.constant:
+            return b"".join([*out, bytes(self.colour)])
+        for i, part in enumerate(self.sections):
+            out += [varint.pack(self.lengths.get(("section", i), len(part))), bytes(part)]
+        stream = b"".join(map(bytes, self.streams))
+        out += [varint.pack(self.lengths.get(0, len(stream) // 4)), varint.pack(self.lengths.get("escapes", len(self.escapes)))]
+        return b"".join([*out, stream, bytes(self.escapes), bytes(self.low)])
+
+
+def apart(data):
+    """A payload of either family taken apart."""
+    return (Parts if data[2] < OVERFITTED_VERSION else OverfittedParts)(data)
+
+
 def originals():
-    """The golden payloads of the tiny networks but for the largest, with their pixels."""
+    """The golden payloads of the tiny networks but for the largest, and overfitted ones of all kinds, with their pixels."""
+    spec = importlib.util.spec_from_file_location("make", GOLDEN / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
     found = []
-    for path in sorted(GOLDEN.glob("v*.cae")):
+    for name, *case in make.overfitted_cases():
+        data, network = make.overfitted_payload(*case)
+        found.append(Original(f"v3-{name}", data, "default", caecodec.decode(data, network=network), network))
+    for path in [*sorted(GOLDEN.glob("v1-*.cae")), *sorted(GOLDEN.glob("v2-*.cae"))]:
         context = "context" in path.stem or path.stem == "v2-bounded-planes"
         weights = GOLDEN / ("tiny-context.safetensors" if context else "tiny.safetensors")
         data = path.read_bytes()
@@ -79,8 +120,9 @@ def originals():
 
 def mutate(rng, data):
     """A mutated payload, and whether its checksum is right; `rng` is a random.Random."""
-    parts = Parts(data)
-    kind = rng.choice([_header, _shape, _claims, _streams, _escapes, _sections, _sections, _constant, _raw, _raw])
+    parts = apart(data)
+    kinds = [_header, _shape, _claims, _streams, _escapes, _sections, _sections, _constant, _raw, _raw]
+    kind = rng.choice(kinds + [_network, _low] * isinstance(parts, OverfittedParts))
     body = bytearray(parts.pack())
     if kind is _raw:
         for _ in range(rng.randint(1, 6)):
@@ -94,7 +136,7 @@ def mutate(rng, data):
 
 
 def _header(rng, parts):
-    position = rng.choice([2, 3, 4, 5, 5, 6, 6, 6, rng.randint(0, 10)])
+    position = rng.choice([2, 3, 4, 5, 5, 6, 6, 6, rng.randrange(len(parts.header))])
     parts.header[position] = rng.choice([parts.header[position] ^ 1 << rng.randint(0, 7), rng.randint(0, 255)])
 
 
@@ -165,6 +207,25 @@ def _escapes(rng, parts):
         escapes[rng.randrange(len(escapes))] = rng.randint(0, 255)
 
 
+def _network(rng, parts):
+    """Another network, well-formed but for its numbers."""
+    try:
+        network = identify(bytes(parts.sections[-1]))
+    except caecodec.CorruptionError:
+        return _raw(rng, parts.sections[-1])
+    steps = tuple(rng.choice([step, rng.randint(0, 13)]) for step in network.steps)
+    integers = {name: values.copy() for name, values in network.integers.items()}
+    for _ in range(rng.randint(1, 20)):
+        values = integers[rng.choice(list(integers))].reshape(-1)
+        values[rng.randrange(len(values))] = rng.choice([0, 1, -1, LARGEST << 12, -LARGEST << 8, rng.randint(-(2**17), 2**17)])
+    parts.sections[-1][:] = Network(network.decoder, network.channels, steps, integers).section()
+    return None
+
+
+def _low(rng, parts):
+    _raw(rng, parts.low)
+
+
 def _constant(rng, parts):
     parts.constant = not parts.constant or rng.random() < 0.5
     parts.header[5] = parts.header[5] & 0xF0 | (CODING_CONSTANT if rng.random() < 0.9 else rng.randint(0, 15))
@@ -189,7 +250,7 @@ def check(original, data, sealed):
     """What became of a mutated payload, in a word; AssertionError when it is what must not be."""
     shape = original.pixels.shape
     try:
-        pixels = caecodec.decode(data, weights=original.weights, expected_shape=shape)
+        pixels = caecodec.decode(data, weights=original.weights, expected_shape=shape, network=original.network)
     except caecodec.CaeCodecError as error:
         header = _claimed(data)
         claimed = header and header.shape
@@ -197,7 +258,7 @@ def check(original, data, sealed):
             return type(error).__name__
         shape = claimed  # to reach what lies behind the geometry
         try:
-            pixels = caecodec.decode(data, weights=original.weights)
+            pixels = caecodec.decode(data, weights=original.weights, network=original.network)
         except caecodec.CaeCodecError as error:
             return type(error).__name__
     assert pixels.shape == shape, (pixels.shape, shape)
@@ -215,7 +276,7 @@ def check(original, data, sealed):
 def _claimed(data):
     """The header of a payload whose checksum and header are right."""
     try:
-        return container.parse(data).header
+        return families.parse(data).header
     except caecodec.CaeCodecError:
         return None
 

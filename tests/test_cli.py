@@ -90,6 +90,14 @@ def test_inspect_a_payload_file(tmp_path, tiny):
     assert report.ratio == pytest.approx(6000 / path.stat().st_size)
 
 
+@pytest.mark.parametrize("max_error", [0, 3])
+def test_inspect_a_bounded_payload(tmp_path, tiny, max_error):
+    path = tmp_path / "a.cae"
+    path.write_bytes(caecodec.encode(random_image(40, 50, 3), quality=4, weights=tiny, max_error=max_error))
+    (report,) = inspect(path)
+    assert (report.total_bytes, report.entropy) == (path.stat().st_size, ("bounded",))
+
+
 def test_inspect_without_the_weights(tmp_path, monkeypatch):
     source = save_seeded(tmp_path / "mine.safetensors", seed=5)
     (tmp_path / "a.cae").write_bytes(caecodec.encode(random_image(20, 20, 3), quality=4, weights=source.location))

@@ -163,8 +163,8 @@ def test_other_weights(payload, tmp_path):
 
 def test_newer_version(payload):
     newer = bytearray(payload[:-4])
-    newer[2] = 3
-    with pytest.raises(caecodec.FormatVersionError, match="is 3 .* upgrade"):
+    newer[2] = 4
+    with pytest.raises(caecodec.FormatVersionError, match="is 4 .* upgrade"):
         caecodec.decode(sealed(bytes(newer)))
 
 

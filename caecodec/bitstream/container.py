@@ -63,6 +63,18 @@ def seal(body: bytes) -> bytes:
     return body + _CRC.pack(zlib.crc32(body))
 
 
+def unseal(data: bytes | bytearray | memoryview) -> memoryview:
+    """A body behind whose magic and checksum there is no doubt; CorruptionError otherwise."""
+    view = memoryview(data).cast("B")
+    check_magic(view)
+    body, stored = view[: -_CRC.size], bytes(view[-_CRC.size :])
+    if len(stored) < _CRC.size or _CRC.pack(zlib.crc32(body)) != stored:
+        raise CorruptionError(
+            f"payload of {len(view)} bytes fails its CRC-32: it is damaged or cut short; restore it from a copy"
+        )
+    return body
+
+
 def parse(data: bytes | bytearray | memoryview) -> Payload:
     """The payload in data, which must hold that and nothing else.
 
@@ -75,13 +87,7 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
     FormatVersionError
         Written by a newer caecodec.
     """
-    view = memoryview(data).cast("B")
-    check_magic(view)
-    body, stored = view[: -_CRC.size], bytes(view[-_CRC.size :])
-    if len(stored) < _CRC.size or _CRC.pack(zlib.crc32(body)) != stored:
-        raise CorruptionError(
-            f"payload of {len(view)} bytes fails its CRC-32: it is damaged or cut short; restore it from a copy"
-        )
+    body = unseal(data)
     header, position = Header.parse(body)
     if header.coding == CODING_CONSTANT:
         colour = bytes(body[position:])
@@ -93,9 +99,9 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
         return Payload(header, colour=colour)
     bound = planes = b""
     if header.coding == CODING_BOUNDED:
-        bound, position = _section(body, position)
+        bound, position = section(body, position)
     if header.version != RGB_VERSION:
-        planes, position = _section(body, position)
+        planes, position = section(body, position)
     count, position = varint.unpack(body, position)
     if count > len(body) - position:
         raise CorruptionError(f"payload names {count} streams but ends before their lengths: it is damaged")
@@ -116,7 +122,7 @@ def parse(data: bytes | bytearray | memoryview) -> Payload:
     return Payload(header, tuple(streams), bytes(body[position:]), planes=planes, bound=bound)
 
 
-def _section(body: memoryview, position: int) -> tuple[bytes, int]:
+def section(body: memoryview, position: int) -> tuple[bytes, int]:
     """The bytes that follow their length, and the position behind them."""
     size, position = varint.unpack(body, position)
     if size > len(body) - position:

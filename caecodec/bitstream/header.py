@@ -10,7 +10,9 @@ from . import varint
 
 MAGIC = b"\xca\xec"
 RGB_VERSION = 1  # of chunks that are uint8 and have three channels, and no bound
-VERSION = 2  # of all others, and the newest
+VERSION = 2  # of all others of family 1
+OVERFITTED_VERSION = 3  # of family 3
+VERSIONS = {version: str(version) for version in (RGB_VERSION, VERSION, OVERFITTED_VERSION)}
 
 # Wire ids. Literals: never reused, never renumbered.
 FAMILIES = {1: "cae"}
@@ -69,12 +71,10 @@ class Header:
         fixed = bytes(
             (
                 self.version,
-                _id(FAMILIES, self.family),
-                self.quality | _id(METRICS, self.metric) << 4,
-                self.coding | _id(DTYPES, self.dtype) << 4,
-                len(self.shape) - 1
-                | (NO_CHANNELS if self.channel_axis is None else self.channel_axis) << 3
-                | self.fortran << 7,
+                number_of(FAMILIES, self.family),
+                self.quality | number_of(METRICS, self.metric) << 4,
+                self.coding | number_of(DTYPES, self.dtype) << 4,
+                pack_axes(len(self.shape), self.channel_axis, self.fortran),
             )
         )
         return MAGIC + fixed + self.digest + b"".join(map(varint.pack, self.shape))
@@ -94,29 +94,19 @@ class Header:
         if len(data) < _FIXED:
             raise CorruptionError(f"payload has {len(data)} bytes but a header alone has {_FIXED} or more: it is cut short")
         version, family, point, kind, axes = data[2:7]
-        _name("format version", {RGB_VERSION: "1", VERSION: "2"}, version)
+        name_of("format version", VERSIONS, version)
         fields = {
-            "family": _name("model family id", FAMILIES, family),
-            "metric": _name("metric id", METRICS, point >> 4),
-            "dtype": _name("dtype id", DTYPES, kind >> 4),
+            "family": name_of("model family id", FAMILIES, family),
+            "metric": name_of("metric id", METRICS, point >> 4),
+            "dtype": name_of("dtype id", DTYPES, kind >> 4),
         }
         coding = kind & 15
-        _name("entropy model id", CODINGS, coding)
-        quality, ndim, channel_axis = point & 15, (axes & 7) + 1, axes >> 3 & 15
-        position, shape, size = _FIXED, [], 1
-        for _ in range(ndim):
-            length, position = varint.unpack(data, position)
-            shape.append(length)
-            size *= length
-        spatial = ndim - (channel_axis != NO_CHANNELS)
-        sound = channel_axis < ndim or channel_axis == NO_CHANNELS
-        if not 1 <= quality <= MAX_QUALITY or not sound or spatial < 2 or not 0 < size <= MAX_SIZE:
-            raise CorruptionError(
-                f"header gives quality {quality}, channel axis {channel_axis} and shape {tuple(shape)}, "
-                "which no chunk has: the payload is damaged; restore it from a copy"
-            )
-        axis = None if channel_axis == NO_CHANNELS else channel_axis
-        header = cls(quality, fields["metric"], coding, bytes(data[7:11]), tuple(shape), axis, bool(axes >> 7),
+        name_of("entropy model id", CODINGS, coding)
+        quality = point & 15
+        shape, channel_axis, fortran, position = parse_geometry(data, axes, _FIXED)
+        if not 1 <= quality <= MAX_QUALITY:
+            raise CorruptionError(f"header gives quality {quality}, which there is not: the payload is damaged")
+        header = cls(quality, fields["metric"], coding, bytes(data[7:11]), shape, channel_axis, fortran,
                      fields["family"], fields["dtype"])  # fmt: skip
         if version != header.version:
             raise CorruptionError(
@@ -135,11 +125,38 @@ def check_magic(data: bytes | memoryview) -> None:
         )
 
 
-def _id(names: dict[int, str], name: str) -> int:
+def pack_axes(ndim: int, channel_axis: int | None, fortran: bool) -> int:
+    """The byte of the header that says which axes there are."""
+    return ndim - 1 | (NO_CHANNELS if channel_axis is None else channel_axis) << 3 | fortran << 7
+
+
+def parse_geometry(data: bytes | memoryview, axes: int, position: int) -> tuple[tuple[int, ...], int | None, bool, int]:
+    """Shape, channel axis, whether in Fortran order, and the position behind the lengths of the axes that this byte says.
+
+    Raises CorruptionError for those that no chunk has.
+    """
+    ndim, channel_axis = (axes & 7) + 1, axes >> 3 & 15
+    shape, size = [], 1
+    for _ in range(ndim):
+        length, position = varint.unpack(data, position)
+        shape.append(length)
+        size *= length
+    spatial = ndim - (channel_axis != NO_CHANNELS)
+    if not (channel_axis < ndim or channel_axis == NO_CHANNELS) or spatial < 2 or not 0 < size <= MAX_SIZE:
+        raise CorruptionError(
+            f"header gives channel axis {channel_axis} and shape {tuple(shape)}, which no chunk has: "
+            "the payload is damaged; restore it from a copy"
+        )
+    return tuple(shape), None if channel_axis == NO_CHANNELS else channel_axis, bool(axes >> 7), position
+
+
+def number_of(names: dict[int, str], name: str) -> int:
+    """The wire id of a name."""
     return next(number for number, known in names.items() if known == name)
 
 
-def _name(what: str, names: dict[int, str], number: int) -> str:
+def name_of(what: str, names: dict[int, str], number: int) -> str:
+    """The name of a wire id; FormatVersionError for one that is not known here."""
     if number not in names:
         known = ", ".join(str(n) for n in sorted(names))
         raise FormatVersionError(f"{what} of the payload is {number} but this caecodec knows {known}; upgrade caecodec")

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bitstream.header import MAX_QUALITY
-from ..codec import decode, encode_with
+from ..codec import encode_with
+from ..decoding import decode
 from ..errors import ParameterError, WeightsError
 from ..parameters import Parameters, parse_entropy, parse_metric, parse_quality
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..bitstream import container
+from ..bitstream import families
+from ..decoding import decode
 from ..errors import CaeCodecError, ParameterError
 from .files import SUFFIXES, read_image, writable, write_image
 from .groups import read_group, write_group
@@ -118,11 +119,9 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
 def _decode(source: Path, gpu: bool | None) -> Image:
     if source.suffix != PAYLOAD_SUFFIX:
         return read_group(source)
-    from .. import codec
-
     payload = source.read_bytes()
-    pixels = codec.decode(payload, gpu=gpu)
-    channel_axis = container.parse(payload).header.channel_axis
+    pixels = decode(payload, gpu=gpu)
+    channel_axis = families.parse(payload).header.channel_axis
     if pixels.ndim != (2 if channel_axis is None else 3):
         raise ParameterError(
             f"{source} holds an array of shape {pixels.shape} and channel axis {channel_axis}, but an image file "

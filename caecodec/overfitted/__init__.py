@@ -1,1 +1,1 @@
-"""The overfitted codec: latents and a small network fitted to each chunk (FORMAT.md, 13 to 18)."""
+"""The overfitted codec: latents and a small network fitted to each chunk (FORMAT.md, 13: Overfitted chunks)."""

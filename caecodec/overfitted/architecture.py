@@ -1,6 +1,7 @@
-"""The networks of the overfitted codec: sizes, contexts, and their parameters by name (FORMAT.md, 13: Networks)."""
+"""The networks of the overfitted codec: sizes, contexts, and their parameters by name (FORMAT.md, 14: Networks)."""
 
 from dataclasses import dataclass
+from math import prod
 
 from ..errors import ParameterError
 
@@ -25,14 +26,12 @@ GROUPS = (
 class Decoder:
     """A size of network.
 
-    wire : id in payloads
     contexts : how many of OFFSETS the probabilities of a value depend on
     slope : columns that a row waits for the one above it, so that these contexts are known
     hidden, residuals : width of the synthesis, and number of its 3x3 layers
     """
 
     name: str
-    wire: int
     contexts: int
     slope: int
     hidden: int
@@ -56,10 +55,14 @@ class Decoder:
         }  # fmt: skip
         return shapes
 
+    def parameters(self, channels: int) -> int:
+        """How many parameters there are."""
+        return sum(map(prod, self.shapes(channels).values()))
 
-LOP = Decoder("lop", 0, contexts=6, slope=2, hidden=8, residuals=1)
-MOP = Decoder("mop", 1, contexts=10, slope=3, hidden=16, residuals=2)
-HOP = Decoder("hop", 2, contexts=14, slope=3, hidden=48, residuals=2)
+
+LOP = Decoder("lop", contexts=6, slope=2, hidden=8, residuals=1)
+MOP = Decoder("mop", contexts=10, slope=3, hidden=16, residuals=2)
+HOP = Decoder("hop", contexts=14, slope=3, hidden=48, residuals=2)
 DECODERS = {decoder.name: decoder for decoder in (LOP, MOP, HOP)}
 _AUTO = ((2**17, LOP), (2**19, MOP))
 

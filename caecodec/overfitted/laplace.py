@@ -169,10 +169,8 @@ class Reader:
         else:
             row, base = (scale << 4) + (mu & (FRACTIONS - 1)), mu >> 4
         rows = self._rows.take(row, axis=0)
-        entries = np.empty(row.shape, np.int64)
-        for out, decode, tables in zip(entries, self._decode, rows, strict=True):
-            out[...] = decode(_FAMILY, tables)
-        t = entries - REACH
+        entries = np.concatenate([decode(_FAMILY, tables) for decode, tables in zip(self._decode, rows, strict=True)])
+        t = entries.reshape(row.shape) - np.int64(REACH)
         if entries.max() == ESCAPE:
             self._unescape(t)
         return base + (self._widen(t, low) if wide else t)

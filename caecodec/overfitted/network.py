@@ -1,24 +1,25 @@
-"""A network as it is stored: integers and steps <-> the bytes of a network section (FORMAT.md, 14: Network section)."""
+"""A network as it is stored: integers and steps <-> the bytes of a network section (FORMAT.md, 14: Networks)."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream import varint
+from ..bitstream.overfitted import pack_coded, parse_coded
 from ..errors import CorruptionError
 from . import laplace
-from .architecture import GROUPS, Decoder
+from .architecture import DECODERS, GROUPS, Decoder
 from .laplace import SCALES, Coded
 
 MAX_STEP = 12  # steps are 2^-0 to 2^-12
 LARGEST = 16  # magnitude of a parameter as stored
 UPSAMPLING = np.array([-36, -108, 268, 900], np.float32) / np.float32(1024)  # stored values of `up` are differences from these
 MIDDLE = np.float32(0.5)  # and those of `syn_b2` from this
-_WORD = 4
 _OFFSETS: dict[str, Any] = {"up": UPSAMPLING, "syn_b2": MIDDLE}
 
 
@@ -65,7 +66,7 @@ class Network:
         values = np.concatenate(groups)
         coded = laplace.encode(values, np.zeros(len(values), np.int64), np.repeat(scales, list(map(len, groups))))
         fixed = bytes(byte for pair in zip(self.steps, scales, strict=True) for byte in pair)
-        return fixed + pack_coded(coded)
+        return fixed + pack_coded(*coded)
 
     @classmethod
     def parse(cls, section: bytes, decoder: Decoder, channels: int) -> "Network":
@@ -77,7 +78,7 @@ class Network:
                 f"network has steps {steps} and scales {scales} but {len(GROUPS)} are needed, of at most {MAX_STEP} and "
                 f"{SCALES - 1}: it is damaged"
             )
-        reader = laplace.Reader([parse_coded(section, fixed)])
+        reader = laplace.Reader([Coded(*parse_coded(section, fixed))])
         integers, shapes = {}, decoder.shapes(channels)
         for names, step, scale in zip(GROUPS, steps, scales, strict=True):
             sizes = [int(np.prod(shapes[name])) for name in names]
@@ -96,20 +97,17 @@ def digest(section: bytes) -> bytes:
     return hashlib.sha256(section).digest()[:4]
 
 
-def parse_coded(data: bytes, position: int) -> Coded:
-    """Coded values from a position to the end: how many words and bytes of escapes, these, low bits; or CorruptionError."""
-    words, position = varint.unpack(data, position)
-    escapes, position = varint.unpack(data, position)
-    middle, end = position + _WORD * words, position + _WORD * words + escapes
-    if end > len(data):
-        raise CorruptionError(f"stream and escapes end at byte {end} of {len(data)}: the payload is cut short")
-    return Coded(data[position:middle], data[middle:end], data[end:])
+@lru_cache(maxsize=16)
+def identify(section: bytes) -> Network:
+    """The network in a section of any decoder and number of channels: the smallest one that it holds whole.
 
-
-def pack_coded(coded: Coded) -> bytes:
-    """What `parse_coded` reads."""
-    sizes = varint.pack(len(coded.stream) // _WORD) + varint.pack(len(coded.escapes))
-    return sizes + coded.stream + coded.escapes + coded.raw
+    Raises CorruptionError where it holds none.
+    """
+    sizes = [(decoder, channels) for decoder in DECODERS.values() for channels in (1, 3)]
+    for decoder, channels in sorted(sizes, key=lambda size: size[0].parameters(size[1])):
+        with contextlib.suppress(CorruptionError):
+            return Network.parse(section, decoder, channels)
+    raise CorruptionError(f"{len(section)} bytes hold no network of any decoder: they are damaged, or no network section")
 
 
 def _best_scale(values: npt.NDArray[np.int32]) -> int:

@@ -84,19 +84,19 @@ def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, h
 def walk(reader: Reader, networks: Sequence[Network], payloads: int, pictures: int, height: int, width: int) -> Latents:
     """What `decode` returns, of values that come from any reader."""
     levels: Latents = []
+    decoder = networks[0].decoder
+    arm = Arm(networks, payloads, pictures * max(count for _, count in _steps(height, width, decoder.slope)))
     for rows, columns in reversed(level_sizes(height, width)):
-        levels.insert(0, _walk_level(reader, networks, (payloads, pictures, rows, columns), levels[0] if levels else None))
-        if abs(levels[0]).max() > MAX_LATENT:
-            raise CorruptionError(f"payload has latents beyond +-{MAX_LATENT}: it is damaged")
+        shape = payloads, pictures, rows, columns
+        levels.insert(0, _walk_level(reader, arm, decoder, shape, levels[0] if levels else None))
     return levels
 
 
 def _walk_level(
-    reader: Reader, networks: Sequence[Network], shape: tuple[int, int, int, int], above: npt.NDArray[np.int32] | None
+    reader: Reader, arm: Arm, decoder: Decoder, shape: tuple[int, int, int, int], above: npt.NDArray[np.int32] | None
 ) -> npt.NDArray[np.int32]:
     """One level of this shape (payloads, pictures, rows, columns) below another."""
     payloads, pictures, rows, columns = shape
-    decoder = networks[0].decoder
     padded = _padded(shape, above)
     area = padded[0, 0].size  # of a picture: its values, then its parents
     flat, values = padded.reshape(payloads, -1), padded.reshape(payloads, pictures, -1)
@@ -104,17 +104,18 @@ def _walk_level(
     stride = line - decoder.slope
     steps = _steps(rows, columns, decoder.slope)
     most = max(count for _, count in steps)
-    arm = Arm(networks, payloads, pictures * most)
-    inputs = arm.inputs
     shifts = np.array([line * row + column for row, column in OFFSETS[: decoder.contexts]] + [area // 2])
     reach = shifts[:, None, None] + area * np.arange(pictures)[:, None] + stride * np.arange(most)
     for start, count in steps:
         number = pictures * count
         contexts = (reach[:, :, :count] + start).reshape(len(shifts), number)
-        inputs[:, :, :number] = flat.take(contexts, axis=1)
+        arm.inputs[:, :, :number] = flat.take(contexts, axis=1)
         found = reader.read(*arm.run(number))
         values[:, :, start : start + stride * count : stride] = found.reshape(payloads, pictures, count)
-    return padded[:, :, 0, _TOP:, _LEFT:-_RIGHT].astype(np.int32)
+    level = padded[:, :, 0, _TOP:, _LEFT:-_RIGHT]
+    if abs(level).max() > MAX_LATENT:
+        raise CorruptionError(f"payload has latents beyond +-{MAX_LATENT}: it is damaged")
+    return level.astype(np.int32)
 
 
 def _distribution(

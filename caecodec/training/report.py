@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import codec, weights
+from ..decoding import decode
 from ..errors import ParameterError
 from ..evaluation import ms_ssim, psnr
 from .loop import Recipe
@@ -54,7 +55,7 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
         rows = []
         for crop in crops:
             payload = codec.encode(crop, quality=quality, metric=source.metric, weights=source.location or source.spec)
-            decoded = codec.decode(payload, weights=source.location or source.spec)
+            decoded = decode(payload, weights=source.location or source.spec)
             bpp = 8 * len(payload) / (crop.shape[0] * crop.shape[1])
             rows.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
         points.append(Point(quality, *np.mean(rows, axis=0).tolist()))

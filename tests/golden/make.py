@@ -2,19 +2,25 @@
 
 Run with PYTHONPATH=tests.
 
-Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to.
+Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
+pixels, and the network where that is shared.
 """
 
 import importlib.util
 from pathlib import Path
+from unittest import mock
 
 import conftest
 import numpy as np
+import overfitted_samples
 import prototype
 
 import caecodec
 from caecodec import bounded, codec, pixels, weights
 from caecodec.bitstream import container
+from caecodec.overfitted import codec as overfitted_codec
+from caecodec.overfitted.architecture import DECODERS
+from caecodec.overfitted.parameters import OverfittedParameters
 from caecodec.parameters import Parameters
 
 HERE = Path(__file__).parent
@@ -67,6 +73,43 @@ def bounded_cases():
     yield "bytes", planes["float32-series"], 1, 0, bounded.BYTES
 
 
+def overfitted_cases():
+    """Name, array, channel axis, decoder, and which networks: random ones for latents of all kinds, or one that is shared."""
+    rgb = next(array for name, array, *_ in cases() if name == "yxc")
+    planes = {name: array for name, array, *_ in plane_cases()}
+    yield "lop", rgb[:33, :47], -1, "lop", "random"
+    yield "mop", rgb[:20, :30], -1, "mop", "random"
+    yield "hop", rgb[:9, :70], -1, "hop", "random"
+    yield "wide", rgb[:30, :40], -1, "mop", "wide"
+    yield "picture", rgb[:40, :56], -1, "lop", "picture"
+    yield "shared", np.stack([rgb[:16, :24], rgb[20:36, 20:44]]), -1, "lop", "shared"
+    yield "cyx-fortran", np.asfortranarray(np.moveaxis(rgb[:19, :21], -1, 0)), -3, "mop", "random"
+    yield "row", rgb[:1, :9], -1, "lop", "random"
+    yield "constant", np.full((48, 32, 3), (255, 128, 0), np.uint8), -1, "lop", "random"
+    yield "uint16-plane", planes["uint16-plane"], None, "mop", "picture"
+    yield "uint16-colour", planes["uint16-colour"], -1, "lop", "picture"
+    yield "int16-channels", planes["int16-channels"][:, :20, :24], 0, "lop", "picture"
+    yield "float32-series", planes["float32-series"][..., :20, :24], 1, "lop", "wide"
+    yield "float64-constant-planes", planes["float64-constant-planes"], None, "lop", "random"
+
+
+def overfitted_payload(array, channel_axis, decoder, kind):
+    """A payload with a network and latents that are not fitted but made, and the network section if it is shared."""
+    decoder = DECODERS[decoder]
+    section = overfitted_samples.picture_network(decoder, 3).section() if kind == "shared" else None
+
+    def make_up(pictures, decoder, parameters, shared):
+        if kind in ("picture", "shared"):
+            return overfitted_samples.fit_by_hand(pictures, decoder, parameters, shared)
+        count, channels, height, width = pictures.shape
+        network = overfitted_samples.random_network(decoder, channels, seed=height, scale=2.5 if kind == "wide" else 0.5)
+        return network, [level[0] for level in overfitted_samples.random_latents([network], count, height, width, seed=width)]
+
+    parameters = OverfittedParameters.parse(channel_axis=channel_axis, decoder=decoder.name, network=section)
+    with mock.patch.object(overfitted_codec, "_fit", make_up):
+        return overfitted_codec.encode_with(parameters, array), section
+
+
 def main():
     if not conftest.TINY.exists():
         conftest.save_seeded(conftest.TINY)
@@ -81,6 +124,8 @@ def main():
         write(f"v2-context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
     for name, array, channel_axis, error, kind in bounded_cases():
         write_bounded(f"v2-{name}", array, channel_axis, error, kind)
+    for name, *case in overfitted_cases():
+        write_overfitted(f"v3-{name}", *case)
     if importlib.util.find_spec("compressai"):
         write_prototype()
 
@@ -135,6 +180,17 @@ def write_bounded(name, array, channel_axis, error, kind):
     decoded = caecodec.decode(payload, weights=tiny)
     assert np.abs(decoded.astype(float) - array).max() <= error
     np.savez_compressed(path.with_suffix(".npz"), pixels=decoded)
+    print(f"{path.name}: {len(payload)} bytes")
+
+
+def write_overfitted(name, array, channel_axis, decoder, kind):
+    path = HERE / f"{name}.cae"
+    if kept(path):
+        return
+    payload, section = overfitted_payload(array, channel_axis, decoder, kind)
+    path.write_bytes(payload)
+    shared = {} if section is None else {"network": np.frombuffer(section, np.uint8)}
+    np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, network=section), **shared)
     print(f"{path.name}: {len(payload)} bytes")
 
 

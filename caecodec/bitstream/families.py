@@ -1,0 +1,14 @@
+"""A payload of any family (FORMAT.md, 3: Header)."""
+
+from typing import TypeAlias
+
+from . import container, overfitted
+from .header import OVERFITTED_VERSION
+
+Payload: TypeAlias = container.Payload | overfitted.Payload
+
+
+def parse(data: bytes | bytearray | memoryview) -> Payload:
+    """The payload in data, which must hold that and nothing else; errors as of `container.parse`."""
+    newer = bytes(memoryview(data).cast("B")[2:3]) == bytes([OVERFITTED_VERSION])
+    return overfitted.parse(data) if newer else container.parse(data)

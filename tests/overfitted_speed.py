@@ -1,0 +1,61 @@
+"""How long overfitted payloads take to decode: python tests/overfitted_speed.py.
+
+A picture of 512x512, and 64 chunks of 256x256: one after the other, and all at once from as many threads, as Zarr would ask for
+them with async.concurrency and threading.max_workers at 64. The networks are made by hand; it makes no difference to the time.
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
+import numpy as np
+import skimage.data
+from overfitted_samples import fit_by_hand
+
+import caecodec
+from caecodec.overfitted import codec
+from caecodec.overfitted.architecture import DECODERS
+
+CHUNKS = 64
+
+
+def clocks():
+    """Seconds of the wall and of the processor."""
+    times = os.times()
+    return np.array([time.perf_counter(), times.user + times.system])
+
+
+def measure(function, count, rounds):
+    """Milliseconds of wall and processor for each of `count` results, the least of several rounds."""
+    found = []
+    for _ in range(rounds):
+        start = clocks()
+        function()
+        found.append((clocks() - start) / count * 1000)
+    return np.min(found, axis=0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    image = skimage.data.astronaut()
+    rolled = [np.roll(image, (37 * i, 91 * i), (0, 1))[:256, :256] for i in range(CHUNKS)]
+    with ThreadPoolExecutor(CHUNKS) as pool:
+        for name in DECODERS:
+            coder = caecodec.OverfittedAutoencoder(decoder=name)
+            with mock.patch.object(codec, "_fit", fit_by_hand):
+                whole, chunks = coder.encode(image), [coder.encode(np.ascontiguousarray(chunk)) for chunk in rolled]
+            wall, _ = measure(lambda whole=whole: caecodec.decode(whole), 1, options.rounds)
+            single = measure(lambda chunks=chunks: [caecodec.decode(data) for data in chunks[:8]], 8, options.rounds)
+            together = measure(lambda chunks=chunks: list(pool.map(caecodec.decode, chunks)), CHUNKS, options.rounds)
+            print(
+                f"{name}: 512x512 {wall:.0f} ms; 256x256 alone {single[0]:.1f} ms, {CHUNKS} together {together[0]:.1f} ms each "
+                f"(of the processor {single[1]:.1f} and {together[1]:.1f}): {single[0] / together[0]:.1f} times as fast"
+            )
+
+
+if __name__ == "__main__":
+    main()
