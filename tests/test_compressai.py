@@ -75,7 +75,7 @@ def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photogr
     np.testing.assert_array_equal(mine[~tie], symbols[~tie])
     assert np.mean(tie) < 0.01
     assert np.abs(mine - symbols).max() <= 1
-    np.testing.assert_allclose(engine.engine().run(model, "synthesis", symbols, 1), x_hat, atol=1e-4)
+    np.testing.assert_allclose(engine.engine().run(model, "synthesis", symbols), x_hat, atol=1e-4)
 
 
 def test_payloads_of_their_tables(reference, checkpoint, quality, photograph):

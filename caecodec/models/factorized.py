@@ -24,6 +24,14 @@ BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
 
 
+def pixel_bytes(hidden: int, exact: bool = False) -> int:
+    """Bytes that a pass takes for each pixel, about: three float32 arrays of the widest layer, at half the resolution.
+
+    exact : of the exact synthesis, which has four of float64
+    """
+    return 8 * hidden if exact else 3 * hidden
+
+
 class GDN(nn.Module):
     """Generalised divisive normalisation, y = x / sqrt(beta + gamma x^2), or its inverse (https://arxiv.org/abs/1511.06281)."""
 
@@ -36,8 +44,10 @@ class GDN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, h, w) -> the same, in the memory of x where that is channels-last."""
         n, channels, height, width = x.shape
-        flat = x.permute(0, 2, 3, 1).reshape(1, 1, -1, channels)
-        for block in torch.split(flat, BLOCK_PIXELS if x.device.type == "cpu" else flat.shape[2], 2):
+        # Sixteen images rather than one: for fewer, a single thread does not take oneDNN, and needs twice the time.
+        images = 16 if n * height * width % 16 == 0 else 1
+        flat = x.permute(0, 2, 3, 1).reshape(images, 1, -1, channels)
+        for block in torch.split(flat, BLOCK_PIXELS // images if x.device.type == "cpu" else flat.shape[2], 2):
             norm = F.conv2d((block * block).permute(0, 3, 1, 2), self.gamma, self.beta).permute(0, 2, 3, 1)
             block.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
         return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
@@ -111,9 +121,13 @@ class FactorizedPrior(nn.Module):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1], h and w multiples of 16 -> integer symbols (n, M, h/16, w/16), int32."""
+        return self.latents(images).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
+
+    def latents(self, images: Tensor) -> Tensor:
+        """What `analysis` rounds."""
         hidden = self.g_a[4:-1](self._shallow_analysis(images.to(self.g_a[0].weight.dtype)))
         latents: Tensor = self.g_a[-1](hidden.float()) - self.medians[:, None, None]
-        return latents.round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
+        return latents
 
     def synthesis(self, symbols: Tensor) -> Tensor:
         """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w), about [0, 1], not clipped."""
