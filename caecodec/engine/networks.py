@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from .. import settings, weights
+from ..models import precision
 from ..models.exact import ExactSynthesis
 from ..models.factorized import FactorizedPrior
 from ..models.registry import FAMILIES
@@ -51,7 +52,6 @@ class Networks:
             if model not in self._priors:
                 loaded = self._load(model.source, model.quality)
                 network = FAMILIES[loaded.family].build(loaded.tensors)
-                if model.place.precision == "bf16":
-                    network.reduce_precision()
+                network.reduce_precision(precision.layers(model.place.precision, model.quality, model.place.device))
                 self._priors[model] = network.to(model.place.device)
             return self._priors[model]
