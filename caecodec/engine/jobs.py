@@ -1,5 +1,6 @@
 """What the engine is asked for: which network, where, and on what."""
 
+import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -54,6 +55,7 @@ class Job:
     batch : images (n, 3, h, w) float32, or symbols (n, M, h, w) int32
     limit : how many images a batch of several jobs may have
     cost : bytes that one of its images takes while it runs, about
+    daemon : whether the thread that waits for it ends with the main thread
     """
 
     model: Model
@@ -62,6 +64,7 @@ class Job:
     limit: int
     cost: int
     result: "Future[Array]" = field(default_factory=Future)
+    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
 
     def fits(self, other: "Job") -> bool:
         """Whether both can be one batch."""

@@ -65,6 +65,7 @@ class Pool:
         self._running = 0
         self._cores = 0
         self._cost = 0
+        self._limits = (1, 1)
 
     def submit(self, jobs: list[Job], cores: int, memory: int) -> None:
         """Queue jobs; waits while those that wait already hold half of `memory`.
@@ -80,6 +81,8 @@ class Pool:
     def _start(self) -> None:
         """Start what there are cores and memory for; holding the lock."""
         cores, memory = self._limits
+        if not threading.main_thread().is_alive():  # threads that are daemons would keep the process from ending
+            self._waiting = deque(job for job in self._waiting if not job.daemon)
         while self._waiting and self._cores < cores:
             first = self._waiting[0]
             if self._running and self._cost + first.cost * len(first.batch) > memory:
