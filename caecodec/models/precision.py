@@ -9,7 +9,7 @@ from torch import Tensor
 
 LAYERS = frozenset({"g_a.2", "g_a.4", "g_s.2", "g_s.4"})
 # By quality, as tests/benchmarks/precision.py measures it on Kodak: encoder and decoder together lose less than 0.02 dB.
-_AUTO = {7: LAYERS - {"g_s.2"}, 8: frozenset({"g_s.4"})}
+_AUTO = {7: LAYERS - {"g_s.2"}, 8: frozenset({"g_a.2"})}
 
 
 def layers(precision: str, quality: int, device: str) -> frozenset[str]:
