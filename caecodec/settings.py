@@ -6,10 +6,11 @@ Each setting is an environment variable, so it reaches threads and child process
 variable               meaning                                                      default
 =====================  ===========================================================  =========
 CAECODEC_DEVICE        cpu, cuda, cuda:N, or auto (CUDA where present, else CPU)     cpu
-CAECODEC_PRECISION     fp32, bf16 (faster, up to one grey level off), or auto        auto
+CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 for    auto
+                       what costs less than 0.02 dB, where the CPU has it
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
 CAECODEC_MAX_BATCH     most images in one pass of the network                        16
-CAECODEC_MEMORY        bytes one pass may take (K, M, G suffixes), larger is tiled   1G
+CAECODEC_MEMORY        bytes all passes may take (K, M, G suffixes), larger is tiled 1G
 CAECODEC_WEIGHTS       a folder of weights files, searched before the shipped ones
 =====================  ===========================================================  =========
 """

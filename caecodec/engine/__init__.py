@@ -58,7 +58,8 @@ class Engine:
         now = settings.current()
         on_cpu = model.place.device == "cpu"
         height, width = (side if direction == "analysis" else side * STRIDE for side in batch.shape[2:])
-        cost = height * width * pixel_bytes(self.load(model.source, model.quality).hidden, exact=direction == "exact")
+        hidden = self.load(model.source, model.quality).hidden
+        cost = height * width * pixel_bytes(hidden, model.place.device, exact=direction == "exact")
         limit = 1 if direction == "exact" else min(now.max_batch, now.memory // cost)
         if on_cpu:
             limit = min(limit, CPU_BATCH_PIXELS // (height * width))

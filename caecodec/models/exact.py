@@ -108,7 +108,9 @@ class ExactSynthesis:
 
         Images run one after the other, and in tiles where one would take more than about `memory` bytes.
         """
-        tile = tiling.tile_positions(memory // pixel_bytes(len(self.norms[0].beta), exact=True), STRIDE, HALO)
+        tile = tiling.tile_positions(
+            memory // pixel_bytes(len(self.norms[0].beta), self.medians.device.type, exact=True), STRIDE, HALO
+        )
         n, _, rows, columns = symbols.shape
         cut = tiling.tiles(rows, columns, tile, HALO)
         planes = np.empty((n, 3, STRIDE * rows, STRIDE * columns), np.int32)

@@ -26,12 +26,15 @@ BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
 
 
-def pixel_bytes(hidden: int, exact: bool = False) -> int:
-    """Bytes that a pass takes for each pixel, about: three float32 arrays of the widest layer, at half the resolution.
+def pixel_bytes(hidden: int, device: str, exact: bool = False) -> int:
+    """Bytes that a pass takes for each pixel, at most.
+
+    On a CPU, where the widest layer is only there in strips, four float32 arrays at a quarter of the resolution; elsewhere
+    three at half of it.
 
     exact : of the exact synthesis, which has four of float64
     """
-    return 8 * hidden if exact else 3 * hidden
+    return 8 * hidden if exact else hidden if device == "cpu" else 3 * hidden
 
 
 class GDN(nn.Module):
