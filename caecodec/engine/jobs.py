@@ -1,11 +1,11 @@
 """What the engine is asked for: which network, where, and on what."""
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -14,6 +14,7 @@ from ..errors import ParameterError
 
 Direction = Literal["analysis", "synthesis", "exact"]
 Array = npt.NDArray[Any]
+Gpu = bool | str | None
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,23 @@ class Place:
     precision: str
 
     @classmethod
-    def choose(cls, gpu: bool | None) -> "Place":
-        """By argument: True is CUDA where present, False the CPU, None what the settings say.
+    def choose(cls, gpu: Gpu) -> "Place":
+        """By argument: True is CUDA where present, False the CPU, None what the settings say, a string as in the settings.
 
-        ParameterError when the settings name a CUDA device that is not there.
+        ParameterError for another device, or a CUDA device that is not there.
         """
         now = settings.current()
-        wanted = now.device if gpu is None else "auto" if gpu else "cpu"
+        if isinstance(gpu, str):
+            wanted = settings.parse_device(gpu, "device")
+        else:
+            wanted = now.device if gpu is None else "auto" if gpu else "cpu"
         if wanted == "auto":
             wanted = "cuda" if torch.cuda.is_available() else "cpu"
         if wanted != "cpu" and (
             not torch.cuda.is_available() or (torch.device(wanted).index or 0) >= torch.cuda.device_count()
         ):
-            raise ParameterError(f"CAECODEC_DEVICE is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
+            name = "device" if isinstance(gpu, str) else "CAECODEC_DEVICE"
+            raise ParameterError(f"{name} is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
         return cls(wanted, now.precision)
 
 
@@ -46,6 +51,29 @@ class Model(NamedTuple):
     source: weights.Source
     quality: int
     place: Place
+
+
+class Request(Protocol):
+    """What a pool asks of a job.
+
+    limit : how many images a batch of several jobs may have
+    cost : bytes that one of its images takes while it runs, about
+    """
+
+    limit: int
+    cost: int
+    result: "Future[Any]"
+
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes while it waits."""
+
+    def fits(self, other: Any) -> bool:
+        """Whether both can be one batch."""
 
 
 @dataclass(eq=False)
@@ -66,18 +94,28 @@ class Job:
     result: "Future[Array]" = field(default_factory=Future)
     daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
 
-    def fits(self, other: "Job") -> bool:
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+        return len(self.batch)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes while it waits."""
+        return self.batch.nbytes
+
+    def fits(self, other: Any) -> bool:
         """Whether both can be one batch."""
+        if not isinstance(other, Job):
+            return False
         same = self.model == other.model and self.direction == other.direction
         return same and self.batch.shape[1:] == other.batch.shape[1:]
 
 
-def run_together(jobs: list[Job], run: Any) -> None:
-    """Give each job its part of what `run` makes of all their images; where that fails, its own result or error."""
+def run_together(jobs: list[Any], run: Callable[[list[Any]], Sequence[Any]]) -> None:
+    """Give each job its part of what `run` makes of all of them; where that fails, its own result or error."""
     try:
-        out = run(jobs[0], jobs[0].batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs]))
-        ends = np.cumsum([len(job.batch) for job in jobs])
-        for job, result in zip(jobs, np.split(out, ends[:-1]), strict=True):
+        for job, result in zip(jobs, run(jobs), strict=True):
             job.result.set_result(result)
     except BaseException as error:  # of any kind: it is raised in the caller that waits, and the thread goes on
         if len(jobs) == 1:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from .. import settings, weights
@@ -31,12 +32,18 @@ class Networks:
         self._exacts: dict[Model, ExactSynthesis] = {}
 
     @torch.inference_mode()
-    def run(self, job: Job, batch: Array) -> Array:
-        """What the network of a job makes of a batch."""
+    def run(self, jobs: list[Job]) -> list[Array]:
+        """What the network makes of the batch of each of jobs that fit together."""
+        first = jobs[0]
+        out = self._run(first, first.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs]))
+        ends = np.cumsum([len(job.batch) for job in jobs])
+        return np.split(out, ends[:-1])
+
+    def _run(self, job: Job, batch: Array) -> Array:
         if job.direction == "exact":
             return self._exact(job.model).run(batch, EXACT_LEVELS, settings.current().memory)
         tensor = torch.from_numpy(batch).to(job.model.place.device)
-        run = getattr(self._prior(job.model), job.direction)
+        run = getattr(self.prior(job.model), job.direction)
         out: Array = run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy()
         return out
 
@@ -47,7 +54,8 @@ class Networks:
                 self._exacts[model] = ExactSynthesis.build(loaded.tensors, model.place.device)
             return self._exacts[model]
 
-    def _prior(self, model: Model) -> FactorizedPrior:
+    def prior(self, model: Model) -> FactorizedPrior:
+        """The network of a model."""
         with self._lock:
             if model not in self._priors:
                 loaded = self._load(model.source, model.quality)
