@@ -164,12 +164,16 @@ def start_encode(parameters: Parameters, array: npt.NDArray[Any] | Tensor, gpu: 
     place, shape = Place.choose(gpu), tuple(array.shape)
     if engine().line(place) is None:
         return None
-    tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
-    axes = pixels.check(shape, np.dtype(str(tensor.dtype).removeprefix("torch.")), parameters.channel_axis)
-    if tensor.dtype != torch.uint8 or axes.channels(shape) != pixels.COLOURS:
+    dtype = np.dtype(str(array.dtype).removeprefix("torch."))
+    axes = pixels.check(shape, dtype, parameters.channel_axis)
+    if dtype != np.uint8 or axes.channels(shape) != pixels.COLOURS:
         return None
-    first = tensor[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(len(shape)))]
-    if bool((tensor == first).all()):
+    if isinstance(array, Tensor):
+        corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(len(shape)))]
+        constant = bool((array == corner).all())
+    else:
+        constant = pixels.constant(array, axes) is not None
+    if constant:
         return None
     layout, source = pixels.Layout(separate=False), parameters.sources()[quality]
     coding = engine().load(source, quality).coding(parameters.entropy)
@@ -276,31 +280,40 @@ def decode(
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """A payload that is being decoded, by a device if `future` is there, and else when the result is asked for."""
+    """A payload that is being decoded, by a device if `future` is there, and else when the result is asked for.
+
+    kept : what the device decodes stays there
+    """
 
     payload: container.Payload
     axes: pixels.Axes
     weights: Spec
     gpu: Gpu
     future: "Future[Tensor | None] | None"
+    kept: bool
 
     def result(self, copy: bool = True) -> npt.NDArray[Any]:
         """What `decode` returns; waits for it, and raises its errors.
 
-        copy : so that it does not keep the chunks in memory that it was decoded with
+        copy : so that it does not keep the other chunks of its batch in memory
         """
         found = self.future.result() if self.future else None
-        array = self._on_cpu() if found is None else found.numpy().copy() if copy else found.numpy()
-        return np.asfortranarray(array) if self.payload.header.fortran else array
+        array = self._on_cpu() if found is None else found.cpu().numpy()
+        if self.payload.header.fortran:
+            return np.asfortranarray(array)
+        return array.copy() if copy and found is not None else array
 
-    def tensor(self) -> Tensor:
-        """The same as a tensor, on the device where it was kept there; a copy, in the order of this thread's stream."""
+    def tensor(self, copy: bool = True) -> Tensor:
+        """The same as a tensor, on the device where it was kept there; for this thread's stream.
+
+        copy : as for `result`
+        """
         found = self.future.result() if self.future else None
         if found is None:
             return torch.from_numpy(self._on_cpu())
         if found.is_cuda:
             found.record_stream(torch.cuda.current_stream(found.device))
-        return found.clone()  # it is a part of its batch, which would stay in memory with it
+        return found.clone() if copy else found
 
     def _on_cpu(self) -> npt.NDArray[Any]:
         """The chunk, by way of the CPU; an error where the device found damage that it cannot explain."""
@@ -340,7 +353,7 @@ def start_decode(
     if header.coding in _CODERS:
         source = engine().source(header.digest, spec, header.metric, header.quality)
         future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
-    return Decoding(payload, axes, spec, gpu, future)
+    return Decoding(payload, axes, spec, gpu, future, keep and future is not None)
 
 
 def analyse(

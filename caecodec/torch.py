@@ -67,11 +67,12 @@ def read(
     spec = payloads.parameters(array).weights
     axes = _parse(selection, array.shape)
     where = Place.choose(None if device is None else str(torch.device(device))).device
-    native = torch.from_numpy(np.zeros(0, array.dtype)).dtype
-    out = torch.empty([axis.size for axis in axes], dtype=dtype or native, device=where)
+    shape = [axis.size for axis in axes]
+    # In numpy on the CPU, because PyTorch's threads would hang in a process that forks later.
+    out: Any = np.empty(shape, array.dtype) if where == "cpu" else torch.empty(shape, dtype=_dtype(array), device=where)
     pieces = [list(axis.pieces(chunk)) for axis, chunk in zip(axes, array.chunks, strict=True)]
     groups = _grouped(itertools.product(*pieces))
-    fill = torch.from_numpy(np.asarray(0 if array.fill_value is None else array.fill_value, array.dtype))
+    fill = 0 if array.fill_value is None else np.asarray(array.fill_value).item()
 
     def fetch(group: list[Any]) -> list[bytes | None]:
         return payloads.fetch(array, [tuple(number for number, _, _ in piece) for piece in group])
@@ -86,12 +87,25 @@ def read(
             fetched, following = coming.result(), next(groups, None)
             coming = following and fetcher.submit(fetch, following)
             decodings = [start(data) for data in fetched]
-            tensors = pool.map(lambda decoding: decoding and decoding.tensor(), decodings)
-            for piece, tensor in zip(group, tensors, strict=True):
-                target = out[tuple(place for _, _, place in piece)]
-                target.copy_(fill if tensor is None else tensor[tuple(taken for _, taken, _ in piece)])
+            arrays = {i: pool.submit(each.result, copy=False) for i, each in enumerate(decodings) if each and not each.kept}
+            for i, (piece, decoding) in enumerate(zip(group, decodings, strict=True)):
+                target = tuple(place for _, _, place in piece)
+                taken = tuple(taken for _, taken, _ in piece)
+                if decoding is None:
+                    out[target] = fill
+                elif decoding.kept:
+                    out[target] = decoding.tensor(copy=False)[taken]
+                else:
+                    values = arrays.pop(i).result()[taken]
+                    out[target] = values if where == "cpu" else torch.from_numpy(values)
             group = following
-    return out[tuple(slice(None) if axis.keep else 0 for axis in axes)]
+    tensor = out if isinstance(out, torch.Tensor) else torch.from_numpy(out)
+    return tensor[tuple(slice(None) if axis.keep else 0 for axis in axes)].to(dtype or tensor.dtype)
+
+
+def _dtype(array: zarr.Array[Any]) -> torch.dtype:
+    """That of tensors with the values of an array."""
+    return torch.from_numpy(np.empty(0, array.dtype)).dtype
 
 
 def _grouped(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -82,7 +82,7 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(payload)
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_data, chunk_spec)
+        return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
 
     # Where a device does the work there is no thread for each chunk: there would be too few of them for its batches.
 
@@ -99,8 +99,8 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
             return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
         decoding = self._start_decode(chunk_data, chunk_spec)
         if decoding.future is None or await asyncio.wrap_future(decoding.future) is None:
-            return await asyncio.to_thread(self._finish_decode, decoding, chunk_data, chunk_spec)
-        return self._finish_decode(decoding, chunk_data, chunk_spec)
+            return await asyncio.to_thread(self._finish_decode, decoding, chunk_spec)
+        return self._finish_decode(decoding, chunk_spec)
 
     def _start_encode(self, chunk_data: NDBuffer) -> "codec.Encoding | None":
         from . import codec, device
@@ -116,10 +116,10 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
         data, weights = chunk_data.to_bytes(), self.parameters.weights
         return codec.start_decode(data, weights, self._gpu(array), chunk_spec.shape, dtype, keep=_is_cuda(array))
 
-    def _finish_decode(self, decoding: "codec.Decoding", chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+    def _finish_decode(self, decoding: "codec.Decoding", chunk_spec: ArraySpec) -> NDBuffer:
         from . import device
 
-        if decoding.future and _is_cuda(chunk_data.as_array_like()):
+        if decoding.kept:
             return chunk_spec.prototype.nd_buffer.from_ndarray_like(device.to_cuda(decoding.tensor()))
         return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
 
