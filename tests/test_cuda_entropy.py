@@ -27,6 +27,46 @@ def test_kernels():
     assert result.stdout == "same bytes\n"
 
 
+TYPES = {"index": "*u8", "features": "*i8", "begin": "*i64", "state": "*i64"}
+ARRAYS = {
+    "words", "left", "rows", "cumulative", "row", "length", "mode", "weight", "threshold", "count", "low", "mass", "written"
+}  # fmt: skip
+COMPILE = """
+import sys
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from caecodec.entropy import kernels
+from test_cuda_entropy import ARRAYS, TYPES
+
+for name in ("decode", "measure", "choose", "encode"):
+    for context in (True, False):
+        kernel = getattr(kernels, name)
+        constants = {"context": context, "padded_classes": 32, "block": 256}
+        known = {argument: constants[argument] for argument in kernel.arg_names if argument in constants}
+        types = {
+            argument: "constexpr" if argument in known else TYPES.get(argument, "*i32" if argument in ARRAYS else "i32")
+            for argument in kernel.arg_names
+        }
+        source = ASTSource(kernel, types, {(kernel.arg_names.index(argument),): value for argument, value in known.items()})
+        compiled = compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
+        assert len(compiled.asm["cubin"]) > 1000
+print("compiled")
+"""
+
+
+@pytest.mark.skipif(not device.available(), reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile(capability, tmp_path):
+    """For GPUs that need not be here."""
+    tests = Path(__file__).parent
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
+    (tmp_path / "compile_kernels.py").write_text(COMPILE)
+    command = [sys.executable, tmp_path / "compile_kernels.py", str(capability)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "compiled\n"
+
+
 @pytest.mark.parametrize("kind", [LEFT, UP])
 def test_differences(kind):
     values = np.random.default_rng(0).integers(-99, 99, (2, 3, 5, 7), np.int32)

@@ -45,7 +45,7 @@ class DeviceTables:
     """Static or context tables of M channels on a device; `kernels` describes those that it takes.
 
     low, high : (M,) int32, values low <= value < high have entries, all others escape
-    order : (M,) int64, of the channels when context coded; empty for static tables
+    order, place : (M,) int64, the channels in the order of context coding, and the place of each; empty for static tables
     difference : channels in coding order that are differences, and of which kind
     """
 
@@ -60,6 +60,7 @@ class DeviceTables:
     low: Tensor
     high: Tensor
     order: Tensor
+    place: Tensor
     difference: tuple[tuple[int, int], ...]
 
     @classmethod
@@ -71,7 +72,8 @@ class DeviceTables:
         placed = {name: torch.from_numpy(np.ascontiguousarray(value, np.int32)).to(device) for name, value in arrays.items()}
         return cls(
             context, placed["threshold"].shape[-1] + 1, placed["cumulative"], placed["row"], placed["length"], placed["mode"],
-            placed["weight"], placed["threshold"], placed["low"], placed["high"], placed["order"].long(),
+            placed["weight"], placed["threshold"], placed["low"], placed["high"],
+            placed["order"].long(), placed["order"].argsort(),
             tuple((int(channel), int(kinds[channel])) for channel in np.flatnonzero(kinds)),
         )  # fmt: skip
 
@@ -159,7 +161,7 @@ def decode(batch: Sequence[Prepared], tables: DeviceTables, shape: Shape) -> tup
         values[:, channel] = sums.int()
     symbols = values.transpose(1, 2).reshape(-1, channels, height, columns)
     if tables.context:
-        symbols = symbols[:, tables.order.argsort()]
+        symbols = symbols[:, tables.place]
     return symbols, unread | wrong
 
 

@@ -131,18 +131,26 @@ def decode(
                 )
                 tl.store(place + at, found, mask=inside)
             tl.debug_barrier()
-            following = tl.load(place + start)
+            table = tl.load(place + start)
+            following = tl.load(place + tl.minimum(start + 1, stop - 1))
         else:
-            following = tl.load(row + channel)
+            table = tl.load(row + channel)
+            following = table
         entries = tl.load(length + channel)
         middle = tl.load(mode + channel)
+        next_low = tl.load(cumulative + table + middle)
+        next_high = tl.load(cumulative + table + middle + 1)
         out = index + (payload * channels + channel) * size
         for at in range(start, stop):
-            table = cumulative + following
+            # What does not depend on the state is loaded a position ahead, where nothing waits for it.
+            low = next_low
+            high = next_high
+            sums = cumulative + table
+            table = following
             if context:
-                following = tl.load(place + tl.minimum(at + 1, stop - 1))
-            low = tl.load(table + middle)
-            high = tl.load(table + middle + 1)
+                following = tl.load(place + tl.minimum(at + 2, stop - 1))
+                next_low = tl.load(cumulative + table + middle)
+                next_high = tl.load(cumulative + table + middle + 1)
             entry = middle
             rest = (x & 0xFFFFFF).to(tl.int32)
             if (rest < low) | (rest >= high):
@@ -153,7 +161,7 @@ def decode(
                 low = new_low
                 while top - bottom > 1:
                     half = (bottom + top) // 2
-                    value = tl.load(table + half)
+                    value = tl.load(sums + half)
                     if value <= rest:
                         bottom = half
                         low = value
