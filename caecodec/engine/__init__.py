@@ -10,7 +10,6 @@ fresh engine.
 
 import os
 import threading
-from functools import partial
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from ..entropy import device as device_entropy
 from ..models.factorized import STRIDE, pixel_bytes
 from . import processor
 from .cuda import Line
-from .jobs import Array, Direction, Gpu, Job, Model, Place, run_together
+from .jobs import Array, Direction, Gpu, Job, Model, Place
 from .networks import EXACT_LEVELS, Networks
 from .pool import Pool
 
@@ -83,8 +82,8 @@ class Engine:
     def _pool(self, device: str) -> Pool:
         with self._lock:
             if device not in self._pools:
-                run = partial(run_together, run=Networks(self.load).run)
-                self._pools[device] = Pool(f"caecodec-{device}", run, processor.limit_cores if device == "cpu" else None)
+                limit_cores = processor.limit_cores if device == "cpu" else None
+                self._pools[device] = Pool(f"caecodec-{device}", Networks(self.load).run, limit_cores)
             return self._pools[device]
 
     def line(self, place: Place) -> Line | None:

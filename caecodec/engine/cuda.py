@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from ..entropy.streams import Coded
 from ..entropy.tables import Tables
 from ..models.factorized import STRIDE, FactorizedPrior, pixel_bytes
 from ..weights_file import Network
-from .jobs import Array, Model, run_together
+from .jobs import Array, Model
 from .networks import Networks
 from .pool import Pool
 
@@ -68,6 +67,14 @@ class DeviceJob:
         """The kind of device that what is not coded is on."""
         raise NotImplementedError
 
+    def together(self, jobs: "list[DeviceJob]") -> "list[DeviceJob]":
+        """Jobs that fit this one as what is run."""
+        return jobs
+
+    def split(self, out: Sequence[Any], jobs: "list[DeviceJob]") -> Sequence[Any]:
+        """The part of each job of what came of them."""
+        return out
+
 
 @dataclass(eq=False)
 class DecodeJob(DeviceJob):
@@ -76,6 +83,7 @@ class DecodeJob(DeviceJob):
     prepared: Prepared
     keep: bool
     result: "Future[Tensor | None]" = field(default_factory=Future)
+    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +103,7 @@ class EncodeJob(DeviceJob):
     chunk: Tensor
     ready: torch.cuda.Event | None
     result: "Future[Coded]" = field(default_factory=Future)
+    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
 
     @property
     def nbytes(self) -> int:
@@ -115,7 +124,7 @@ class Line:
         self._load, self._networks = load, Networks(load)
         self._lock = threading.Lock()
         self._tables: dict[tuple[Model, int], DeviceTables] = {}
-        self._pool = Pool(f"caecodec-{device}-line", partial(run_together, run=self._run), None)
+        self._pool = Pool(f"caecodec-{device}-line", self._run, None)
         self._streams: queue.SimpleQueue[torch.cuda.Stream] = queue.SimpleQueue()
         if self._device.type == "cuda":
             for _ in range(LANES):
@@ -164,10 +173,11 @@ class Line:
         return self._load(model.source, model.quality).entropy_tables(coding)
 
     @torch.inference_mode()
-    def _run(self, jobs: list[Any]) -> Sequence[Any]:
+    def _run(self, first: DeviceJob, jobs: list[Any]) -> Sequence[Any]:
+        """What comes of jobs that fit together, one by one."""
         with self._stream():
-            network, tables = self._parts(jobs[0].model, jobs[0].coding)
-            return (_decode if isinstance(jobs[0], DecodeJob) else _encode)(jobs, network, tables)
+            network, tables = self._parts(first.model, first.coding)
+            return (_decode if isinstance(first, DecodeJob) else _encode)(jobs, network, tables)
 
     def _parts(self, model: Model, coding: int) -> tuple[FactorizedPrior, DeviceTables]:
         """A network and its tables, complete in the device's memory."""

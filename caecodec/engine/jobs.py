@@ -1,11 +1,11 @@
 """What the engine is asked for: which network, where, and on what."""
 
 import threading
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -58,11 +58,13 @@ class Request(Protocol):
 
     limit : how many images a batch of several jobs may have
     cost : bytes that one of its images takes while it runs, about
+    daemon : whether the thread that waits for it ends with the main thread
     """
 
     limit: int
     cost: int
-    result: "Future[Any]"
+    result: Any
+    daemon: bool
 
     @property
     def images(self) -> int:
@@ -74,6 +76,12 @@ class Request(Protocol):
 
     def fits(self, other: Any) -> bool:
         """Whether both can be one batch."""
+
+    def together(self, jobs: Any) -> Any:
+        """Jobs that fit this one as what is run."""
+
+    def split(self, out: Any, jobs: Any) -> Any:
+        """The part of each job of what came of them."""
 
 
 @dataclass(eq=False)
@@ -104,18 +112,26 @@ class Job:
         """Bytes that it takes while it waits."""
         return self.batch.nbytes
 
-    def fits(self, other: Any) -> bool:
+    def fits(self, other: "Job") -> bool:
         """Whether both can be one batch."""
-        if not isinstance(other, Job):
-            return False
         same = self.model == other.model and self.direction == other.direction
         return same and self.batch.shape[1:] == other.batch.shape[1:]
 
+    def together(self, jobs: "list[Job]") -> Array:
+        """The batches of jobs that fit this one as one."""
+        return self.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
 
-def run_together(jobs: list[Any], run: Callable[[list[Any]], Sequence[Any]]) -> None:
-    """Give each job its part of what `run` makes of all of them; where that fails, its own result or error."""
+    def split(self, out: Array, jobs: "list[Job]") -> list[Array]:
+        """The part of each job of what came of their batches."""
+        return np.split(out, np.cumsum([len(job.batch) for job in jobs])[:-1])
+
+
+def run_together(jobs: list[Any], run: Any) -> None:
+    """Give each job its part of what `run` makes of all their images; where that fails, its own result or error."""
     try:
-        for job, result in zip(jobs, run(jobs), strict=True):
+        first = jobs[0]
+        out = run(first, first.together(jobs))
+        for job, result in zip(jobs, first.split(out, jobs), strict=True):
             job.result.set_result(result)
     except BaseException as error:  # of any kind: it is raised in the caller that waits, and the thread goes on
         if len(jobs) == 1:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from .. import settings, weights
@@ -32,14 +31,8 @@ class Networks:
         self._exacts: dict[Model, ExactSynthesis] = {}
 
     @torch.inference_mode()
-    def run(self, jobs: list[Job]) -> list[Array]:
-        """What the network makes of the batch of each of jobs that fit together."""
-        first = jobs[0]
-        out = self._run(first, first.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs]))
-        ends = np.cumsum([len(job.batch) for job in jobs])
-        return np.split(out, ends[:-1])
-
-    def _run(self, job: Job, batch: Array) -> Array:
+    def run(self, job: Job, batch: Array) -> Array:
+        """What the network of a job makes of a batch."""
         if job.direction == "exact":
             return self._exact(job.model).run(batch, EXACT_LEVELS, settings.current().memory)
         tensor = torch.from_numpy(batch).to(job.model.place.device)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .jobs import Request
+from .jobs import Request, run_together
 
 LINGER = 0.1  # seconds that an idle thread waits for work
 
@@ -52,16 +52,16 @@ class Pool:
     name
         Of the threads.
     run
-        Runs jobs that fit together as one batch, and gives each its result or error.
+        Runs a batch for the first of its jobs.
     limit_cores
         Called by a thread before it runs a batch, with the number of cores that it may use; None where each takes one.
     """
 
-    def __init__(self, name: str, run: Callable[[list[Any]], None], limit_cores: Callable[[int], None] | None) -> None:
+    def __init__(self, name: str, run: Callable[[Any, Any], Any], limit_cores: Callable[[int], None] | None) -> None:
         self._name, self._run, self._limit_cores = name, run, limit_cores
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[Any] = deque()
         self._idle: list[_Idle] = []
         self._running = 0
         self._cores = 0
@@ -133,7 +133,7 @@ class Pool:
                 self._limit_cores(task.cores)
             wanted = [job for job in task.jobs if job.result.set_running_or_notify_cancel()]
             if wanted:
-                self._run(wanted)
+                run_together(wanted, self._run)
             with self._lock:
                 self._finish(task)
                 del task, wanted
