@@ -47,8 +47,9 @@ def to_images(chunks: Tensor, pictures: Sequence[Picture], stride: int) -> Tenso
         if ranges is not None:
             planes = planes[_varying(ranges, planes.device)]
         images = planes[:, None].expand(-1, COLOURS, -1, -1)
-    height, width = images.shape[2:]
-    images = F.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
+    below, right = (-side % stride for side in images.shape[2:])
+    if below or right:
+        images = F.pad(images, (0, right, 0, below), mode="replicate")
     return images.contiguous(memory_format=torch.channels_last)
 
 

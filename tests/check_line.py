@@ -27,12 +27,13 @@ def on_device(batch):
         cuda.LANES = 1  # Triton's interpreter takes one thread at a time
         line = Line("cpu", engine().load)
         Engine.line = lambda self, place: line
-    caecodec.settings.configure(device=DEVICE, max_batch=batch)
+    torch.backends.cudnn.allow_tf32 = False  # the symbols of a random network are large, and would be others
+    caecodec.settings.configure(device=DEVICE, max_batch=batch, precision="fp32")
 
 
 def on_cpu(monkey=Engine.line):
     Engine.line = monkey
-    caecodec.settings.configure(device="cpu", max_batch=None)
+    caecodec.settings.configure(device="cpu", max_batch=None, precision="fp32")
 
 
 def close(one, other):
@@ -51,7 +52,7 @@ def check_chunks(side):
         decoded = caecodec.decode(expected, weights=TINY_CONTEXT)
         on_device(16)
         payload = caecodec.encode(array, 4, channel_axis=axis, weights=TINY_CONTEXT, **options)
-        assert abs(len(payload) - len(expected)) <= 8
+        assert abs(len(payload) - len(expected)) <= len(expected) // 100
         assert container.parse(payload).header == container.parse(expected).header
         if DEVICE == "cpu":
             assert payload == expected
@@ -128,7 +129,7 @@ def check_tensor(image):
     assert codec.start_encode(parameters, torch.full((20, 17, 3), 9, dtype=torch.uint8, device=DEVICE)) is None
     kept = codec.start_decode(found, weights=TINY, keep=True).tensor()
     assert kept.device.type == DEVICE
-    np.testing.assert_array_equal(kept.cpu().numpy(), caecodec.decode(found, weights=TINY))
+    assert close(kept.cpu().numpy(), caecodec.decode(found, weights=TINY))
     on_cpu()
 
 

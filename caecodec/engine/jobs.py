@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -36,13 +37,17 @@ class Place:
         else:
             wanted = now.device if gpu is None else "auto" if gpu else "cpu"
         if wanted == "auto":
-            wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        if wanted != "cpu" and (
-            not torch.cuda.is_available() or (torch.device(wanted).index or 0) >= torch.cuda.device_count()
-        ):
+            wanted = "cuda" if _cuda_devices() else "cpu"
+        if wanted != "cpu" and (torch.device(wanted).index or 0) >= _cuda_devices():
             name = "device" if isinstance(gpu, str) else "CAECODEC_DEVICE"
             raise ParameterError(f"{name} is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
         return cls(wanted, now.precision)
+
+
+@cache
+def _cuda_devices() -> int:
+    """How many there are; asked once, because each chunk would ask again."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 class Model(NamedTuple):
