@@ -139,52 +139,6 @@ def encode(
     return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp), array, gpu)
 
 
-@dataclass(frozen=True, eq=False)
-class Encoding:
-    """A chunk that a device is encoding, as the symbols of one quality."""
-
-    header: Header
-    layout: pixels.Layout
-    future: "Future[Coded]"
-
-    def result(self) -> bytes:
-        """What `encode` returns; waits for it."""
-        coded = self.future.result()
-        return container.pack(container.Payload(self.header, coded.streams, coded.escapes, planes=self.layout.pack()))
-
-
-def start_encode(parameters: Parameters, array: npt.NDArray[Any] | Tensor, gpu: Gpu = None) -> Encoding | None:
-    """Begin to encode an RGB chunk of uint8, at the quality asked for, on a device.
-
-    None where `encode_with` has to do it: for other chunks, those of one colour, other targets, or without such a device.
-    """
-    quality = parameters.quality
-    if quality is None or parameters.max_error is not None:
-        return None
-    place, shape = Place.choose(gpu), tuple(array.shape)
-    if engine().line(place) is None:
-        return None
-    dtype = np.dtype(str(array.dtype).removeprefix("torch."))
-    axes = pixels.check(shape, dtype, parameters.channel_axis)
-    if dtype != np.uint8 or axes.channels(shape) != pixels.COLOURS:
-        return None
-    if isinstance(array, Tensor):
-        corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(len(shape)))]
-        constant = bool((array == corner).all())
-    else:
-        constant = pixels.constant(array, axes) is not None
-    if constant:
-        return None
-    layout, source = pixels.Layout(separate=False), parameters.sources()[quality]
-    coding = engine().load(source, quality).coding(parameters.entropy)
-    future = device.encode(array, axes, layout, source, quality, coding, place)
-    if future is None:
-        return None
-    fortran = isinstance(array, np.ndarray) and array.flags.f_contiguous and not array.flags.c_contiguous
-    header = Header(quality, parameters.metric, coding, source.digest, shape, axes.channel, fortran, source.family, "uint8")
-    return Encoding(header, layout, future)
-
-
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)

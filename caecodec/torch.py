@@ -66,7 +66,7 @@ def read(
     """
     spec = payloads.parameters(array).weights
     axes = _parse(selection, array.shape)
-    where = Place.choose(None if device is None else str(torch.device(device))).device
+    where = Place.choose(None if device is None else str(device)).device
     shape = [axis.size for axis in axes]
     # In numpy on the CPU, because PyTorch's threads would hang in a process that forks later.
     out: Any = np.empty(shape, array.dtype) if where == "cpu" else torch.empty(shape, dtype=_dtype(array), device=where)

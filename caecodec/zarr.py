@@ -16,7 +16,7 @@ from .parameters import Parameters
 from .weights import DEFAULT, Spec
 
 if TYPE_CHECKING:
-    from . import codec
+    from . import codec, device
 
 NAME = "caecodec.cae"
 
@@ -102,12 +102,12 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
             return await asyncio.to_thread(self._finish_decode, decoding, chunk_spec)
         return self._finish_decode(decoding, chunk_spec)
 
-    def _start_encode(self, chunk_data: NDBuffer) -> "codec.Encoding | None":
-        from . import codec, device
+    def _start_encode(self, chunk_data: NDBuffer) -> "device.Encoding | None":
+        from . import device
 
         array = chunk_data.as_ndarray_like()
         chunk = device.from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
-        return codec.start_encode(self.parameters, chunk, self._gpu(array))
+        return device.start_encode(self.parameters, chunk, self._gpu(array))
 
     def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> "codec.Decoding":
         from . import codec

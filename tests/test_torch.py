@@ -113,8 +113,9 @@ def test_arrays_and_devices_that_are_refused():
     with pytest.raises(caecodec.ParameterError, match="other codecs too"):
         caecodec.torch.read(both)
     array = zarr.create_array({}, shape=(64, 64, 3), dtype="uint8", **V3)
-    with pytest.raises(caecodec.ParameterError, match="device is 'meta'"):
-        caecodec.torch.read(array, device="meta")
+    for device in ("gpu", torch.device("meta")):
+        with pytest.raises(caecodec.ParameterError, match=f"device is '{device}' but must be"):
+            caecodec.torch.read(array, device=device)
     with pytest.raises(caecodec.ParameterError, match="device is 'cuda:99' but PyTorch finds no such device"):
         caecodec.torch.read(array, device="cuda:99")
 
