@@ -166,7 +166,8 @@ class Line:
         """Most images of a batch, bytes that each takes, and bytes that all may take that run."""
         cuda = self._device.type == "cuda"
         now = settings.on_cuda(torch.cuda.get_device_properties(self._device).total_memory) if cuda else settings.current()
-        cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(self._load(model.source, model.quality).hidden)
+        hidden = self._load(model.source, model.quality).hidden
+        cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(hidden, str(self._device))
         return max(1, min(now.max_batch, now.memory // cost)), cost, now.memory
 
     def _entropy_tables(self, model: Model, coding: int) -> Tables | ContextTables:
