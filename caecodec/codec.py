@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_left
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from . import bounded, pixels, tiling
+from . import bounded, device, pixels, tiling
 from .bitstream import container
 from .bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
-from .engine import Direction, Model, Place, engine
+from .engine import Direction, Gpu, Model, Place, engine
 from .entropy import context, static
 from .entropy.streams import Coded
 from .errors import CorruptionError, ParameterError
@@ -33,7 +36,7 @@ class Chunk:
     axes: pixels.Axes
     layout: pixels.Layout
     parameters: Parameters
-    gpu: bool | None
+    gpu: Gpu
 
     def header(self, source: Source, quality: int, coding: int) -> Header:
         """The header of a body in this coding."""
@@ -54,7 +57,10 @@ class Chunk:
         network = engine().load(source, quality)
         coding = network.coding(self.parameters.entropy)
         coded = Coded((), b"")
-        if self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
+        future = device.encode(self.array, self.axes, self.layout, source, quality, coding, Place.choose(self.gpu))
+        if future:
+            coded = future.result()
+        elif self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
             symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
             coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
         return container.Payload(self.header(source, quality, coding), coded.streams, coded.escapes, planes=self.layout.pack())
@@ -133,7 +139,7 @@ def encode(
     return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp), array, gpu)
 
 
-def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
+def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
     pixels.check_finite(array)
@@ -223,6 +229,67 @@ def decode(
     WeightsError
         The weights it was written with are not here.
     """
+    return start_decode(data, weights, gpu, expected_shape, expected_dtype).result()
+
+
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """A payload that is being decoded, by a device if `future` is there, and else when the result is asked for.
+
+    kept : what the device decodes stays there
+    """
+
+    payload: container.Payload
+    axes: pixels.Axes
+    weights: Spec
+    gpu: Gpu
+    future: "Future[Tensor | None] | None"
+    kept: bool
+
+    def result(self, copy: bool = True) -> npt.NDArray[Any]:
+        """What `decode` returns; waits for it, and raises its errors.
+
+        copy : so that it does not keep the other chunks of its batch in memory
+        """
+        found = self.future.result() if self.future else None
+        array = self._on_cpu() if found is None else found.cpu().numpy()
+        if self.payload.header.fortran:
+            return np.asfortranarray(array)
+        return array.copy() if copy and found is not None else array
+
+    def tensor(self, copy: bool = True) -> Tensor:
+        """The same as a tensor, on the device where it was kept there; for this thread's stream.
+
+        copy : as for `result`
+        """
+        found = self.future.result() if self.future else None
+        if found is None:
+            return torch.from_numpy(self._on_cpu())
+        if found.is_cuda:
+            found.record_stream(torch.cuda.current_stream(found.device))
+        return found.clone() if copy else found
+
+    def _on_cpu(self) -> npt.NDArray[Any]:
+        """The chunk, by way of the CPU; an error where the device found damage that it cannot explain."""
+        header, axes = self.payload.header, self.axes
+        if header.coding == CODING_CONSTANT:
+            colour = np.frombuffer(self.payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
+            return pixels.fill(colour, header.shape, axes)
+        if header.coding == CODING_BOUNDED:
+            return _bounded(self.payload, axes, self.weights, self.gpu)
+        source = engine().source(header.digest, self.weights, header.metric, header.quality)
+        return _on_cpu(self.payload, axes, source, self.gpu)
+
+
+def start_decode(
+    data: bytes | bytearray | memoryview,
+    weights: str | Path | Spec = DEFAULT,
+    gpu: Gpu = None,
+    expected_shape: tuple[int, ...] | None = None,
+    expected_dtype: npt.DTypeLike | None = None,
+    keep: bool = False,
+) -> Decoding:
+    """Begin what `decode` does; with `keep`, what a device decodes stays there. Raises what is plain from the payload."""
     payload = container.parse(data)
     header = payload.header
     if expected_shape is not None and header.shape != tuple(expected_shape):
@@ -236,19 +303,15 @@ def decode(
             "it belongs to another array, or the array's metadata was changed"
         )
     axes = pixels.Axes.of(len(header.shape), header.channel_axis)
-    if header.coding == CODING_CONSTANT:
-        colour = np.frombuffer(payload.colour, _little(header.numpy_dtype)).astype(header.dtype)
-        array = pixels.fill(colour, header.shape, axes)
-    elif header.coding == CODING_BOUNDED:
-        array = _bounded(payload, axes, Spec.parse(weights), gpu)
-    else:
-        source = engine().source(header.digest, Spec.parse(weights), header.metric, header.quality)
-        array = _pixels(payload, axes, source, gpu)
-    return np.asfortranarray(array) if header.fortran else array
+    spec, future = Spec.parse(weights), None
+    if header.coding in _CODERS:
+        source = engine().source(header.digest, spec, header.metric, header.quality)
+        future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
+    return Decoding(payload, axes, spec, gpu, future, keep and future is not None)
 
 
 def analyse(
-    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: bool | None
+    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: Gpu
 ) -> npt.NDArray[np.int32]:
     """Symbols (m, M, rows, columns) of a chunk."""
     model = Model(source, quality, Place.choose(gpu))
@@ -266,7 +329,7 @@ def analyse(
     return out
 
 
-def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk that a bounded payload holds."""
     header, kind = payload.header, payload.bound[0] if payload.bound else -1
     if kind not in bounded.KINDS:
@@ -280,8 +343,15 @@ def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: boo
     return bounded.decode(payload.bound, header.shape, header.numpy_dtype, axes, prediction)
 
 
-def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: bool | None) -> npt.NDArray[Any]:
+def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
+    future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu))
+    found = future.result() if future else None
+    return found.numpy() if found is not None else _on_cpu(payload, axes, source, gpu)
+
+
+def _on_cpu(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+    """The same, with symbols and pixels handled by the CPU, in tiles if need be."""
     header = payload.header
     layout = _layout(payload, axes)
     symbols = _symbols(payload, header.coding, axes, layout, source)
@@ -298,7 +368,7 @@ def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: 
 
 
 def _prediction(
-    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: bool | None
+    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: Gpu
 ) -> npt.NDArray[np.float64]:
     """The values (n, height, width, channels) that the symbols of a payload, in this coding, stand for: the same everywhere."""
     layout = _layout(payload, axes)

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
@@ -14,6 +14,9 @@ from zarr.core.common import JSON, parse_named_configuration
 from . import pixels
 from .parameters import Parameters
 from .weights import DEFAULT, Spec
+
+if TYPE_CHECKING:
+    from . import codec, device
 
 NAME = "caecodec.cae"
 
@@ -72,21 +75,68 @@ class ConvolutionalAutoencoder(ArrayBytesCodec):
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         from . import codec  # here, because it imports torch: metadata alone opens without
 
-        payload = codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self.gpu)
+        encoding = self._start_encode(chunk_data)
+        if encoding:
+            return chunk_spec.prototype.buffer.from_bytes(encoding.result())
+        payload = codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self._gpu(chunk_data.as_ndarray_like()))
         return chunk_spec.prototype.buffer.from_bytes(payload)
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        from . import codec
+        return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
 
-        dtype = _native(chunk_spec.dtype)
-        array = codec.decode(chunk_data.to_bytes(), self.parameters.weights, self.gpu, chunk_spec.shape, dtype)
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
+    # Where a device does the work there is no thread for each chunk: there would be too few of them for its batches.
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+        on_device = self._on_device(chunk_data.as_ndarray_like())
+        encoding = self._start_encode(chunk_data) if on_device else None
+        if encoding is None:
+            return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+        await asyncio.wrap_future(encoding.future)
+        return chunk_spec.prototype.buffer.from_bytes(encoding.result())
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+        if not self._on_device(chunk_data.as_array_like()):
+            return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+        decoding = self._start_decode(chunk_data, chunk_spec)
+        if decoding.future is None or await asyncio.wrap_future(decoding.future) is None:
+            return await asyncio.to_thread(self._finish_decode, decoding, chunk_spec)
+        return self._finish_decode(decoding, chunk_spec)
+
+    def _start_encode(self, chunk_data: NDBuffer) -> "device.Encoding | None":
+        from . import device
+
+        array = chunk_data.as_ndarray_like()
+        chunk = device.from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
+        return device.start_encode(self.parameters, chunk, self._gpu(array))
+
+    def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> "codec.Decoding":
+        from . import codec
+
+        array, dtype = chunk_data.as_array_like(), _native(chunk_spec.dtype)
+        data, weights = chunk_data.to_bytes(), self.parameters.weights
+        return codec.start_decode(data, weights, self._gpu(array), chunk_spec.shape, dtype, keep=_is_cuda(array))
+
+    def _finish_decode(self, decoding: "codec.Decoding", chunk_spec: ArraySpec) -> NDBuffer:
+        from . import device
+
+        if decoding.kept:
+            return chunk_spec.prototype.nd_buffer.from_ndarray_like(device.to_cuda(decoding.tensor()))
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
+
+    def _gpu(self, array: Any) -> bool | None:
+        """What was asked for; for arrays that are on a GPU, it, unless something else was asked for."""
+        return True if self.gpu is None and _is_cuda(array) else self.gpu
+
+    def _on_device(self, array: Any) -> bool:
+        """Whether a device takes chunks whole, of values or bytes such as these."""
+        from .engine import Place, engine
+
+        return engine().line(Place.choose(self._gpu(array))) is not None
+
+
+def _is_cuda(array: Any) -> bool:
+    """Whether an array is on a GPU, as cupy's are, which zarr.config.enable_gpu() makes of chunks and bytes."""
+    return hasattr(array, "__cuda_array_interface__")
 
 
 def _native(dtype: Any) -> np.dtype[Any]:

@@ -1,6 +1,7 @@
 """One process-wide engine: networks loaded when they are first needed, and threads that run concurrent requests on them.
 
     Engine.run ── parts ──▶ Pool (one per device) ── batches ──▶ Networks.run
+    Engine.line ──▶ Line (one per CUDA device), which does more than run networks
 
 Zarr asks for one chunk at a time, from many threads. Small requests for the same network and size that wait together are run
 as one batch, large ones side by side. All PyTorch work happens on the engine's own threads, and a forked child starts with a
@@ -13,13 +14,15 @@ import threading
 import numpy as np
 
 from .. import settings, weights, weights_file
+from ..entropy import device as device_entropy
 from ..models.factorized import STRIDE, pixel_bytes
 from . import processor
-from .jobs import Array, Direction, Job, Model, Place
+from .cuda import Line
+from .jobs import Array, Direction, Gpu, Job, Model, Place
 from .networks import EXACT_LEVELS, Networks
 from .pool import Pool
 
-__all__ = ["EXACT_LEVELS", "Direction", "Engine", "Model", "Place", "engine"]
+__all__ = ["EXACT_LEVELS", "Direction", "Engine", "Gpu", "Line", "Model", "Place", "engine"]
 
 CPU_BATCH_PIXELS = 2**16  # what one core takes at once: larger batches only wait for fresh memory
 
@@ -32,6 +35,7 @@ class Engine:
         self._loaded: dict[tuple[str, int], weights_file.Network] = {}
         self._sources: dict[bytes, weights.Source] = {}
         self._pools: dict[str, Pool] = {}
+        self._lines: dict[str, Line] = {}
 
     def source(self, digest: bytes, spec: weights.Spec | None, metric: str, quality: int) -> weights.Source:
         """The weights of this digest: used before in this process, or found by `weights.find`."""
@@ -78,9 +82,18 @@ class Engine:
     def _pool(self, device: str) -> Pool:
         with self._lock:
             if device not in self._pools:
-                limit_cores = processor.limit_cores if device == "cpu" else lambda cores: None
+                limit_cores = processor.limit_cores if device == "cpu" else None
                 self._pools[device] = Pool(f"caecodec-{device}", Networks(self.load).run, limit_cores)
             return self._pools[device]
+
+    def line(self, place: Place) -> Line | None:
+        """What takes whole chunks on a CUDA device where Triton is installed, in which its coder is written; else None."""
+        if place.device == "cpu" or not device_entropy.available():
+            return None
+        with self._lock:
+            if place.device not in self._lines:
+                self._lines[place.device] = Line(place.device, self.load)
+            return self._lines[place.device]
 
 
 _engine = Engine()

@@ -36,7 +36,7 @@ class Networks:
         if job.direction == "exact":
             return self._exact(job.model).run(batch, EXACT_LEVELS, settings.current().memory)
         tensor = torch.from_numpy(batch).to(job.model.place.device)
-        run = getattr(self._prior(job.model), job.direction)
+        run = getattr(self.prior(job.model), job.direction)
         out: Array = run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy()
         return out
 
@@ -47,7 +47,8 @@ class Networks:
                 self._exacts[model] = ExactSynthesis.build(loaded.tensors, model.place.device)
             return self._exacts[model]
 
-    def _prior(self, model: Model) -> FactorizedPrior:
+    def prior(self, model: Model) -> FactorizedPrior:
+        """The network of a model."""
         with self._lock:
             if model not in self._priors:
                 loaded = self._load(model.source, model.quality)

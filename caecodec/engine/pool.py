@@ -9,10 +9,11 @@ that an idle process, one that forks or one that ends has none.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from .jobs import Array, Job, run_together
+from .jobs import Request, run_together
 
 LINGER = 0.1  # seconds that an idle thread waits for work
 
@@ -21,7 +22,7 @@ LINGER = 0.1  # seconds that an idle thread waits for work
 class _Task:
     """Jobs that run as one batch, on `cores` cores, taking `cost` bytes."""
 
-    jobs: list[Job]
+    jobs: list[Any]
     cores: int
     cost: int
 
@@ -53,27 +54,27 @@ class Pool:
     run
         Runs a batch for the first of its jobs.
     limit_cores
-        Called by a thread before it runs a batch, with the number of cores that it may use.
+        Called by a thread before it runs a batch, with the number of cores that it may use; None where each takes one.
     """
 
-    def __init__(self, name: str, run: Callable[[Job, Array], Array], limit_cores: Callable[[int], None]) -> None:
+    def __init__(self, name: str, run: Callable[[Any, Any], Any], limit_cores: Callable[[int], None] | None) -> None:
         self._name, self._run, self._limit_cores = name, run, limit_cores
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Any] = deque()
         self._idle: list[_Idle] = []
         self._running = 0
         self._cores = 0
         self._cost = 0
         self._limits = (1, 1)
 
-    def submit(self, jobs: list[Job], cores: int, memory: int) -> None:
+    def submit(self, jobs: Sequence[Request], cores: int, memory: int) -> None:
         """Queue jobs; waits while those that wait already hold half of `memory`.
 
         cores, memory : how many cores and about how many bytes all running jobs together may take
         """
         with self._room:
-            self._room.wait_for(lambda: sum(job.batch.nbytes for job in self._waiting) <= memory // 2)
+            self._room.wait_for(lambda: sum(job.nbytes for job in self._waiting) <= memory // 2)
             self._waiting.extend(jobs)
             self._limits = cores, memory
             self._start()
@@ -85,22 +86,22 @@ class Pool:
             self._waiting = deque(job for job in self._waiting if not job.daemon)
         while self._waiting and self._cores < cores:
             first = self._waiting[0]
-            if self._running and self._cost + first.cost * len(first.batch) > memory:
+            if self._running and self._cost + first.cost * first.images > memory:
                 return
-            share = -(-(cores - self._cores) // len(self._waiting))
+            share = -(-(cores - self._cores) // len(self._waiting)) if self._limit_cores else 1
             self._assign(self._take(share, memory - self._cost))
             self._room.notify_all()
 
     def _take(self, cores: int, memory: int) -> _Task:
         """The oldest job, and those behind it that fit it, its batch and the memory."""
         first = self._waiting.popleft()
-        jobs, images = [first], len(first.batch)
+        jobs, images = [first], first.images
         most = min(first.limit, memory // first.cost)
         for job in list(self._waiting):
-            if images + len(job.batch) <= most and job.fits(first):
+            if images + job.images <= most and job.fits(first):
                 self._waiting.remove(job)
                 jobs.append(job)
-                images += len(job.batch)
+                images += job.images
         return _Task(jobs, cores, images * first.cost)
 
     def _assign(self, task: _Task) -> None:
@@ -128,7 +129,8 @@ class Pool:
         next_task: _Task | None = task
         while next_task:
             task, next_task = next_task, None
-            self._limit_cores(task.cores)
+            if self._limit_cores:
+                self._limit_cores(task.cores)
             wanted = [job for job in task.jobs if job.result.set_running_or_notify_cancel()]
             if wanted:
                 run_together(wanted, self._run)

@@ -54,9 +54,7 @@ def decode(coded: Coded, tables: ContextTables, shape: tuple[int, int, int, int]
     """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
     n, channels, height, columns = shape
     layout = streams.layout(coded, shape)
-    count, position = varint.unpack(coded.escapes, 0)
-    if count > channels:
-        raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
+    count, position = coded_channels(coded, channels)
     coders = [streams.start(stream) for stream in coded.streams]
     jobs = [(coder, start * columns, stop * columns) for coder, (start, stop) in zip(coders, layout, strict=True)]
     index = np.zeros((channels, n, height, columns), np.uint8)
@@ -77,6 +75,14 @@ def decode(coded: Coded, tables: ContextTables, shape: tuple[int, int, int, int]
     symbols = np.empty(shape, np.int32)
     symbols[:, tables.order] = values.transpose(1, 0, 2, 3)
     return symbols
+
+
+def coded_channels(coded: Coded, channels: int) -> tuple[int, int]:
+    """How many channels are coded, and where in `escapes` the list begins; CorruptionError when there are not so many."""
+    count, position = varint.unpack(coded.escapes, 0)
+    if count > channels:
+        raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
+    return count, position
 
 
 def code_length(symbols: Symbols, tables: ContextTables) -> float:

@@ -10,15 +10,17 @@ from torch import Tensor
 LAYERS = frozenset({"g_a.2", "g_a.4", "g_s.2", "g_s.4"})
 # By quality, as tests/benchmarks/precision.py measures it on Kodak: encoder and decoder together lose less than 0.02 dB.
 _AUTO = {7: LAYERS - {"g_s.2"}, 8: frozenset({"g_a.2"})}
+_GPU_BFLOAT16 = (8, 0)  # compute capability
 
 
 def layers(precision: str, quality: int, device: str) -> frozenset[str]:
     """The convolutions to run in bfloat16, by their names in the state dict.
 
-    precision : of the settings; "auto" is none but on a processor that has such dot products
+    precision : of the settings; "auto" is none but on a processor or GPU that has such dot products
     """
     if precision == "auto":
-        return _AUTO.get(quality, LAYERS) if device == "cpu" and processor_has_bfloat16() else frozenset()
+        there = processor_has_bfloat16() if device == "cpu" else torch.cuda.get_device_capability(device) >= _GPU_BFLOAT16
+        return _AUTO.get(quality, LAYERS) if there else frozenset()
     return LAYERS if precision == "bf16" else frozenset()
 
 
