@@ -1,0 +1,53 @@
+"""Contenders in turn, round after round, in one process: seconds of each round, medians, and ratios pair by pair."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from statistics import median
+from typing import Any, TypeVar
+
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+Key = TypeVar("Key")
+ROUNDS = 7  # at most, after the first
+
+
+@contextmanager
+def callers(concurrency: int) -> Iterator[Map]:
+    """A map by so many threads at once, as zarr calls codecs; by the calling thread for one."""
+    if concurrency == 1:
+        yield lambda function, items: [function(item) for item in items]
+        return
+    with ThreadPoolExecutor(concurrency) as pool:
+        yield lambda function, items: list(pool.map(function, items))
+
+
+def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, list[float]]:
+    """Seconds that each task took in each round; a task leaves when it has taken `seconds` in all, but runs once.
+
+    The first round warms up, and is dropped where there are others.
+    """
+    taken: dict[Key, list[float]] = {name: [] for name in tasks}
+    for _ in range(ROUNDS + 1):
+        for name, task in tasks.items():
+            if sum(taken[name]) < seconds or not taken[name]:
+                start = time.perf_counter()
+                task()
+                taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def settled(times: Sequence[float]) -> Sequence[float]:
+    """The rounds that count."""
+    return times[1:] if len(times) > 1 else times
+
+
+def typical(times: Sequence[float]) -> float:
+    """The median of the rounds that count."""
+    return median(settled(times))
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """How many times as long the others took, round by round, the median."""
+    both = min(len(times), len(others))
+    return median(b / a for a, b in zip(settled(times[:both]), settled(others[:both]), strict=True))
