@@ -152,8 +152,8 @@ def _show(part: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     if part == "speed":
         yield (
             "Classical codecs have the setting whose PSNR on these chunks is nearest to caecodec's, and as many threads as "
-            "leave each caller a share of the cores. `caecodec is` compares speeds: 2 x is twice as fast. Peak memory is that of "
-            "a process of its own; work is above what it had after one small chunk."
+            "leave each caller a share of the cores. `caecodec is` compares speeds: 2 x is twice as fast. Peak memory is "
+            "that of a process of its own; work is above what it had after one small chunk."
         )
         yield from tables.speed(rows)
     elif part == "stages":
