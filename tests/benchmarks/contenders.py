@@ -11,6 +11,7 @@ from . import fresh
 from .images import Pixels, psnr, squared_errors
 
 CAECODEC, STATIC, NETWORK, COMPRESSAI = "caecodec", "caecodec, static tables", "its network alone", "CompressAI"
+SAMPLE = 2**22  # pixels on which the level of a classical codec is sought
 PASS_PIXELS = 2**18  # that the codec gives a CPU in one pass
 
 
@@ -173,6 +174,12 @@ def quality_of(contender: Contender, chunks: list[Pixels]) -> tuple[float, float
     errors = sum(squared_errors(contender.decode(one), chunk) for one, chunk in zip(stored, chunks, strict=True))
     values = sum(chunk.size for chunk in chunks)
     return psnr(errors, values), 8 * sum(map(contender.size, stored)) / (values / 3)
+
+
+def sample(chunks: list[Pixels]) -> list[Pixels]:
+    """As many of the chunks as a level is sought on, spread over them."""
+    count = max(1, min(len(chunks), SAMPLE * 3 // chunks[0].size))
+    return [chunks[i * len(chunks) // count] for i in range(count)]
 
 
 def level_for(name: str, chunks: list[Pixels], target: float) -> float:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from .images import Pixels, chunks, psnr, squared_errors
 DIRECTIONS = ("encode", "decode")
 PIXELS = 2**21  # of a cell
 MOST = 64
-SAMPLE = 4  # chunks on which the level of a classical codec is sought
 Say = Callable[[str], None]
 Levels = dict[str, float | MissingError]
 
@@ -45,7 +45,7 @@ def run(
 
 def _levels(parts: list[Pixels], quality: int) -> Levels:
     """The level of each classical codec that comes nearest to caecodec's PSNR at a quality."""
-    sample = parts[:: max(1, len(parts) // SAMPLE)][:SAMPLE]
+    sample = contenders.sample(parts)
     target, _ = contenders.quality_of(contenders.caecodec(CAECODEC, quality, "cpu"), sample)
     levels: Levels = {}
     for name in CLASSICAL:
@@ -100,6 +100,7 @@ def _times(
         def tasks() -> Iterator[tuple[tuple[str, str], Callable[[], None]]]:
             for name, contender in ready.items():
                 inputs = [contender.prepare(part) for part in parts]
+                contender.decode(contender.encode(inputs[0]))  # warms up
 
                 def encode(name: str = name, contender: Contender = contender, inputs: list[Any] = inputs) -> None:
                     stored[name] = each(contender.encode, inputs)
@@ -122,11 +123,11 @@ def _times(
 
 def _speed(times: list[float], ours: list[float], megapixels: float) -> dict[str, Any]:
     """Speeds by the median round; MB are 10^6 bytes of 8-bit RGB. `speedup`: how many times as fast caecodec is."""
-    rate = megapixels / timing.typical(times)
-    rounds = len(timing.settled(times))
+    typical = median(times)
+    rate = megapixels / typical
     return {
-        "seconds": timing.typical(times),
-        "rounds": rounds,
+        "seconds": typical,
+        "rounds": len(times),
         "mp_s": rate,
         "mb_s": 3 * rate,
         "speedup": timing.ratio(ours, times),

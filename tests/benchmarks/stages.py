@@ -109,6 +109,7 @@ def run(
 def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
     line, whole = Line(quality, device), contenders.caecodec(contenders.CAECODEC, quality, device)
     payloads = [caecodec.encode(part, quality=quality) for part in parts]
+    line.decode(line.encode(parts[0]))  # warms up
     rows = []
     for direction in DIRECTIONS:
         inputs: list[Any] = parts if direction == "encode" else payloads

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Key = TypeVar("Key")
-ROUNDS = 7  # at most, after the first
+ROUNDS = 7  # at most
 
 
 @contextmanager
@@ -23,12 +23,9 @@ def callers(concurrency: int) -> Iterator[Map]:
 
 
 def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, list[float]]:
-    """Seconds that each task took in each round; a task leaves when it has taken `seconds` in all, but runs once.
-
-    The first round warms up, and is dropped where there are others.
-    """
+    """Seconds that each task took in each round; a task leaves when it has taken `seconds` in all, but runs once."""
     taken: dict[Key, list[float]] = {name: [] for name in tasks}
-    for _ in range(ROUNDS + 1):
+    for _ in range(ROUNDS):
         for name, task in tasks.items():
             if sum(taken[name]) < seconds or not taken[name]:
                 start = time.perf_counter()
@@ -37,17 +34,6 @@ def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, li
     return taken
 
 
-def settled(times: Sequence[float]) -> Sequence[float]:
-    """The rounds that count."""
-    return times[1:] if len(times) > 1 else times
-
-
-def typical(times: Sequence[float]) -> float:
-    """The median of the rounds that count."""
-    return median(settled(times))
-
-
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """How many times as long the others took, round by round, the median."""
-    both = min(len(times), len(others))
-    return median(b / a for a, b in zip(settled(times[:both]), settled(others[:both]), strict=True))
+    """How many times as long the others took: the median of the rounds that both were in, each by itself."""
+    return median(b / a for a, b in zip(times, others, strict=False))
