@@ -5,7 +5,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,15 @@ print("\\n" + json.dumps(result))
 def call(module: str, function: str, **arguments: Any) -> dict[str, Any]:
     """The result of a function of a module of this package, called in a new process with arguments that JSON can hold.
 
-    Adds `wall_s`, the seconds from the start of the process to its end. RuntimeError, with what it wrote, when it fails.
+    RuntimeError, with the last line that it wrote, when it fails.
     """
     command = [sys.executable, "-W", "ignore", "-c", _CODE, str(_TESTS), module, function, json.dumps(arguments)]
-    start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - start
     if done.returncode:
         reason = "it was killed" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"{module}.{function} failed ({done.returncode}): {reason}")
-    return {**json.loads(done.stdout.splitlines()[-1]), "wall_s": wall}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def peak_bytes() -> int:

@@ -89,5 +89,5 @@ def _scaling(rows: list[Row]) -> Iterator[Row]:
 
 
 def _startup(rows: list[Row]) -> Iterator[Row]:
-    ours = [row["wall_s"] for row in rows if row["contender"] == contenders.CAECODEC]
+    ours = [row["start_s"] for row in rows if row["contender"] == contenders.CAECODEC]
     yield _row("first decode in a fresh process", "cpu, 256", "<=", 2.5, "s", ours[0] if ours else None)
