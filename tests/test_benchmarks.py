@@ -37,6 +37,7 @@ def test_every_contender_is_measured_or_named_as_missing(run):
     for name, package in ((contenders.COMPRESSAI, "compressai"), ("JPEG", "imagecodecs")):
         (row,) = [row for row in rows if row["contender"] == name]
         assert bool(row["missing"]) == (results["about"]["versions"][package] is None)
+        assert row["contender"] == contenders.CAECODEC or f"\n| {row['contender']} | " in printed  # the short table
     cuda = {row["device"] for row in results["speed"]} == {"cpu", "cuda"}
     assert cuda != bool(results["absent"])
     assert cuda or "cuda: not measured" in printed

@@ -156,6 +156,7 @@ def _show(part: str, rows: list[dict[str, Any]]) -> Iterator[str]:
             "that of a process of its own; work is above what it had after one small chunk."
         )
         yield from tables.speed(rows)
+        yield from tables.summary(rows)
     elif part == "stages":
         yield f"Shares of the codec's time, one chunk after the other:\n\n{tables.stages(rows)}"
     elif part == "zarr":

@@ -85,7 +85,7 @@ def _cell(
     megapixels = sum(part.shape[0] * part.shape[1] for part in parts) / 1e6
     for name in ready:
         for direction in DIRECTIONS:
-            rows[name][direction] = _speed(times[name, direction], times[CAECODEC, direction], megapixels)
+            rows[name][direction] = _speed(times[name, direction], times.get((CAECODEC, direction)), megapixels)
     return list(rows.values())
 
 
@@ -121,7 +121,7 @@ def _times(
     return times
 
 
-def _speed(times: list[float], ours: list[float], megapixels: float) -> dict[str, Any]:
+def _speed(times: list[float], ours: list[float] | None, megapixels: float) -> dict[str, Any]:
     """Speeds by the median round; MB are 10^6 bytes of 8-bit RGB. `speedup`: how many times as fast caecodec is."""
     typical = median(times)
     rate = megapixels / typical
@@ -130,5 +130,5 @@ def _speed(times: list[float], ours: list[float], megapixels: float) -> dict[str
         "rounds": len(times),
         "mp_s": rate,
         "mb_s": 3 * rate,
-        "speedup": timing.ratio(ours, times),
+        "speedup": timing.ratio(ours, times) if ours else None,
     }

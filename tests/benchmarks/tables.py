@@ -37,11 +37,46 @@ def speed(rows: list[dict[str, Any]]) -> Iterator[str]:
         return row["quality"], row["device"], row["concurrency"]
 
     for (quality, device, concurrency), group in groupby(sorted(rows, key=cell), cell):
-        yield f"Quality {quality}, {device}, {_callers(concurrency)}:\n\n" + table(head, map(_speed, group))
+        yield f"Quality {quality}, {device}, chunks {_callers(concurrency)}:\n\n" + table(head, map(_speed, group))
+
+
+def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A short table for each quality and device: how many times as fast as the others caecodec is, encoding and decoding."""
+
+    def kind(row: dict[str, Any]) -> tuple[int, str]:
+        return row["quality"], row["device"]
+
+    def ratios(row: dict[str, Any]) -> str:
+        if row["missing"]:
+            return str(row["missing"]).split(":")[0]
+        return ", ".join(_short(row[direction]["speedup"]) for direction in ("encode", "decode"))
+
+    for (quality, device), group in groupby(sorted(rows, key=kind), kind):
+        names: dict[str, dict[tuple[int, int], str]] = {}
+        for row in group:
+            names.setdefault(row["contender"], {})[row["chunk"], row["concurrency"]] = ratios(row)
+        ours, *others = names
+        cells = sorted(names[ours])
+        head = [f"chunks of {chunk}, {_callers(callers)}" for chunk, callers in cells]
+        lines = [[name, *(names[name][cell] for cell in cells)] for name in others]
+        yield (
+            f"Quality {quality}, {device}: how many times as fast as the others {ours} encodes, and decodes:\n\n"
+            + table(["", *head], lines)
+        )
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{number(value)} x"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.1 else f"{value:.1g}"
 
 
 def _callers(concurrency: int) -> str:
-    return "one chunk after the other" if concurrency == 1 else f"{concurrency} chunks at once"
+    return "one after the other" if concurrency == 1 else f"{concurrency} at once"
 
 
 def _speed(row: dict[str, Any]) -> list[str]:
@@ -51,7 +86,7 @@ def _speed(row: dict[str, Any]) -> list[str]:
     speeds = []
     for direction in ("encode", "decode"):
         found = row[direction]
-        speeds += [number(found["mp_s"]), number(found["mb_s"]), f"{number(found['speedup'])} x"]
+        speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
     taken = row["memory"]
     gpu = f" + {mib(taken['gpu'])} GPU" if taken["gpu"] else ""
     quality = [number(row["bpp"]), "" if row["psnr"] is None else f"{row['psnr']:.2f}"]
@@ -82,7 +117,7 @@ def zarr(rows: list[dict[str, Any]]) -> str:
         speeds = []
         for direction in ("write", "read"):
             found = row[direction]
-            speeds += [number(found["mp_s"]), number(found["mb_s"]), f"{number(found['speedup'])} x"]
+            speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
         return [*start, *speeds]
 
     return table(head, map(line, rows))
