@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -9,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from benchmarks import command, contenders, images, memory, stages, targets, timing
+from PIL import Image
 
 import caecodec
 
@@ -19,13 +23,16 @@ TINY = "--chunks 64 --count 2 --concurrency 2 --seconds 0.01 --across 2 --rounds
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """What the command prints, and its JSON."""
-    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
-    line = [sys.executable, str(ROOT / "tests" / "benchmarks"), *TINY.split(), "--json", str(path)]
+    """What the README's command prints, and its JSON; with tiny inputs."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    (folder / "photos").mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / "astronaut.png")
+    (found,) = re.findall("(?m)^python (tests/benchmarks) (.*)$", (ROOT / "README.md").read_text())
+    line = [sys.executable, str(ROOT / found[0]), *shlex.split(found[1]), *TINY.split()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(line, cwd=path.parent, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(path.read_text())
+    return done.stdout, json.loads((folder / "speed.json").read_text())
 
 
 def test_every_contender_is_measured_or_named_as_missing(run):
