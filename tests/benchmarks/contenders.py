@@ -12,7 +12,6 @@ from .images import Pixels, psnr, squared_errors
 
 CAECODEC, STATIC, NETWORK, COMPRESSAI = "caecodec", "caecodec, static tables", "its network alone", "CompressAI"
 SAMPLE = 2**22  # pixels on which the level of a classical codec is sought
-PASS_PIXELS = 2**18  # that the codec gives a CPU in one pass
 
 
 class MissingError(Exception):
@@ -95,7 +94,7 @@ def caecodec(name: str, quality: int, device: str) -> Contender:
 
 def network(quality: int, device: str) -> Contender:
     """Analysis and synthesis by the engine: from float32 images in memory to symbols, and back."""
-    from caecodec import settings, weights
+    from caecodec import weights
     from caecodec.engine import Model, Place, engine
 
     source = weights.resolve(weights.Spec(weights.DEFAULT), "mse", quality)
@@ -104,12 +103,8 @@ def network(quality: int, device: str) -> Contender:
     def prepare(chunk: Pixels) -> Any:
         return (chunk[None].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
 
-    def run(direction: Any, scale: int, batch: Any) -> Any:
-        size = batch.shape[2] * batch.shape[3] * scale**2
-        most = settings.current().max_batch
-        return engine().run(model, direction, batch, most if device == "cuda" else max(1, min(most, PASS_PIXELS // size)))
-
-    return Contender(NETWORK, f"quality {quality}", partial(run, "analysis", 1), partial(run, "synthesis", 16), None, prepare)
+    run = partial(engine().run, model)
+    return Contender(NETWORK, f"quality {quality}", partial(run, "analysis"), partial(run, "synthesis"), None, prepare)
 
 
 def compressai(quality: int, device: str) -> Contender:
