@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import CaeCodecError, CorruptionError, FormatVersionError, ParameterError, WeightsError
 
 if TYPE_CHECKING:
-    from . import settings, weights, zarr
+    from . import settings, torch, weights, zarr
     from .alignment import check_aligned
     from .codec import encode
     from .decoding import decode
@@ -33,6 +33,7 @@ __all__ = [
     "decode",
     "encode",
     "settings",
+    "torch",
     "weights",
     "zarr",
 ]
@@ -44,7 +45,7 @@ _LAZY = {
     "OverfittedAutoencoder": "numcodecs",
     "check_aligned": "alignment",
 }
-_MODULES = ("ngff", "numcodecs", "settings", "weights", "zarr")
+_MODULES = ("ngff", "numcodecs", "settings", "torch", "weights", "zarr")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
-"""The whole line of the autoencoder: array -> images -> symbols -> streams -> payload, and back."""
+"""The whole line: array -> images -> symbols -> streams -> payload, and back. The only file that sees all of it."""
 
 import math
 from bisect import bisect_left
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -9,21 +10,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from . import bounded, pixels, tiling
+from . import bounded, device, pixels, tiling
 from .bitstream import container
 from .bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
-from .engine import Direction, Model, Place, engine
+from .engine import Direction, Gpu, Model, Place, engine
 from .entropy import context, static
 from .entropy.streams import Coded
 from .errors import CorruptionError, ParameterError
-from .models.factorized import HALO, STRIDE
+from .models.factorized import HALO, STRIDE, pixel_bytes
 from .parameters import Parameters
 from .settings import current
 from .weights import DEFAULT, Source, Spec
 
 _CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # modules, by wire id
-CPU_BATCH_PIXELS = 2**18  # four images of 256 x 256; larger batches only wait for fresh memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Chunk:
     axes: pixels.Axes
     layout: pixels.Layout
     parameters: Parameters
-    gpu: bool | None
+    gpu: Gpu
 
     def header(self, source: Source, quality: int, coding: int) -> Header:
         """The header of a body in this coding."""
@@ -55,7 +56,10 @@ class Chunk:
         network = engine().load(source, quality)
         coding = network.coding(self.parameters.entropy)
         coded = Coded((), b"")
-        if self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
+        future = device.encode(self.array, self.axes, self.layout, source, quality, coding, Place.choose(self.gpu))
+        if future:
+            coded = future.result()
+        elif self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
             symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
             coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
         return container.Payload(self.header(source, quality, coding), coded.streams, coded.escapes, planes=self.layout.pack())
@@ -134,7 +138,7 @@ def encode(
     return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp), array, gpu)
 
 
-def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
+def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
     pixels.check_finite(array)
@@ -195,24 +199,47 @@ def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> contai
     return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
-def decode(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+def start(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
+    """Have a device decode a payload, if one takes its chunk whole: `decode` does it otherwise, and where the result is None.
+
+    keep : what the device decodes stays there
+    """
+    header = payload.header
+    if header.coding not in _CODERS:
+        return None
+    source = engine().source(header.digest, spec, header.metric, header.quality)
+    return device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
+
+
+def decode(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The C-contiguous chunk in a payload that is not constant; `caecodec.decode` says what the arguments are."""
     header = payload.header
     if header.coding == CODING_BOUNDED:
         return _bounded(payload, axes, spec, gpu)
     source = engine().source(header.digest, spec, header.metric, header.quality)
-    return _pixels(payload, axes, source, gpu)
+    return _on_cpu(payload, axes, source, gpu)
 
 
 def analyse(
-    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: bool | None
+    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: Gpu
 ) -> npt.NDArray[np.int32]:
     """Symbols (m, M, rows, columns) of a chunk."""
-    images = tiling.pad(pixels.to_images(array, axes, layout), STRIDE)
-    return _transform(Model(source, quality, Place.choose(gpu)), "analysis", images, STRIDE, 1)
+    model = Model(source, quality, Place.choose(gpu))
+    rows, columns = tiling.latent_size(array.shape[axes.height], array.shape[axes.width], STRIDE)
+    out = None
+    for tile in _tiles(model, rows, columns):
+        crop = array[axes.region(*tile.seen(STRIDE))]
+        part = engine().run(model, "analysis", tiling.pad(pixels.to_images(crop, axes, layout), STRIDE))
+        if part.shape[2:] == (rows, columns):
+            return part
+        if out is None:
+            out = np.empty((*part.shape[:2], rows, columns), part.dtype)
+        out[:, :, *tile.place()] = part[:, :, *tile.kept()]
+    assert out is not None
+    return out
 
 
-def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: bool | None) -> npt.NDArray[Any]:
+def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk that a bounded payload holds."""
     header, kind = payload.header, payload.bound[0] if payload.bound else -1
     if kind not in bounded.KINDS:
@@ -226,23 +253,40 @@ def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: boo
     return bounded.decode(payload.bound, header.shape, header.numpy_dtype, axes, prediction)
 
 
-def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: bool | None) -> npt.NDArray[Any]:
+def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
+    future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu))
+    found = future.result() if future else None
+    return found.numpy() if found is not None else _on_cpu(payload, axes, source, gpu)
+
+
+def _on_cpu(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+    """The same, with symbols and pixels handled by the CPU, in tiles if need be."""
     header = payload.header
     layout = _layout(payload, axes)
-    images = _synthesis(payload, header.coding, "synthesis", axes, layout, source, gpu)
-    if images.size and not pixels.plausible(images):
-        raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
-    return pixels.to_array(images, header.shape, header.numpy_dtype, axes, layout)
+    symbols = _symbols(payload, header.coding, axes, layout, source)
+    model = Model(source, header.quality, Place.choose(gpu))
+    chunk = np.empty(header.shape, header.numpy_dtype)
+    for tile in _tiles(model, *symbols.shape[2:]):
+        region = chunk[axes.region(*tile.place(STRIDE))]
+        images = _images(model, "synthesis", symbols[:, :, *tile.seen()])[:, :, *tile.kept(STRIDE)]
+        images = images[:, :, : region.shape[axes.height], : region.shape[axes.width]]
+        if images.size and not pixels.plausible(images):
+            raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
+        region[...] = pixels.to_array(images, region.shape, region.dtype, axes, layout)
+    return chunk
 
 
 def _prediction(
-    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: bool | None
+    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: Gpu
 ) -> npt.NDArray[np.float64]:
     """The values (n, height, width, channels) that the symbols of a payload, in this coding, stand for: the same everywhere."""
     layout = _layout(payload, axes)
-    levels = _synthesis(payload, coding, "exact", axes, layout, source, gpu)
-    return bounded.predicted(levels, payload.header.shape, axes, layout)
+    header = payload.header
+    symbols = _symbols(payload, coding, axes, layout, source)
+    levels = _images(Model(source, header.quality, Place.choose(gpu)), "exact", symbols)
+    levels = levels[:, :, : header.shape[axes.height], : header.shape[axes.width]]
+    return bounded.predicted(levels, header.shape, axes, layout)
 
 
 def _layout(payload: container.Payload, axes: pixels.Axes) -> pixels.Layout:
@@ -252,42 +296,37 @@ def _layout(payload: container.Payload, axes: pixels.Axes) -> pixels.Layout:
     return pixels.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
 
 
-def _synthesis(
-    payload: container.Payload, coding: int, direction: Direction, axes: pixels.Axes, layout: pixels.Layout, source: Source,
-    gpu: bool | None,
-) -> npt.NDArray[Any]:  # fmt: skip
-    """What the synthesis makes (m, 3, height, width) of the symbols that a payload holds in this coding."""
+def _symbols(
+    payload: container.Payload, coding: int, axes: pixels.Axes, layout: pixels.Layout, source: Source
+) -> npt.NDArray[np.int32]:
+    """The symbols (m, M, rows, columns) that a payload holds in this coding."""
     header = payload.header
     network = engine().load(source, header.quality)
-    height, width = header.shape[axes.height], header.shape[axes.width]
     count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
-    if not count:
-        if payload.streams or payload.escapes:
-            raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
-        return np.empty((0, pixels.COLOURS, height, width), np.float32)
-    shape = (count, network.latent, *tiling.latent_size(height, width, STRIDE))
-    symbols = _CODERS[coding].decode(Coded(payload.streams, payload.escapes), network.entropy_tables(coding), shape)
-    model = Model(source, header.quality, Place.choose(gpu))
-    if direction == "exact":
-        images = engine().run(model, direction, symbols, count)
-    else:
-        images = _transform(model, direction, symbols, 1, STRIDE)
-    return images[:, :, :height, :width]
+    size = tiling.latent_size(header.shape[axes.height], header.shape[axes.width], STRIDE)
+    if count:
+        coded = Coded(payload.streams, payload.escapes)
+        symbols: npt.NDArray[np.int32] = _CODERS[coding].decode(
+            coded, network.entropy_tables(coding), (count, network.latent, *size)
+        )
+        return symbols
+    if payload.streams or payload.escapes:
+        raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
+    return np.empty((0, network.latent, *size), np.int32)
 
 
-def _transform(model: Model, direction: Direction, batch: npt.NDArray[Any], scale_in: int, scale_out: int) -> npt.NDArray[Any]:
-    """Run the network over a batch of any size, in tiles and few images at once where memory asks for it."""
-    now = current()
-    # One pass holds about three arrays of the widest layer, which has hidden float32 channels at half the resolution.
-    pixels_at_once = now.memory // (3 * engine().load(model.source, model.quality).hidden)
+def _images(model: Model, direction: Direction, symbols: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    """What the synthesis makes (m, 3, 16 rows, 16 columns) of symbols (m, M, rows, columns), m possibly 0."""
+    if len(symbols):
+        return engine().run(model, direction, symbols)
+    height, width = (STRIDE * side for side in symbols.shape[2:])
+    return np.empty((0, pixels.COLOURS, height, width), np.float32)
 
-    def run(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        size = part.shape[2] * part.shape[3] * (STRIDE // scale_in) ** 2
-        most = min(pixels_at_once, CPU_BATCH_PIXELS) if model.place.device == "cpu" else pixels_at_once
-        limit = max(1, min(now.max_batch, most // size))
-        return engine().run(model, direction, part, limit)
 
-    return tiling.apply(run, batch, scale_in, scale_out, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)
+def _tiles(model: Model, rows: int, columns: int) -> list[tiling.Tile]:
+    """What the network sees at once of latents of this size, as the memory setting allows."""
+    pixels_at_once = current().memory // pixel_bytes(engine().load(model.source, model.quality).hidden, model.place.device)
+    return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)
 
 
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -109,7 +109,7 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         corners = [(r, c) for r in range(0, rows, side) for c in range(0, columns, side)]
         reach = side + 2 * HALO
         patches = np.stack([padded[:, r : r + reach, c : c + reach] for r, c in corners])
-        images = engine().run(Model(source, self.quality, Place.choose(None)), "synthesis", patches, 1)
+        images = engine().run(Model(source, self.quality, Place.choose(None)), "synthesis", patches)
         if not pixels.plausible(images):
             raise CorruptionError("payload of the prototype decodes to no pixels: it is damaged, or of other weights")
         whole = np.empty(((rows + below) * STRIDE, (columns + right) * STRIDE, 3), np.uint8)

@@ -55,6 +55,11 @@ class Axes(NamedTuple):
         """How many channels a chunk of this shape has."""
         return 1 if self.channel is None else shape[self.channel]
 
+    def region(self, rows: slice, columns: slice) -> tuple[slice, ...]:
+        """The index of these rows and columns in a chunk."""
+        spatial = {self.height: rows, self.width: columns}
+        return tuple(spatial.get(axis, slice(None)) for axis in range(len(self.leading) + 2 + (self.channel is not None)))
+
     def images(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A chunk as (n, height, width, channels); a view where its memory allows."""
         if self.channel is None:

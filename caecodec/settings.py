@@ -2,27 +2,29 @@
 
 Each setting is an environment variable, so it reaches threads and child processes (dask workers included) alike:
 
-=====================  ===========================================================  =========
+=====================  ===========================================================  ====================================
 variable               meaning                                                      default
-=====================  ===========================================================  =========
+=====================  ===========================================================  ====================================
 CAECODEC_DEVICE        cpu, cuda, cuda:N, or auto (CUDA where present, else CPU)     cpu
-CAECODEC_PRECISION     fp32, bf16 (faster, up to one grey level off), or auto        auto
+CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 for    auto
+                       what costs less than 0.02 dB, where the CPU or GPU has it
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
-CAECODEC_MAX_BATCH     most images in one pass of the network                        16
-CAECODEC_MEMORY        bytes one pass may take (K, M, G suffixes), larger is tiled   1G
+CAECODEC_MAX_BATCH     most images in one pass of the network                        16; on CUDA 256
+CAECODEC_MEMORY        bytes all passes may take (K, M, G suffixes), larger is tiled 1G; on CUDA a quarter of what it has
 CAECODEC_WEIGHTS       a folder of weights files, searched before the shipped ones
-=====================  ===========================================================  =========
+=====================  ===========================================================  ====================================
 """
 
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import ParameterError
 
+CUDA_BATCH = 256  # its streams are decoded side by side, in the time of one
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -38,9 +40,10 @@ class Settings:
     weights: Path | None = None
 
 
-def _parse_device(text: str) -> str:
+def parse_device(text: str, name: str = "CAECODEC_DEVICE") -> str:
+    """A device of PyTorch's, or auto; ParameterError for another, which the message calls `name`."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ParameterError(f"CAECODEC_DEVICE is {text!r} but must be cpu, cuda, cuda:N or auto")
+        raise ParameterError(f"{name} is {text!r} but must be cpu, cuda, cuda:N or auto")
     return text
 
 
@@ -78,13 +81,20 @@ def current() -> Settings:
 
     folder = get("CAECODEC_WEIGHTS", "")
     return Settings(
-        device=_parse_device(get("CAECODEC_DEVICE", "cpu")),
+        device=parse_device(get("CAECODEC_DEVICE", "cpu")),
         precision=_parse_precision(get("CAECODEC_PRECISION", "auto")),
         threads=_parse_count("CAECODEC_THREADS", get("CAECODEC_THREADS", "0"), 0),
         max_batch=_parse_count("CAECODEC_MAX_BATCH", get("CAECODEC_MAX_BATCH", "16"), 1),
         memory=_parse_memory(get("CAECODEC_MEMORY", "1G")),
         weights=Path(folder) if folder else None,
     )
+
+
+def on_cuda(memory: int) -> Settings:
+    """`current` for a CUDA device that has this many bytes of memory: its own defaults where a setting is not made."""
+    defaults = {"max_batch": CUDA_BATCH, "memory": memory // 4}
+    unset = {name: value for name, value in defaults.items() if not os.environ.get(_variable(name))}
+    return replace(current(), **unset)  # type: ignore[arg-type]  # all are integers
 
 
 def configure(**values: str | int | Path | None) -> None:

@@ -4,20 +4,54 @@ A tile is a crop that the network sees in one pass; the halo is as wide as the r
 of the tiles equal the whole image's, its borders included. Padding repeats the last row and column.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 
 class Span(NamedTuple):
-    """One axis of a tile, in latent positions: [start, stop) is kept of what is computed from [low, high)."""
+    """One axis of a tile, in latent positions: [start, stop) is kept of what is computed from [low, high).
+
+    The methods are slices of an axis that has `scale` rows or columns for each latent position.
+    """
 
     start: int
     stop: int
     low: int
     high: int
+
+    def seen(self, scale: int = 1) -> slice:
+        """Of the whole: what the network sees."""
+        return slice(self.low * scale, self.high * scale)
+
+    def place(self, scale: int = 1) -> slice:
+        """Of the whole: what is kept."""
+        return slice(self.start * scale, self.stop * scale)
+
+    def kept(self, scale: int = 1) -> slice:
+        """Of what the network made of what it saw: what is kept."""
+        return slice((self.start - self.low) * scale, (self.stop - self.low) * scale)
+
+
+class Tile(NamedTuple):
+    """A crop for the network; the methods are those of its two spans."""
+
+    rows: Span
+    columns: Span
+
+    def seen(self, scale: int = 1) -> tuple[slice, slice]:
+        """Rows and columns of the whole that the network sees."""
+        return self.rows.seen(scale), self.columns.seen(scale)
+
+    def place(self, scale: int = 1) -> tuple[slice, slice]:
+        """Rows and columns of the whole that are kept."""
+        return self.rows.place(scale), self.columns.place(scale)
+
+    def kept(self, scale: int = 1) -> tuple[slice, slice]:
+        """Rows and columns that are kept of what the network made."""
+        return self.rows.kept(scale), self.columns.kept(scale)
 
 
 def latent_size(height: int, width: int, stride: int) -> tuple[int, int]:
@@ -48,31 +82,8 @@ def tile_positions(max_pixels: int, stride: int, halo: int) -> int:
     return max(1, int(max_pixels**0.5) // stride - 2 * halo)
 
 
-def apply(
-    run: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
-    source: npt.NDArray[Any],
-    scale_in: int,
-    scale_out: int,
-    tile: int,
-    halo: int,
-) -> npt.NDArray[Any]:
-    """run(source), tile by tile where source is larger than one tile.
-
-    `source` is (n, c, rows * scale_in, columns * scale_in) and the result (n, c', rows * scale_out, columns * scale_out),
-    rows and columns being latent positions: analysis has scale_in = stride and scale_out = 1, synthesis the reverse.
-    """
-    rows, columns = source.shape[2] // scale_in, source.shape[3] // scale_in
-    if rows <= tile + 2 * halo and columns <= tile + 2 * halo:
-        return run(source)
-    out: npt.NDArray[Any] | None = None
-    for r in spans(rows, tile, halo):
-        for c in spans(columns, tile, halo):
-            crop = source[:, :, r.low * scale_in : r.high * scale_in, c.low * scale_in : c.high * scale_in]
-            part = run(crop)
-            if out is None:
-                out = np.empty((*part.shape[:2], rows * scale_out, columns * scale_out), part.dtype)
-            top, left = (r.start - r.low) * scale_out, (c.start - c.low) * scale_out
-            kept = part[:, :, top : top + (r.stop - r.start) * scale_out, left : left + (c.stop - c.start) * scale_out]
-            out[:, :, r.start * scale_out : r.stop * scale_out, c.start * scale_out : c.stop * scale_out] = kept
-    assert out is not None
-    return out
+def tiles(rows: int, columns: int, tile: int, halo: int) -> list[Tile]:
+    """Cut latents into tiles whose kept part has a side of at most `tile`; one tile where all fits into one with its halo."""
+    if max(rows, columns) <= tile + 2 * halo:
+        return [Tile(Span(0, rows, 0, rows), Span(0, columns, 0, columns))]
+    return [Tile(r, c) for r in spans(rows, tile, halo) for c in spans(columns, tile, halo)]

@@ -3,20 +3,22 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from zarr.abc.codec import ArrayBytesCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
 from . import pixels
-from .decoding import decode
+from .decoding import Decoding, decode, start_decode
 from .overfitted.parameters import OverfittedParameters
 from .parameters import Parameters
 from .weights import DEFAULT, Spec
+
+if TYPE_CHECKING:
+    from . import device
 
 NAME = "caecodec.cae"
 OVERFITTED_NAME = "caecodec.overfitted"
@@ -30,12 +32,6 @@ class Serializer(ArrayBytesCodec):
     name: ClassVar[str]
 
     parameters: Parameters | OverfittedParameters
-
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        raise NotImplementedError
-
-    def _decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        raise NotImplementedError
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Self:
@@ -61,11 +57,10 @@ class Serializer(ArrayBytesCodec):
         raise NotImplementedError
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        return chunk_spec.prototype.buffer.from_bytes(self._encode(chunk_data.as_numpy_array()))
+        raise NotImplementedError
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        array = self._decode(chunk_data.to_bytes(), chunk_spec.shape, _native(chunk_spec.dtype))
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
+        raise NotImplementedError
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
@@ -102,13 +97,64 @@ class ConvolutionalAutoencoder(Serializer):
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "gpu", gpu)
 
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
+    def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         from . import codec  # here, because it imports torch: metadata alone opens without
 
-        return codec.encode_with(self.parameters, array, self.gpu)
+        encoding = self._start_encode(chunk_data)
+        if encoding:
+            return chunk_spec.prototype.buffer.from_bytes(encoding.result())
+        payload = codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self._gpu(chunk_data.as_ndarray_like()))
+        return chunk_spec.prototype.buffer.from_bytes(payload)
 
-    def _decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        return decode(data, self.parameters.weights, self.gpu, shape, dtype)
+    def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
+
+    # Where a device does the work there is no thread for each chunk: there would be too few of them for its batches.
+
+    async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
+        on_device = self._on_device(chunk_data.as_ndarray_like())
+        encoding = self._start_encode(chunk_data) if on_device else None
+        if encoding is None:
+            return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+        await asyncio.wrap_future(encoding.future)
+        return chunk_spec.prototype.buffer.from_bytes(encoding.result())
+
+    async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        if not self._on_device(chunk_data.as_array_like()):
+            return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+        decoding = self._start_decode(chunk_data, chunk_spec)
+        if decoding.future is None or await asyncio.wrap_future(decoding.future) is None:
+            return await asyncio.to_thread(self._finish_decode, decoding, chunk_spec)
+        return self._finish_decode(decoding, chunk_spec)
+
+    def _start_encode(self, chunk_data: NDBuffer) -> "device.Encoding | None":
+        from . import device
+
+        array = chunk_data.as_ndarray_like()
+        chunk = device.from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
+        return device.start_encode(self.parameters, chunk, self._gpu(array))
+
+    def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Decoding:
+        array, dtype = chunk_data.as_array_like(), _native(chunk_spec.dtype)
+        data, weights = chunk_data.to_bytes(), self.parameters.weights
+        return start_decode(data, weights, self._gpu(array), chunk_spec.shape, dtype, keep=_is_cuda(array))
+
+    def _finish_decode(self, decoding: Decoding, chunk_spec: ArraySpec) -> NDBuffer:
+        from . import device
+
+        if decoding.kept:
+            return chunk_spec.prototype.nd_buffer.from_ndarray_like(device.to_cuda(decoding.tensor()))
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
+
+    def _gpu(self, array: Any) -> bool | None:
+        """What was asked for; for arrays that are on a GPU, it, unless something else was asked for."""
+        return True if self.gpu is None and _is_cuda(array) else self.gpu
+
+    def _on_device(self, array: Any) -> bool:
+        """Whether a device takes chunks whole, of values or bytes such as these."""
+        from .engine import Place, engine
+
+        return engine().line(Place.choose(self._gpu(array))) is not None
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -136,13 +182,20 @@ class OverfittedAutoencoder(Serializer):
         parameters = OverfittedParameters.parse(quality, lmbda, preset, decoder, channel_axis, tune, seed, network)
         object.__setattr__(self, "parameters", parameters)
 
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
+    def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         from .overfitted import codec
 
-        return codec.encode_with(self.parameters, array)
+        return chunk_spec.prototype.buffer.from_bytes(codec.encode_with(self.parameters, chunk_data.as_numpy_array()))
 
-    def _decode(self, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        return decode(data, expected_shape=shape, expected_dtype=dtype, network=self.parameters.section)
+    def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        data, dtype, section = chunk_data.to_bytes(), _native(chunk_spec.dtype), self.parameters.section
+        array = decode(data, expected_shape=chunk_spec.shape, expected_dtype=dtype, network=section)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
+
+
+def _is_cuda(array: Any) -> bool:
+    """Whether an array is on a GPU, as cupy's are, which zarr.config.enable_gpu() makes of chunks and bytes."""
+    return hasattr(array, "__cuda_array_interface__")
 
 
 def _native(dtype: Any) -> np.dtype[Any]:

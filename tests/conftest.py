@@ -43,6 +43,12 @@ def tiny(monkeypatch):
     return TINY
 
 
+@pytest.fixture
+def fp32(monkeypatch):
+    """The precision in which pixels are the same to within rounding on every machine."""
+    monkeypatch.setenv("CAECODEC_PRECISION", "fp32")
+
+
 def random_image(*shape, seed=0):
     """Smooth uint8 noise with an axis of 3 channels last."""
     rng = np.random.default_rng(seed)

@@ -65,7 +65,7 @@ def ours(checkpoint, quality):
     return source, engine.Model(source, quality, engine.Place("cpu", "fp32"))
 
 
-def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photograph):
+def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photograph, fp32):
     chunk = np.ascontiguousarray(photograph[64:320, 128:384])
     exact, symbols, x_hat = theirs(reference, chunk)
     source, model = ours(checkpoint, quality)
@@ -75,7 +75,7 @@ def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photogr
     np.testing.assert_array_equal(mine[~tie], symbols[~tie])
     assert np.mean(tie) < 0.01
     assert np.abs(mine - symbols).max() <= 1
-    np.testing.assert_allclose(engine.engine().run(model, "synthesis", symbols, 1), x_hat, atol=1e-4)
+    np.testing.assert_allclose(engine.engine().run(model, "synthesis", symbols), x_hat, atol=1e-4)
 
 
 def test_payloads_of_their_tables(reference, checkpoint, quality, photograph):
@@ -136,7 +136,7 @@ def test_a_converted_checkpoint_reads_what_the_checkpoint_wrote(checkpoint, qual
 
 
 @pytest.mark.parametrize("shipped", [1, 4])
-def test_shipped_networks_load_in_compressai(shipped, photograph, tmp_path):
+def test_shipped_networks_load_in_compressai(shipped, photograph, tmp_path, fp32):
     assert main(["export", "default", "-q", str(shipped), "-o", str(tmp_path / "model.pth")]) == 0
     state = torch.load(tmp_path / "model.pth", weights_only=True)
     reference = FactorizedPrior.from_state_dict(state).eval()

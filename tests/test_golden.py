@@ -43,7 +43,7 @@ def tables(payload, path):
 
 
 @each(CODING_STATIC, CODING_CONTEXT, CODING_CONSTANT)
-def test_pixels(path, tiny):
+def test_pixels(path, tiny, fp32):
     stored = np.load(path.with_suffix(".npz"))["pixels"]
     pixels = caecodec.decode(path.read_bytes())
     assert (pixels.shape, pixels.dtype) == (stored.shape, stored.dtype)

@@ -14,16 +14,17 @@ LAYERS = [
     {"errors"},
     {"alignment", "settings"},
     {"bitstream", "pixels", "ranges", "tiling"},
-    {"entropy", "models"},
+    {"device_pixels", "entropy", "models"},
     {"weights_file"},
     {"weights"},
     {"engine", "parameters"},
-    {"bounded", "overfitted"},
+    {"bounded", "device", "overfitted"},
     {"codec"},
     {"decoding"},
     {"numcodecs", "zarr"},
     {"legacy"},
-    {"payloads", "inspection", "ngff", "evaluation", "training"},
+    {"payloads"},
+    {"inspection", "torch", "ngff", "evaluation", "training"},
     {"cli"},
     {"__main__"},
 ]
@@ -64,6 +65,7 @@ def test_importing_loads_nothing_large():
     assert loaded_after("import caecodec") == []
     assert loaded_after("import caecodec; caecodec.settings.current()") == []
     assert loaded_after("import caecodec; caecodec.CorruptionError") == []
+    assert loaded_after("import caecodec; assert 'torch' in dir(caecodec)") == []
 
 
 def test_metadata_opens_without_torch():

@@ -52,7 +52,7 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_stored_chunk(codec, payload, stored):
+def test_a_stored_chunk(codec, payload, stored, fp32):
     """What CompressAI wrote, and what the prototype's own decoder made of it."""
     chunk = codec.decode(payload)
     assert chunk.dtype == np.uint8
@@ -62,7 +62,7 @@ def test_a_stored_chunk(codec, payload, stored):
     assert codec.decode(payload, out=out) is out
 
 
-def test_the_tiling_is_that_of_the_metadata(payload, stored):
+def test_the_tiling_is_that_of_the_metadata(payload, stored, fp32):
     other = legacy.PrototypeAutoencoder(quality=4, patch_size=96, weights=WEIGHTS).decode(payload)
     assert np.mean(other[:32, :32] != stored["pixels"][:32, :32]) < 1e-3
     assert np.mean(other[40:56, 40:56] != stored["pixels"][40:56, 40:56]) > 0.1

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caecodec.models import factorized
+from caecodec.models import factorized, precision
 from caecodec.models.factorized import GDN, FactorizedPrior, sub_pixel
 
 
@@ -94,3 +94,36 @@ def test_input_is_left_as_it_is(network):
     network.synthesis(symbols)
     assert torch.equal(images, before)
     assert torch.equal(symbols, again)
+
+
+@pytest.mark.parametrize(("stride", "shape"), [(1, (4, 3, 5, 5)), (2, (3, 4, 5, 5))])
+def test_rounded_weights_keep_the_sums_of_taps(stride, shape):
+    torch.manual_seed(4)
+    weight = torch.randn(shape)
+    low = precision.rounded(weight, stride)
+    assert low.dtype == torch.bfloat16
+    assert ((low.float() - weight).abs() <= 2.0**-7 * weight.abs().amax((-1, -2), keepdim=True)).all()
+    for row in range(stride):
+        for column in range(stride):
+            taps = (..., slice(row, None, stride), slice(column, None, stride))
+            off = (low.float() - weight)[taps].sum((-1, -2)).abs()
+            assert (off <= 2.0**-8 * weight[taps].abs().amax((-1, -2)) + 1e-6).all()
+
+
+def test_precision_is_a_choice_by_quality(monkeypatch):
+    for has, chosen in ((True, precision.LAYERS), (False, frozenset())):
+        monkeypatch.setattr(precision, "processor_has_bfloat16", lambda has=has: has)
+        assert precision.layers("auto", 4, "cpu") == chosen
+        assert precision.layers("auto", 8, "cpu") < precision.LAYERS
+        assert precision.layers("fp32", 4, "cpu") == frozenset()
+        assert precision.layers("bf16", 8, "cpu") == precision.LAYERS
+
+
+def test_gdn_in_another_precision():
+    torch.manual_seed(5)
+    gdn = GDN(8).requires_grad_(False)
+    gdn.gamma.uniform_(0, 0.1)
+    x, bias = torch.randn(1, 8, 4, 8).bfloat16(), torch.randn(8)
+    expected = formula(gdn, x.float() + bias[:, None, None])
+    torch.testing.assert_close(gdn(x, bias, torch.float32), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gdn(x, bias), expected.bfloat16(), atol=1e-2, rtol=1e-2)

@@ -76,16 +76,6 @@ def test_conversion_scripts(workplace, script):
     assert (workplace / f"for-{script}" / "coffee.ome.zarr").is_dir()
 
 
-def test_benchmark(workplace):
-    folder = workplace / "small"
-    folder.mkdir()
-    Image.fromarray(skimage.data.astronaut()).save(folder / "a.png")
-    script = ROOT / "examples" / "benchmark.py"
-    output = run([sys.executable, str(script), str(folder), "--crops", "1", "--repeats", "1"], workplace)
-    assert "caecodec context" in output
-    assert "1 chunks of 512x512, quality 4, MP/s" in output
-
-
 def test_generation_loss(workplace):
     folder = workplace / "rewritten"
     folder.mkdir()

@@ -40,3 +40,12 @@ def test_child_processes_have_them():
         code = "from caecodec import settings; print(settings.current().threads)"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
     assert settings.current().threads == 0
+
+
+def test_defaults_on_cuda():
+    with settings.using(max_batch=None, memory=None):
+        assert settings.on_cuda(2**36) == settings.Settings(max_batch=settings.CUDA_BATCH, memory=2**34)
+        with settings.using(max_batch=7):
+            assert settings.on_cuda(2**36) == settings.Settings(max_batch=7, memory=2**34)
+        with settings.using(memory="2G"):
+            assert settings.on_cuda(2**36) == settings.Settings(max_batch=settings.CUDA_BATCH, memory=2**31)

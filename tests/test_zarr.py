@@ -17,7 +17,8 @@ import zarr
 from conftest import psnr
 
 import caecodec
-from caecodec import engine, settings
+from caecodec import engine
+from caecodec.engine import networks
 from caecodec.zarr import ConvolutionalAutoencoder
 
 
@@ -146,13 +147,14 @@ def test_many_threads_and_batches(photograph, monkeypatch):
     z = create(np.tile(photograph, (2, 2, 1)), chunks=(128, 128, 3))
     expected = z[:]
     sizes = []
-    run = engine._Worker._execute
+    run = networks.Networks.run
 
-    def watched(worker, jobs):
-        sizes.append(sum(len(job.batch) for job in jobs))
-        return run(worker, jobs)
+    def watched(self, job, batch):
+        sizes.append(len(batch))
+        return run(self, job, batch)
 
-    monkeypatch.setattr(engine._Worker, "_execute", watched)
+    monkeypatch.setattr(networks.Networks, "run", watched)
+    monkeypatch.setattr(engine, "_engine", engine.Engine())  # whose pool is made with the line above
     blocks = [(128 * i, 128 * j) for i in range(8) for j in range(8)]
     with ThreadPoolExecutor(16) as pool:
         parts = list(pool.map(lambda at: z[at[0] : at[0] + 128, at[1] : at[1] + 128], blocks))
@@ -160,7 +162,7 @@ def test_many_threads_and_batches(photograph, monkeypatch):
         assert np.abs(part.astype(int) - expected[y : y + 128, x : x + 128]).max() <= 1
     assert sum(sizes) == 64
     assert max(sizes) > 1
-    assert max(sizes) <= settings.current().max_batch
+    assert max(sizes) <= engine.CPU_BATCH_PIXELS // 128**2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -23,6 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 _BLOCK = 16  # channels whose predictions from all channels before them are one matrix product
 _PRODUCT = 2**18  # multiplications up to which OpenBLAS starts no threads, which a busy machine would have to wait for
+_VALUES_AT_ONCE = 2**22  # of a large chunk, so that few copies of its symbols are in memory
 _MATRIX_SIDE = 64  # up to this size of image, 3x3 sums are quicker as two matrix products
 
 
@@ -53,9 +54,7 @@ def decode(coded: Coded, tables: ContextTables, shape: tuple[int, int, int, int]
     """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
     n, channels, height, columns = shape
     layout = streams.layout(coded, shape)
-    count, position = varint.unpack(coded.escapes, 0)
-    if count > channels:
-        raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
+    count, position = coded_channels(coded, channels)
     coders = [streams.start(stream) for stream in coded.streams]
     jobs = [(coder, start * columns, stop * columns) for coder, (start, stop) in zip(coders, layout, strict=True)]
     index = np.zeros((channels, n, height, columns), np.uint8)
@@ -76,6 +75,14 @@ def decode(coded: Coded, tables: ContextTables, shape: tuple[int, int, int, int]
     symbols = np.empty(shape, np.int32)
     symbols[:, tables.order] = values.transpose(1, 0, 2, 3)
     return symbols
+
+
+def coded_channels(coded: Coded, channels: int) -> tuple[int, int]:
+    """How many channels are coded, and where in `escapes` the list begins; CorruptionError when there are not so many."""
+    count, position = varint.unpack(coded.escapes, 0)
+    if count > channels:
+        raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
+    return count, position
 
 
 def code_length(symbols: Symbols, tables: ContextTables) -> float:
@@ -141,12 +148,16 @@ def predict(weights: Floats, known: Bytes) -> Floats:
 def _index(symbols: Symbols, tables: ContextTables) -> tuple[npt.NDArray[np.int32], Bytes]:
     """What is coded, (M, n, rows, columns) in coding order: differences where they are taken, and their indices."""
     values = symbols.transpose(1, 0, 2, 3)[tables.order]
-    for channel in np.flatnonzero(tables.difference):
-        values[channel] = difference(values[channel], int(tables.difference[channel]))
-    magnitudes = np.abs(values)
-    escape = tables.escape[..., None]
-    index = np.where(magnitudes > tables.radius[:, None, None, None], escape, 2 * magnitudes - (values > 0))
-    return values, index.astype(np.uint8)
+    index = np.empty(values.shape, np.uint8)
+    step = max(1, _VALUES_AT_ONCE // values[0].size)
+    for first in range(0, len(values), step):
+        part = slice(first, first + step)
+        for channel in first + np.flatnonzero(tables.difference[part]):
+            values[channel] = difference(values[channel], int(tables.difference[channel]))
+        magnitudes = np.abs(values[part])
+        escape, radius = tables.escape[part, ..., None], tables.radius[part, None, None, None]
+        index[part] = np.where(magnitudes > radius, escape, 2 * magnitudes - (values[part] > 0))
+    return values, index
 
 
 def _classes(index: Bytes, tables: ContextTables) -> Bytes:

@@ -40,12 +40,16 @@ def layout(coded: Coded, shape: tuple[int, int, int, int]) -> Layout:
     return found
 
 
+def check_words(stream: bytes) -> None:
+    """CorruptionError for a stream that ends in a zero word."""
+    if stream and not any(stream[-4:]):
+        raise CorruptionError("a stream ends in a zero word, which no encoder writes: the payload is damaged")
+
+
 def start(stream: bytes) -> constriction.stream.stack.AnsCoder:
     """A decoder of the words of one stream."""
-    words = np.frombuffer(stream, "<u4").astype(np.uint32)
-    if len(words) and words[-1] == 0:
-        raise CorruptionError("a stream ends in a zero word, which no encoder writes: the payload is damaged")
-    return constriction.stream.stack.AnsCoder(words)
+    check_words(stream)
+    return constriction.stream.stack.AnsCoder(np.frombuffer(stream, "<u4").astype(np.uint32))
 
 
 def finish(coder: constriction.stream.stack.AnsCoder) -> None:
@@ -69,16 +73,22 @@ def pack_escapes(
     return varint.pack_many(np.concatenate(parts).astype(np.uint32))
 
 
+def list_escapes(data: bytes | memoryview, count: int, limit: int = MAX_SYMBOL) -> Integers:
+    """The `count` numbers of an escape list; CorruptionError unless it holds so many, for one far beyond `limit` too."""
+    listed = varint.unpack_many(data, count).astype(np.int64)
+    if len(listed) and listed.max() > 2 * limit:
+        raise CorruptionError(f"escape list holds a symbol beyond +-{limit}: the payload is damaged")
+    return listed
+
+
 def unpack_escapes(
     data: bytes, values: npt.NDArray[np.int32], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: Layout,
     limit: int = MAX_SYMBOL,
 ) -> None:  # fmt: skip
     """Put each value of an escape list where `escaped` says, in place; CorruptionError for one far beyond `limit`."""
-    listed = varint.unpack_many(data, int(np.count_nonzero(escaped))).astype(np.int64)
+    listed = list_escapes(data, int(np.count_nonzero(escaped)), limit)
     if not len(listed):
         return
-    if listed.max() > 2 * limit:
-        raise CorruptionError(f"escape list holds a symbol beyond +-{limit}: the payload is damaged")
     used = 0
     for first, last in rows:
         value, outside = values[:, first:last], escaped[:, first:last]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import tiling
 from ..errors import WeightsError
-from .factorized import HALO, STRIDE
+from .factorized import HALO, STRIDE, pixel_bytes
 
 LATENT_BITS = 10  # a latent is 2^-10 times its integer
 LATENT_WEIGHT_BITS = 22
@@ -108,13 +108,17 @@ class ExactSynthesis:
 
         Images run one after the other, and in tiles where one would take more than about `memory` bytes.
         """
-        pixel_bytes = 8 * len(self.norms[0].beta)  # four arrays of hidden float64 channels at half the resolution
-        tile = tiling.tile_positions(memory // pixel_bytes, STRIDE, HALO)
-
-        def one(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return self._image(torch.from_numpy(np.ascontiguousarray(part[0])), levels).cpu().numpy()[None]
-
-        return np.concatenate([tiling.apply(one, image[None], 1, STRIDE, tile, HALO) for image in symbols])
+        tile = tiling.tile_positions(
+            memory // pixel_bytes(len(self.norms[0].beta), self.medians.device.type, exact=True), STRIDE, HALO
+        )
+        n, _, rows, columns = symbols.shape
+        cut = tiling.tiles(rows, columns, tile, HALO)
+        planes = np.empty((n, 3, STRIDE * rows, STRIDE * columns), np.int32)
+        for image, out in zip(symbols, planes, strict=True):
+            for part in cut:
+                whole = self._image(torch.from_numpy(np.ascontiguousarray(image[:, *part.seen()])), levels).cpu().numpy()
+                out[:, *part.place(STRIDE)] = whole[:, *part.kept(STRIDE)]
+        return planes
 
     @torch.no_grad()
     def _image(self, symbols: Tensor, levels: int) -> Tensor:

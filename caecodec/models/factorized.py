@@ -7,7 +7,7 @@ FactorizedPrior, but GDN holds its effective beta and gamma, everything runs cha
 quarter of the resolution run in strips of rows that stay in cache.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .precision import rounded
+
 STRIDE = 16
 HALO = 2  # latent positions: the analysis sees 30 pixels to each side, the synthesis 2 latents
 MAX_SYMBOL = 2**23
 # On a CPU the memory of large tensors is new for every call, and costs more than the arithmetic on it; so work in parts.
 BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
+
+
+def pixel_bytes(hidden: int, device: str, exact: bool = False) -> int:
+    """Bytes that a pass takes for each pixel, at most.
+
+    On a CPU, where the widest layer is only there in strips, four float32 arrays at a quarter of the resolution; elsewhere
+    three at half of it.
+
+    exact : of the exact synthesis, which has four of float64
+    """
+    return 8 * hidden if exact else hidden if device == "cpu" else 3 * hidden
 
 
 class GDN(nn.Module):
@@ -33,14 +46,31 @@ class GDN(nn.Module):
         self.beta = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(torch.zeros(channels, channels, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, h, w) -> the same, in the memory of x where that is channels-last."""
+    def forward(self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        """(n, channels, h, w) -> the same; computed in float32, of x + bias where a bias is given.
+
+        The result is of this dtype, or as x; in the memory of x where that has the dtype and is channels-last.
+        """
         n, channels, height, width = x.shape
-        flat = x.permute(0, 2, 3, 1).reshape(1, 1, -1, channels)
-        for block in torch.split(flat, BLOCK_PIXELS if x.device.type == "cpu" else flat.shape[2], 2):
-            norm = F.conv2d((block * block).permute(0, 3, 1, 2), self.gamma, self.beta).permute(0, 2, 3, 1)
-            block.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
-        return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
+        # Sixteen images rather than one: for fewer, a single thread does not take oneDNN, and needs twice the time.
+        images = 16 if n * height * width % 16 == 0 else 1
+        flat = x.permute(0, 2, 3, 1).reshape(images, 1, -1, channels)
+        out = flat if dtype in (None, x.dtype) else torch.empty_like(flat, dtype=dtype)
+        size = BLOCK_PIXELS // images if x.device.type == "cpu" else flat.shape[2]
+        for block, target in zip(torch.split(flat, size, 2), torch.split(out, size, 2), strict=True):
+            values = block.float() if bias is None else block + bias
+            norm = F.conv2d((values * values).permute(0, 3, 1, 2), self.gamma, self.beta).permute(0, 2, 3, 1)
+            torch.mul(values, norm.sqrt_() if self.inverse else norm.rsqrt_(), out=target)
+        return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def convolve(x: Tensor, layer: Any, norm: GDN, dtype: torch.dtype, **geometry: Any) -> Tensor:
+    """A convolution of stride 2 in the precision of its weights, and the norm after it, its result of this dtype."""
+    run = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv_transpose2d
+    low = layer.weight.dtype != torch.float32  # then the bias, which is not, is for the norm
+    sums = run(x, layer.weight, None if low else layer.bias, stride=2, **geometry)
+    result: Tensor = norm(sums, layer.bias if low else None, dtype)
+    return result
 
 
 def sub_pixel(weight: Tensor) -> Tensor:
@@ -104,51 +134,60 @@ class FactorizedPrior(nn.Module):
         network.load_state_dict(state, assign=True)
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def reduce_precision(self) -> None:
-        """Run in bfloat16, but for the layers at both ends of the latents and the last one, whose values need all digits."""
-        self.g_a[:-1].to(torch.bfloat16)
-        self.g_s[1:-1].to(torch.bfloat16)
+    def reduce_precision(self, layers: Iterable[str]) -> None:
+        """Run these convolutions, of the inner ones of g_a and g_s, in bfloat16."""
+        for name in layers:
+            layer: Any = self.get_submodule(name)
+            weight = rounded(layer.weight, 2 if isinstance(layer, nn.ConvTranspose2d) else 1)
+            layer.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
 
     def analysis(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1], h and w multiples of 16 -> integer symbols (n, M, h/16, w/16), int32."""
-        hidden = self.g_a[4:-1](self._shallow_analysis(images.to(self.g_a[0].weight.dtype)))
-        latents: Tensor = self.g_a[-1](hidden.float()) - self.medians[:, None, None]
-        return latents.round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
+        return self.latents(images).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
+
+    def latents(self, images: Tensor) -> Tensor:
+        """What `analysis` rounds."""
+        third, norm, last = self.g_a[4:]
+        hidden = convolve(self._shallow_analysis(images), third, norm, last.weight.dtype, padding=2)
+        latents: Tensor = last(hidden) - self.medians[:, None, None]
+        return latents
 
     def synthesis(self, symbols: Tensor) -> Tensor:
         """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w), about [0, 1], not clipped."""
         latents = (symbols.float() + self.medians[:, None, None]).contiguous(memory_format=torch.channels_last)
-        return self._shallow_synthesis(self.g_s[1:3](self.g_s[0](latents).to(self.g_s[2].weight.dtype)))
+        first, first_norm, second, norm, third = self.g_s[:5]
+        hidden = convolve(latents, first, first_norm, second.weight.dtype, padding=2, output_padding=1)
+        return self._shallow_synthesis(convolve(hidden, second, norm, third.weight.dtype, padding=2, output_padding=1))
 
     def _shallow_analysis(self, images: Tensor) -> Tensor:
         """g_a[:4] in strips: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
-        first, norm, second, second_norm = self.g_a[:4]
+        first, norm, second, second_norm, third = self.g_a[:5]
         n, _, height, width = images.shape
         padded = F.pad(images, (0, 0, 2, 2))
         above: Tensor | None = None
         parts = []
         for start, stop in strips(height // 4, n * height * width // 4, images.device):
             strip = padded[:, :, 4 * start : 4 * stop + 3]
-            strip = norm(F.conv2d(strip, first.weight, first.bias, stride=2, padding=(0, 2)))
+            strip = convolve(strip, first, norm, second.weight.dtype, padding=(0, 2))
             strip = _stack(above, strip, 2, stop == height // 4)
             above = strip[:, :, -4:].clone()
-            parts.append(second_norm(F.conv2d(strip, second.weight, second.bias, stride=2, padding=(0, 2))))
+            parts.append(convolve(strip, second, second_norm, third.weight.dtype, padding=(0, 2)))
             del strip  # its memory is the next one's
         return torch.cat(parts, 2)
 
     def _shallow_synthesis(self, hidden: Tensor) -> Tensor:
-        """g_s[3:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
-        first_norm, first, norm, last = self.g_s[3:]
+        """g_s[4:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
+        layer, norm, last = self.g_s[4:]
         n, _, rows, width = hidden.shape
         kernel, bias = sub_pixel(last.weight), last.bias.repeat_interleave(4)
-        padded = first_norm(F.pad(hidden, (0, 0, 1, 1)))  # zeros stay zeros
+        padded = F.pad(hidden, (0, 0, 1, 1))
         above: Tensor | None = None
         parts = []
         for start, stop in strips(rows, n * rows * width * 4, hidden.device):
             strip = padded[:, :, start : stop + 2]
             # Padding 4 drops the rows that lack a neighbour; an odd number of rows would be a third slower.
-            strip = F.conv_transpose2d(strip, first.weight, first.bias, stride=2, padding=(4, 2), output_padding=1)
-            strip = _stack(above, norm(strip).float(), 1, stop == rows)
+            strip = convolve(strip, layer, norm, kernel.dtype, padding=(4, 2), output_padding=1)
+            strip = _stack(above, strip, 1, stop == rows)
             above = strip[:, :, -2:].clone()
             parts.append(F.pixel_shuffle(F.conv2d(strip, kernel, bias, padding=(0, 1)), 2))
             del strip  # its memory is the next one's

@@ -78,7 +78,7 @@ def _fit(
     pictures: npt.NDArray[np.float32], decoder: Decoder, parameters: OverfittedParameters, shared: Network | None
 ) -> tuple[Network, Latents]:
     """A network and latents for pictures (m, C, height, width)."""
-    from . import fit  # type: ignore[attr-defined]  # here, because it imports torch
+    from . import fit  # here, because it imports torch
 
     fitted = fit.fit(pictures[None], decoder, parameters.trade_off, parameters.preset, parameters.seed, shared)[0]
     return fitted.network, fitted.latents

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import EncodingError, ParameterError
 from .architecture import LEVELS, MAX_LATENT, Decoder
-from .gradients import LATENT_STEP, Objective, Parameters
+from .gradients import Objective, Parameters
 from .network import MIDDLE, UPSAMPLING, Network
 from .quantise import quantise
 
@@ -237,9 +237,7 @@ class _Run:
 def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> Parameters:
     """Parameters of `count` networks to begin with: interpolating, of mean grey, and expecting small values."""
     device = generator.device
-    parameters = {
-        name: torch.zeros(count, *shape, device=device) for name, shape in decoder.shapes(channels).items()
-    }
+    parameters = {name: torch.zeros(count, *shape, device=device) for name, shape in decoder.shapes(channels).items()}
 
     def draw(name: str, deviation: float) -> None:
         value = parameters[name]

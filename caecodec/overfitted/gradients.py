@@ -146,7 +146,9 @@ def _arm(inputs: Tensor, p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
     return first, second, torch.baddbmm(out, p["arm_ws"], inputs)
 
 
-def _arm_backward(inputs: Tensor, first: Tensor, second: Tensor, of_out: Tensor, p: Parameters, gradients: Parameters) -> Tensor:
+def _arm_backward(
+    inputs: Tensor, first: Tensor, second: Tensor, of_out: Tensor, p: Parameters, gradients: Parameters
+) -> Tensor:
     gradients["arm_w3"], gradients["arm_b3"] = torch.bmm(of_out, second.mT), of_out.sum(2)
     gradients["arm_ws"] = torch.bmm(of_out, inputs.mT)
     of_second = torch.bmm(p["arm_w3"].mT, of_out).mul_(second > 0)

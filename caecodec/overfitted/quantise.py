@@ -26,13 +26,11 @@ def quantise(objective: Objective, latents: Tensor, parameters: Parameters, deco
             steps[group] = step
             network = Network.quantise(decoder, channels, floats, tuple(steps))
             found.append((_loss(objective, latents, network), step, network))
-        loss, steps[group], best = min(found, key=lambda one: one[:2])
+        _, steps[group], best = min(found, key=lambda one: one[:2])
     return best
 
 
 def _loss(objective: Objective, latents: Tensor, network: Network) -> float:
-    parameters = {
-        name: torch.from_numpy(value)[None].to(latents.device) for name, value in network.floats().items()
-    }
+    parameters = {name: torch.from_numpy(value)[None].to(latents.device) for name, value in network.floats().items()}
     distortion, rate = objective.measure(latents, parameters)
     return float(distortion + objective.lmbda * (rate + 8 * len(network.section()) / objective.pixels))

@@ -18,12 +18,10 @@ def batches(
 ) -> Iterator[npt.NDArray[np.int32]]:
     """Symbols (n, M, size / 16, size / 16) of crops (size, size, 3), eight at a time, by the network of these tensors.
 
-    It runs where and how `caecodec.settings` says.
+    It runs where `caecodec.settings` says, in float32.
     """
     place = Place.choose(None)
     network = FAMILIES[family].build(tensors)
-    if place.precision == "bf16":
-        network.reduce_precision()
     network = network.to(place.device)
     for batch in _stacked(crops):
         with torch.inference_mode():

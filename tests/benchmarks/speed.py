@@ -1,0 +1,134 @@
+"""Speed and memory of caecodec, its network, CompressAI and imagecodecs' codecs on the same chunks, in turn."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from . import contenders, memory, timing
+from .contenders import CAECODEC, CLASSICAL, Contender, MissingError
+from .images import Pixels, chunks, psnr, squared_errors
+
+DIRECTIONS = ("encode", "decode")
+PIXELS = 2**21  # of a cell
+MOST = 64
+Say = Callable[[str], None]
+Levels = dict[str, float | MissingError]
+
+
+def run(
+    images: list[Pixels], qualities: list[int], sides: list[int], concurrencies: list[int], devices: list[str], seconds: float,
+    count: int | None, say: Say,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row for each contender in each cell: a quality, side of chunks, device and number of callers.
+
+    A row has `missing`, why it was not measured, or None; then `setting`, `psnr` in dB and `bpp` (None for the network alone),
+    `encode` and `decode` (speeds and ratios, see `_speed`), and `memory` in bytes (memory.measure).
+    """
+    rows = []
+    for quality in qualities:
+        for side in sides:
+            parts = chunks(images, side, count or max(*concurrencies, min(MOST, PIXELS // side**2)))
+            levels = _levels(parts, quality) if "cpu" in devices else {}
+            for device in devices:
+                alone: dict[str, Any] = {}
+                for concurrency in sorted(concurrencies):
+                    say(f"quality {quality}, chunks of {side}, {concurrency} at once, {device}")
+                    cell = {"quality": quality, "chunk": side, "chunks": len(parts), "device": device}
+                    found = _cell(parts, quality, device, concurrency, levels, alone, seconds)
+                    rows += [{**cell, "concurrency": concurrency, **row} for row in found]
+    return rows
+
+
+def _levels(parts: list[Pixels], quality: int) -> Levels:
+    """The level of each classical codec that comes nearest to caecodec's PSNR at a quality."""
+    sample = contenders.sample(parts)
+    target, _ = contenders.quality_of(contenders.caecodec(CAECODEC, quality, "cpu"), sample)
+    levels: Levels = {}
+    for name in CLASSICAL:
+        try:
+            contenders.imagecodecs(name)
+            levels[name] = contenders.level_for(name, sample, target)
+        except MissingError as missing:
+            levels[name] = missing
+    return levels
+
+
+def _cell(
+    parts: list[Pixels], quality: int, device: str, concurrency: int, levels: Levels, alone: dict[str, Any], seconds: float
+) -> list[dict[str, Any]]:
+    """The rows of one cell; `alone` keeps what memory each contender takes for one caller."""
+    rows: dict[str, dict[str, Any]] = {}
+    ready: dict[str, Contender] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "chunks.npy"
+        np.save(path, np.stack(parts[:concurrency]))
+        for name in contenders.names(device):
+            try:
+                level = levels.get(name)
+                if isinstance(level, MissingError):
+                    raise level
+                ready[name] = contenders.build(name, quality, device, concurrency, level)
+                refusal = memory.refusal(alone[name], concurrency) if name in alone else None
+                if refusal:
+                    raise MissingError(refusal)
+                taken = memory.measure(name, quality, device, concurrency, level, path)
+                alone.setdefault(name, taken)
+                rows[name] = {"contender": name, "missing": None, "setting": ready[name].setting, "memory": taken}
+            except (MissingError, RuntimeError) as missing:
+                ready.pop(name, None)
+                rows[name] = {"contender": name, "missing": str(missing)}
+    times = _times(ready, parts, concurrency, seconds, rows)
+    megapixels = sum(part.shape[0] * part.shape[1] for part in parts) / 1e6
+    for name in ready:
+        for direction in DIRECTIONS:
+            rows[name][direction] = _speed(times[name, direction], times.get((CAECODEC, direction)), megapixels)
+    return list(rows.values())
+
+
+def _times(
+    ready: dict[str, Contender], parts: list[Pixels], concurrency: int, seconds: float, rows: dict[str, dict[str, Any]]
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds by contender and direction, in turn; adds PSNR and bits per pixel to the rows."""
+    stored: dict[str, list[Any]] = {}
+    decoded: dict[str, list[Any]] = {}
+    with timing.callers(concurrency) as each:
+
+        def tasks() -> Iterator[tuple[tuple[str, str], Callable[[], None]]]:
+            for name, contender in ready.items():
+                inputs = [contender.prepare(part) for part in parts]
+                contender.decode(contender.encode(inputs[0]))  # warms up
+
+                def encode(name: str = name, contender: Contender = contender, inputs: list[Any] = inputs) -> None:
+                    stored[name] = each(contender.encode, inputs)
+
+                def decode(name: str = name, contender: Contender = contender) -> None:
+                    decoded[name] = each(contender.decode, stored[name])
+
+                yield (name, "encode"), encode
+                yield (name, "decode"), decode
+
+        times = timing.in_turn(dict(tasks()), seconds)
+    for name, contender in ready.items():
+        rows[name].update(psnr=None, bpp=None)
+        if contender.size is not None:
+            values = sum(part.size for part in parts)
+            errors = sum(squared_errors(a, b) for a, b in zip(decoded[name], parts, strict=True))
+            rows[name].update(psnr=psnr(errors, values), bpp=8 * sum(map(contender.size, stored[name])) / (values / 3))
+    return times
+
+
+def _speed(times: list[float], ours: list[float] | None, megapixels: float) -> dict[str, Any]:
+    """Speeds by the median round; MB are 10^6 bytes of 8-bit RGB. `speedup`: how many times as fast caecodec is."""
+    typical = median(times)
+    rate = megapixels / typical
+    return {
+        "seconds": typical,
+        "rounds": len(times),
+        "mp_s": rate,
+        "mb_s": 3 * rate,
+        "speedup": timing.ratio(ours, times) if ours else None,
+    }

@@ -1,0 +1,132 @@
+"""The share of each stage: codec.py's line, by the stages' own functions, in its order, on the same chunks."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import caecodec
+from caecodec import codec, pixels, tiling
+from caecodec.bitstream import container
+from caecodec.bitstream.header import CODING_CONTEXT
+from caecodec.engine import Place, engine
+from caecodec.entropy import context, static
+from caecodec.entropy.streams import Coded
+from caecodec.models.factorized import STRIDE
+from caecodec.parameters import Parameters
+
+from . import contenders, timing
+from .images import Pixels, chunks
+from .speed import DIRECTIONS, PIXELS, Say
+
+STAGES = ("pixels", "network", "entropy coding", "container")
+
+
+class Line:
+    """The stages of one quality on a device; `seconds` adds up what each has taken."""
+
+    def __init__(self, quality: int, device: str) -> None:
+        self.quality, self.gpu = quality, device == "cuda"
+        self.parameters = Parameters.parse(quality, "mse", -1, "default")
+        self.source = self.parameters.sources()[quality]
+        network = engine().load(self.source, quality)
+        self.coding = network.coding(None)
+        self.tables: Any = network.entropy_tables(self.coding)
+        self.coder: Any = context if self.coding == CODING_CONTEXT else static
+        self.network = contenders.network(quality, device)
+        self.place = Place.choose(self.gpu)
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    def _timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        start = time.perf_counter()
+        result = function(*arguments)
+        self.seconds[stage] += time.perf_counter() - start
+        return result
+
+    def encode(self, array: Pixels) -> bytes:
+        """A chunk to its payload."""
+        chunk, images = self._timed("pixels", self._images, array)
+        symbols = self._timed("network", self.network.encode, images)
+        coded = self._timed("entropy coding", self.coder.encode, symbols, self.tables)
+        payload: bytes = self._timed("container", self._pack, chunk, coded)
+        return payload
+
+    def decode(self, payload: bytes) -> Pixels:
+        """A payload to its chunk."""
+        parsed = self._timed("container", container.parse, payload)
+        header = parsed.header
+        axes = pixels.Axes.of(len(header.shape), header.channel_axis)
+        layout = pixels.Layout(separate=False)
+        height, width = header.shape[:2]
+        shape = (1, engine().load(self.source, self.quality).latent, *tiling.latent_size(height, width, STRIDE))
+        coded = Coded(parsed.streams, parsed.escapes)
+        symbols = self._timed("entropy coding", self.coder.decode, coded, self.tables, shape)
+        images = self._timed("network", self.network.decode, symbols)[:, :, :height, :width]
+        array: Pixels = self._timed("pixels", self._array, images, header.shape, axes, layout)
+        return array
+
+    def _images(self, array: Pixels) -> tuple[codec.Chunk, Any]:
+        axes = pixels.check(array.shape, array.dtype, -1)
+        chunk = codec.Chunk(array, axes, pixels.layout(array, axes), self.parameters, self.gpu)
+        pixels.constant(array, axes)
+        return chunk, tiling.pad(pixels.to_images(array, axes, chunk.layout), STRIDE)
+
+    def _pack(self, chunk: codec.Chunk, coded: Coded) -> bytes:
+        header = chunk.header(self.source, self.quality, self.coding)
+        return container.pack(container.Payload(header, coded.streams, coded.escapes, planes=chunk.layout.pack()))
+
+    @staticmethod
+    def _array(images: Any, shape: tuple[int, ...], axes: pixels.Axes, layout: pixels.Layout) -> Any:
+        pixels.plausible(images)
+        return pixels.to_array(images, shape, np.dtype(np.uint8), axes, layout)
+
+
+def run(
+    images: list[Pixels],
+    qualities: list[int],
+    sides: list[int],
+    devices: list[str],
+    seconds: float,
+    count: int | None,
+    say: Say,
+) -> list[dict[str, Any]]:
+    """For each quality, side of chunks, device and direction: the share of each stage in the whole codec's time.
+
+    One chunk after the other. `other` is what is left: checks, and what the stages gain or lose by being called apart.
+    """
+    rows = []
+    for quality in qualities:
+        for side in sides:
+            parts = chunks(images, side, count or max(2, min(16, PIXELS // side**2)))
+            for device in devices:
+                say(f"stages: quality {quality}, chunks of {side}, {device}")
+                cell = {"quality": quality, "chunk": side, "device": device}
+                rows += [{**cell, **row} for row in _cell(parts, quality, device, seconds)]
+    return rows
+
+
+def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
+    line, whole = Line(quality, device), contenders.caecodec(contenders.CAECODEC, quality, device)
+    payloads = [caecodec.encode(part, quality=quality) for part in parts]
+    line.decode(line.encode(parts[0]))  # warms up
+    rows = []
+    for direction in DIRECTIONS:
+        inputs: list[Any] = parts if direction == "encode" else payloads
+        ours, apart = getattr(whole, direction), getattr(line, direction)
+        spent: list[dict[str, float]] = []
+
+        def once(function: Callable[[Any], Any] = ours, inputs: list[Any] = inputs) -> None:
+            for one in inputs:
+                function(one)
+
+        def stages(function: Callable[[Any], Any] = apart, inputs: list[Any] = inputs, spent: list[Any] = spent) -> None:
+            line.seconds = dict.fromkeys(STAGES, 0.0)
+            for one in inputs:
+                function(one)
+            spent.append(line.seconds)
+
+        times = timing.in_turn({"whole": once, "stages": stages}, seconds)
+        shares = {stage: 1 / timing.ratio([one[stage] for one in spent], times["whole"]) for stage in STAGES}
+        rows.append({"direction": direction, "shares": {**shares, "other": 1 - sum(shares.values())}})
+    return rows

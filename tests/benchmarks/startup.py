@@ -1,0 +1,67 @@
+"""The first decode in a fresh process: imports, weights, network, one chunk."""
+
+import pickle
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from . import fresh
+
+ROUNDS = 5
+
+
+def run(images: list[Any], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Medians of fresh processes in turn, in seconds: `import_s`, `first_s` and `second_s` decode of 256 x 256 pixels.
+
+    `start_s` is from the start of the process to the end of the first decode.
+    """
+    from . import contenders
+    from .images import chunks
+
+    (chunk,) = chunks(images, 256, 1)
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tasks: dict[str, Path] = {}
+        for name in (contenders.CAECODEC, contenders.COMPRESSAI):
+            try:
+                payload = contenders.build(name, 4, "cpu", 1).encode(chunk)
+                tasks[name] = Path(folder) / name
+                tasks[name].write_bytes(pickle.dumps(payload))
+                rows[name] = {"contender": name, "missing": None}
+            except contenders.MissingError as missing:
+                rows[name] = {"contender": name, "missing": str(missing)}
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in tasks}
+        for turn in range(rounds + 1):
+            say(f"start-up: round {turn} of {rounds}")
+            for name, payload in tasks.items():
+                start = time.time()
+                times = fresh.call("startup", "child", name=name, payload=str(payload))
+                found[name].append({**times, "start_s": times.pop("first_at") - start})
+    for name, results in found.items():
+        rows[name].update({key: median(result[key] for result in results[1:]) for key in results[0]})  # the first fills caches
+    return list(rows.values())
+
+
+def child(name: str, payload: str) -> dict[str, float]:
+    """Import, first decode and second decode, in seconds, and the time at which the first was done.
+
+    CompressAI's network is made from caecodec's weights, and that is part of its first decode.
+    """
+    start = time.perf_counter()
+    if name == "caecodec":
+        import caecodec  # noqa: F401  # the import that is timed, as below
+    else:
+        import compressai.models  # noqa: F401
+    imported = time.perf_counter()
+    from . import contenders
+
+    data = pickle.loads(Path(payload).read_bytes())
+    contender = contenders.build(name, 4, "cpu", 1)
+    contender.decode(data)
+    first, first_at = time.perf_counter(), time.time()
+    contender.decode(data)
+    again = time.perf_counter()
+    return {"import_s": imported - start, "first_s": first - imported, "second_s": again - first, "first_at": first_at}

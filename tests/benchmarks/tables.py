@@ -1,0 +1,164 @@
+"""Results as Markdown tables."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from .stages import STAGES
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; rows that end early are filled up."""
+    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Three digits that count, without exponents."""
+    if value is None:
+        return ""
+    text = f"{value:#.{digits}g}"
+    return f"{value:.0f}" if "e" in text or abs(value) >= 10**digits else text.rstrip(".")
+
+
+def mib(value: float | None) -> str:
+    """Bytes as MiB."""
+    return "" if value is None else f"{value / 2**20:.0f}"
+
+
+def speed(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A table for each quality, device and number of callers."""
+    head = [
+        "chunk", "codec", "setting", "bpp", "PSNR", "encode MP/s", "MB/s", "caecodec is", "decode MP/s", "MB/s", "caecodec is",
+        "peak MiB", "of that, work",
+    ]  # fmt: skip
+
+    def cell(row: dict[str, Any]) -> tuple[int, str, int]:
+        return row["quality"], row["device"], row["concurrency"]
+
+    for (quality, device, concurrency), group in groupby(sorted(rows, key=cell), cell):
+        yield f"Quality {quality}, {device}, chunks {_callers(concurrency)}:\n\n" + table(head, map(_speed, group))
+
+
+def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A short table for each quality and device: how many times as fast as the others caecodec is, encoding and decoding."""
+
+    def kind(row: dict[str, Any]) -> tuple[int, str]:
+        return row["quality"], row["device"]
+
+    def ratios(row: dict[str, Any]) -> str:
+        if row["missing"]:
+            return str(row["missing"]).split(":")[0]
+        return ", ".join(_short(row[direction]["speedup"]) for direction in ("encode", "decode"))
+
+    for (quality, device), group in groupby(sorted(rows, key=kind), kind):
+        names: dict[str, dict[tuple[int, int], str]] = {}
+        for row in group:
+            names.setdefault(row["contender"], {})[row["chunk"], row["concurrency"]] = ratios(row)
+        ours, *others = names
+        cells = sorted(names[ours])
+        head = [f"chunks of {chunk}, {_callers(callers)}" for chunk, callers in cells]
+        lines = [[name, *(names[name][cell] for cell in cells)] for name in others]
+        yield (
+            f"Quality {quality}, {device}: how many times as fast as the others {ours} encodes, and decodes:\n\n"
+            + table(["", *head], lines)
+        )
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{number(value)} x"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.1 else f"{value:.1g}"
+
+
+def _callers(concurrency: int) -> str:
+    return "one after the other" if concurrency == 1 else f"{concurrency} at once"
+
+
+def _speed(row: dict[str, Any]) -> list[str]:
+    start = [f"{row['chunks']} x {row['chunk']}", row["contender"]]
+    if row["missing"]:
+        return [*start, row["missing"]]
+    speeds = []
+    for direction in ("encode", "decode"):
+        found = row[direction]
+        speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
+    taken = row["memory"]
+    gpu = f" + {mib(taken['gpu'])} GPU" if taken["gpu"] else ""
+    quality = [number(row["bpp"]), "" if row["psnr"] is None else f"{row['psnr']:.2f}"]
+    return [*start, row["setting"], *quality, *speeds, mib(taken["peak"]) + gpu, mib(taken["work"])]
+
+
+def stages(rows: list[dict[str, Any]]) -> str:
+    """Shares of the whole codec's time."""
+    names = (*STAGES, "other")
+    return table(
+        ["quality", "device", "chunk", "", *names],
+        (
+            [str(row["quality"]), row["device"], str(row["chunk"]), row["direction"]]
+            + [f"{100 * row['shares'][name]:.1f} %" for name in names]
+            for row in rows
+        ),
+    )
+
+
+def zarr(rows: list[dict[str, Any]]) -> str:
+    """Speeds through zarr."""
+    head = ["quality", "device", "chunks", "", "write MP/s", "MB/s", "through zarr is", "read MP/s", "MB/s", "through zarr is"]
+
+    def line(row: dict[str, Any]) -> list[str]:
+        start = [str(row["quality"]), row["device"], f"{row['chunks']} x {row['chunk']}", row["contender"]]
+        if row["missing"]:
+            return [*start, row["missing"]]
+        speeds = []
+        for direction in ("write", "read"):
+            found = row[direction]
+            speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
+        return [*start, *speeds]
+
+    return table(head, map(line, rows))
+
+
+def startup(rows: list[dict[str, Any]]) -> str:
+    """Seconds of fresh processes."""
+    keys = ("import_s", "first_s", "start_s", "second_s")
+    return table(
+        ["", "import s", "first decode s", "both, and Python's start s", "second decode s"],
+        ([row["contender"], *([row["missing"]] if row["missing"] else [number(row[key]) for key in keys])] for row in rows),
+    )
+
+
+def scaling(rows: list[dict[str, Any]]) -> str:
+    """Speeds and memory by size."""
+    head = ["MP", "device", "by", "write MP/s", "read MP/s", "PSNR", "peak MiB", "array in memory MiB", "above it MiB"]
+
+    def line(row: dict[str, Any]) -> list[str]:
+        region = f"regions of {row['region']}" if row["region"] else "one call"
+        start = [str(row["size"]), row["device"], region]
+        if row["missing"]:
+            return [*start, row["missing"]]
+        speeds = [number(row["write_mp_s"]), number(row["read_mp_s"]), f"{row['psnr']:.2f}"]
+        return [*start, *speeds, mib(row["peak"]), mib(row["array"]), mib(row["above"])]
+
+    return table(head, map(line, rows))
+
+
+def targets(rows: list[dict[str, Any]]) -> str:
+    """What is wished, and what was measured."""
+    return table(
+        ["target", "where", "wished", "measured", ""],
+        (
+            (
+                row["target"],
+                row["where"],
+                row["wished"],
+                row["missing"] or number(row["measured"]),
+                {None: "", True: "met", False: "missed"}[row["met"]],
+            )
+            for row in rows
+        ),
+    )

@@ -1,0 +1,95 @@
+"""Whole arrays in memory, written and read through zarr with its default settings, beside the same chunks one by one."""
+
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import zarr
+
+import caecodec
+
+from . import contenders, fresh, timing
+from .contenders import CAECODEC, MissingError
+from .images import Pixels, chunks, mosaic
+from .speed import Say
+
+ACROSS = 8  # 64 chunks
+MOST_SIDE = 4096  # of an array
+ZARR, ALONE, NETWORK, JPEG2K = "caecodec through zarr", "caecodec, one by one", "its network alone", "JPEG 2000 through zarr"
+DIRECTIONS = ("write", "read")
+
+
+def run(
+    images: list[Pixels], qualities: list[int], sides: list[int], devices: list[str], seconds: float, across: int, say: Say
+) -> list[dict[str, Any]]:
+    """For each quality, side of chunks and device, a row for each way, with speeds of writing and reading.
+
+    `speedup`: how many times as fast caecodec through zarr is. Arrays have `across` x `across` chunks, fewer where these are
+    large. The network alone takes all chunks as one batch.
+    """
+    rows = []
+    for quality in qualities:
+        for side in sides:
+            used = max(1, min(across, MOST_SIDE // side))
+            source = mosaic(images, min(MOST_SIDE, max(512, used * side)))
+            array = np.ascontiguousarray(source[: used * side, : used * side])
+            for device in devices:
+                say(f"through zarr: quality {quality}, {used**2} chunks of {side}, {device}")
+                cell = {"quality": quality, "chunk": side, "chunks": used**2, "device": device}
+                rows += [{**cell, **row} for row in _cell(array, quality, side, device, seconds)]
+    return rows
+
+
+def _cell(array: Pixels, quality: int, side: int, device: str, seconds: float) -> list[dict[str, Any]]:
+    parts = chunks([array], side, (len(array) // side) ** 2)
+    gpu = device == "cuda"
+    codec = caecodec.zarr.ConvolutionalAutoencoder(quality=quality, gpu=gpu)
+    stored = _create(array, side, {"serializer": codec, "compressors": None})
+    tasks: dict[tuple[str, str], Callable[[], Any]] = {
+        (ZARR, "write"): partial(stored.__setitem__, Ellipsis, array),
+        (ZARR, "read"): partial(stored.__getitem__, Ellipsis),
+    }
+    one_by_one = contenders.caecodec(CAECODEC, quality, device)
+    payloads = [one_by_one.encode(part) for part in parts]
+    tasks[ALONE, "write"] = lambda: [one_by_one.encode(part) for part in parts]
+    tasks[ALONE, "read"] = lambda: [one_by_one.decode(payload) for payload in payloads]
+    network = contenders.network(quality, device)
+    batch = np.concatenate([network.prepare(part) for part in parts])
+    symbols = network.encode(batch)
+    tasks[NETWORK, "write"] = partial(network.encode, batch)
+    tasks[NETWORK, "read"] = partial(network.decode, symbols)
+    rows: dict[str, dict[str, Any]] = {name: {"contender": name, "missing": None} for name in (ZARR, ALONE, NETWORK)}
+    if device == "cpu":
+        try:
+            theirs = _create(array, side, _jpeg2k(parts, quality))
+            tasks[JPEG2K, "write"] = partial(theirs.__setitem__, Ellipsis, array)
+            tasks[JPEG2K, "read"] = partial(theirs.__getitem__, Ellipsis)
+            rows[JPEG2K] = {"contender": JPEG2K, "missing": None}
+        except MissingError as missing:
+            rows[JPEG2K] = {"contender": JPEG2K, "missing": str(missing)}
+    times = timing.in_turn(tasks, seconds)
+    for (name, direction), taken in times.items():
+        rate = array.size / 3e6 / median(taken)
+        speedup = timing.ratio(times[ZARR, direction], taken)
+        rows[name][direction] = {"seconds": median(taken), "mp_s": rate, "mb_s": 3 * rate, "speedup": speedup}
+    return list(rows.values())
+
+
+def _create(array: Pixels, side: int, options: dict[str, Any]) -> zarr.Array[Any]:
+    store = zarr.storage.MemoryStore()
+    return zarr.create_array(store=store, data=array, chunks=(side, side, 3), **options)
+
+
+def _jpeg2k(parts: list[Pixels], quality: int) -> dict[str, Any]:
+    """A Zarr v2 array's options: imagecodecs has Zarr v3 codecs for some versions of Python alone."""
+    contenders.imagecodecs("JPEG 2000")
+    from imagecodecs import numcodecs
+
+    sample = contenders.sample(parts)
+    target, _ = contenders.quality_of(contenders.caecodec(CAECODEC, quality, "cpu"), sample)
+    level = contenders.level_for("JPEG 2000", sample, target)
+    numcodecs.register_codecs(["imagecodecs_jpeg2k"], verbose=False)
+    codec = numcodecs.Jpeg2k(level=round(level), codecformat="j2k", reversible=False, numthreads=max(1, fresh.cores() // 8))
+    return {"compressors": codec, "zarr_format": 2}

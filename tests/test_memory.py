@@ -1,0 +1,45 @@
+"""The memory setting holds for a process: its peak is measured in one of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import caecodec
+
+SCRIPT = """
+import sys
+import numpy as np
+import caecodec
+
+def resident(kind):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
+
+caecodec.settings.configure(memory=sys.argv[1])
+rng = np.random.default_rng(0)
+coarse = rng.integers(96, 160, (256, 256, 3)).astype(np.uint8)
+caecodec.decode(caecodec.encode(coarse, quality=4))  # libraries, weights and threads
+array = coarse.repeat(8, axis=0).repeat(8, axis=1)
+before = resident("VmRSS")
+decoded = caecodec.decode(caecodec.encode(array, quality=4))
+print(resident("VmHWM") - before - decoded.nbytes / 2**20)
+assert np.abs(decoded.astype(int) - array).mean() < 10
+"""
+
+
+def taken(memory):
+    """MiB that coding a chunk of 2048 x 2048 pixels takes at most, besides the chunk."""
+    environment = {"PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "PATH": "/usr/bin"}
+    command = [sys.executable, "-c", SCRIPT, memory]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    return float(result.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
+def test_a_large_chunk_keeps_to_the_memory_setting():
+    """The symbols and what the entropy coder makes of them come on top: about 70 MiB. In one pass it takes 300 MiB."""
+    assert taken("32M") < 140
+    assert taken("1G") > 200
