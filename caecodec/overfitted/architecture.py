@@ -64,7 +64,7 @@ LOP = Decoder("lop", contexts=6, slope=2, hidden=8, residuals=1)
 MOP = Decoder("mop", contexts=10, slope=3, hidden=16, residuals=2)
 HOP = Decoder("hop", contexts=14, slope=3, hidden=48, residuals=2)
 DECODERS = {decoder.name: decoder for decoder in (LOP, MOP, HOP)}
-_AUTO = ((2**17, LOP), (2**19, MOP))
+_AUTO = ((2**16, LOP), (2**19, MOP))
 
 
 def choose(name: str | None, pixels: int) -> Decoder:

@@ -22,7 +22,7 @@ from .reports import Listener, Progress
 from .soap import Soap
 
 LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
-NETWORK_RATE = 0.9  # of networks, over the root of the number of iterations
+NETWORK_RATE, MOST_NETWORK_RATE = 0.9, 0.04  # of networks: over the root of the number of iterations, but no more
 BETAS = (0.8, 0.9)  # of Adam, for latents
 LAST_RATE = 0.01  # of both, as a part of the first
 TEMPERATURES = (0.5, 0.08)
@@ -74,7 +74,7 @@ def fit(
 ) -> list[Fitted | None]:
     """Networks and latents for b independent chunks; None where no attempt was better than the mean colour of a chunk.
 
-    What comes of a chunk does not depend on the others: all have the same random numbers.
+    What comes of a chunk does not depend on the others, but for rounding: all have the same random numbers.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def fit(
     preset
         One of PRESETS.
     seed
-        The same seed gives the same result on the same machine, device and number of threads.
+        The same seed gives the same result for the same batch, machine, device and number of threads.
     network
         Fit latents alone, for this network.
     report
@@ -94,6 +94,8 @@ def fit(
     chosen = PRESETS[preset]
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
     spread = images.var((1, 3, 4), correction=0).mean(1)  # the mean squared error of the mean colour
+    pixels = images[0, :, 0].numel()
+    allowed = 1 + 8 * decoder.parameters(images.shape[2]) / pixels  # bits per pixel, those of the network included
     results: list[Fitted | None] = [None] * len(images)
     for attempt in range(ATTEMPTS):
         left = [i for i, result in enumerate(results) if result is None]
@@ -101,9 +103,8 @@ def fit(
             break
         run = _Run(images[left], decoder, lmbda, chosen, seed + attempt, network, report)
         run.fit(slower=2.0**-attempt)
-        for i, loss, fitted in zip(left, *run.results(), strict=True):
-            if math.isfinite(loss) and loss < float(spread[i]) + lmbda:
-                results[i] = fitted
+        for i, found in zip(left, run.results(spread[left] + lmbda * allowed), strict=True):
+            results[i] = found
     return results
 
 
@@ -117,7 +118,9 @@ class _Run:
         self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
         self._images, self._objective = images, Objective(images, lmbda)
         self._number = next(_numbers)
-        self._network_rate = NETWORK_RATE / math.sqrt(preset.iterations)
+        self._trial = preset.trial if network is None else 0
+        self._iterations = self._trial + preset.iterations  # in all
+        self._network_rate = min(NETWORK_RATE / math.sqrt(preset.iterations), MOST_NETWORK_RATE)
         self._generator = torch.Generator(images.device).manual_seed(seed)
         self._latents = torch.zeros(self._objective.shape, device=images.device)
         if network is None:
@@ -131,7 +134,7 @@ class _Run:
     def fit(self, slower: float) -> None:
         """Run all iterations, learning rates times `slower`."""
         preset = self._preset
-        if self._network is None and preset.candidates > 1:
+        if self._trial:
             self._choose(slower)
         last = preset.iterations if self._network else round(preset.iterations * (1 - NETWORK_ONLY))
         self._begin()
@@ -139,26 +142,31 @@ class _Run:
             done = iteration / last
             rate = slower * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
             self._soft_step(done, rate)
-            self._tell(iteration, self._objective)
+            self._tell(self._trial + iteration + 1)
         self._latents = (self._latents.round().clamp_(-MAX_LATENT, MAX_LATENT)) * self._objective.atlas.mask
         for iteration in range(last, preset.iterations):
             rate = 0.3 * slower * (preset.iterations - iteration) / (preset.iterations - last)
             losses = self._objective.losses(self._latents, self._parameters)
             self._soap.step(losses.parameters, self._network_rate * rate)
-            self._tell(iteration, self._objective)
+            self._tell(self._trial + iteration + 1)
 
-    def results(self) -> tuple[list[float], list[Fitted]]:
-        """The loss of each chunk, and the chunk."""
-        losses, fitted = [], []
-        for i in range(len(self._images)):
+    def results(self, limits: Tensor) -> list[Fitted | None]:
+        """What is stored of each chunk; None where the loss is not below its limit."""
+        found: list[Fitted | None] = []
+        for i, limit in enumerate(limits.tolist()):
             objective = Objective(self._images[i : i + 1], self._objective.lmbda)
             latents = self._latents[i : i + 1]
             parameters = {name: value[i : i + 1] for name, value in self._parameters.items()}
+            if not math.isfinite(float(sum(objective.measure(latents, parameters)))):
+                found.append(None)
+                continue
             network, loss = quantise(objective, latents, parameters, self._decoder, self._network)
-            losses.append(loss)
             levels = [self._objective.atlas.level(latents[0], level) for level in range(LEVELS)]
-            fitted.append(Fitted(network, [level.cpu().numpy().astype(np.int32) for level in levels]))
-        return losses, fitted
+            stored = Fitted(network, [level.cpu().numpy().astype(np.int32) for level in levels])
+            found.append(stored if loss < limit else None)
+        if any(found):
+            self._tell(self._iterations, len(found) - found.count(None))
+        return found
 
     def _choose(self, slower: float) -> None:
         """Begin with several networks for each chunk, and go on with the best."""
@@ -168,8 +176,9 @@ class _Run:
         self._latents = self._latents.repeat(count, 1, 1, 1)
         self._parameters = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
         self._begin()
-        for _ in range(self._preset.trial):
+        for iteration in range(self._trial):
             self._soft_step(0.0, slower)
+            self._tell(iteration + 1)
         distortion, rate = self._objective.measure(self._latents.round(), self._parameters)
         loss = (distortion + everything.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
         best = loss.argmin(0) * chunks + torch.arange(chunks, device=loss.device)
@@ -195,13 +204,15 @@ class _Run:
         if self._network is None:
             self._soap.step(losses.parameters, self._network_rate * rate)
 
-    def _tell(self, iteration: int, objective: Objective) -> None:
-        if self._report is None or ((iteration + 1) % REPORT_EVERY and iteration + 1 < self._preset.iterations):
+    def _tell(self, iteration: int, fitted: int = 0) -> None:
+        """Report: every few iterations, and at the end, when some are fitted."""
+        if self._report is None or not (fitted or (iteration % REPORT_EVERY == 0 and iteration < self._iterations)):
             return
-        distortion, rate = objective.measure(self._latents.round() * objective.atlas.mask, self._parameters)
-        psnr = -10 * torch.log10(distortion).mean()
-        chunks, iterations = len(self._images), self._preset.iterations
-        self._report(Progress(self._number, chunks, iteration + 1, iterations, float(rate.mean()), float(psnr)))
+        latents = self._latents.round() * self._objective.atlas.mask
+        distortion, rate = self._objective.measure(latents, self._parameters)
+        psnr = -10 * torch.log10(distortion).nanmean()
+        chunks = fitted or len(self._images)
+        self._report(Progress(self._number, chunks, iteration, self._iterations, float(rate.nanmean()), float(psnr)))
 
 
 def _repeat(parameters: Parameters, chunks: int) -> Parameters:

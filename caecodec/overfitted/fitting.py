@@ -1,7 +1,7 @@
-"""Concurrent requests for fits: chunks of one shape that wait together are fitted as one batch, several batches side by side.
+"""Concurrent requests for fits. On the CPU each has a core of its own; on CUDA chunks of one shape are fitted as one batch.
 
-On the CPU each batch has one core, so that a chunk's payload depends neither on what else is encoded nor on how many cores
-there are; and batches are small.
+So a payload that the CPU makes depends neither on what else is encoded nor on how many cores there are: sums over a batch, or
+by several threads, would be rounded in another order.
 """
 
 import os
@@ -22,7 +22,6 @@ from .fit import Fitted
 from .network import Network
 from .reports import report
 
-CPU_PIXELS = 2**16  # of a batch
 CUDA_CHUNKS = 64
 
 
@@ -79,8 +78,7 @@ class _Fitter:
     def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
         on_cpu = task.device == "cpu"
         pixels = pictures[:, 0].size
-        limit = max(1, CPU_PIXELS // pixels) if on_cpu else CUDA_CHUNKS
-        job = _Job(task, pictures, limit, fit.memory(task.decoder, pixels))
+        job = _Job(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels))
         with self._lock:
             if task.device not in self._pools:
                 self._pools[task.device] = Pool(f"caecodec-fit-{task.device}", _run, None)

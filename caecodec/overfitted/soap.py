@@ -21,6 +21,9 @@ MATRICES = (
 BETAS = (0.8, 0.9)
 COVARIANCE = 0.95  # of what was the covariance before, in each step
 EVERY = 10  # steps between changes of the bases
+WARM = 20  # steps until the rate is reached
+CLIP = 0.03  # norm of a network's gradient
+WIDTH = 16  # columns of a matrix, from which on its steps are smaller
 _TINY = 1e-10
 
 
@@ -33,16 +36,21 @@ class Soap:
         self._steps = 0
 
     def step(self, gradients: Parameters, rate: float) -> None:
-        """Take a step; `rate` is about the change of each parameter."""
+        """Take a step; `rate` is the most that a parameter changes along an axis of its basis."""
         self._steps += 1
+        norm = torch.stack([value.flatten(1).square().sum(1) for value in gradients.values()]).sum(0).sqrt()
+        kept = (CLIP / norm).clamp(max=1)[:, None, None]
         for names, matrix in zip(MATRICES, self._matrices, strict=True):
-            gradient = self._join(gradients, names).nan_to_num(0, 0, 0)  # a network that is lost does not stop the others
-            change = matrix.step(gradient, self._steps)
+            gradient = (
+                self._join(gradients, names).mul_(kept).nan_to_num(0, 0, 0)
+            )  # a network that is lost does not stop the others
+            change = matrix.step(gradient, self._steps).clamp_(-1, 1)
+            change *= rate * min(1, self._steps / WARM, WIDTH / change.shape[2])
             widths = [self._parameters[name][0].numel() // change.shape[1] for name in names]
             start = 0
             for name, width in zip(names, widths, strict=True):
                 parameter = self._parameters[name]
-                parameter.sub_(change[:, :, start : start + width].reshape(parameter.shape), alpha=rate)
+                parameter.sub_(change[:, :, start : start + width].reshape(parameter.shape))
                 start += width
 
     @staticmethod
