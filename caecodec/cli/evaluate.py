@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
     parser.add_argument(
         "--overfitted", default="", metavar="PRESET[,PRESET...]",
-        help="measure the overfitted codec, too, with instant, faster, fast, medium, slow, placebo; minutes an image and quality",
+        help="measure the overfitted codec, with instant, faster, fast, medium, slow, placebo: minutes an image and quality",
     )  # fmt: skip
     parser.add_argument(
         "--decoder", choices=["lop", "mop", "hop"], help="of the overfitted codec; default by the size of chunks"
