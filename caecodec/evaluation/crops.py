@@ -51,7 +51,7 @@ def compare_crops(images: Sequence[ImageFile], swept: Swept, numbers: Sequence[i
 
 def _compare(image: ImageFile, number: int, swept: Swept, setting: int) -> Comparison:
     rate = swept.curves[0].points[setting].images[number].bpp
-    crops = []
+    crops: list[Crop] = []
     for curve in swept.curves:
         values = [point.images[number] for point in curve.points]
         nearest = setting if not crops else min(range(len(values)), key=lambda s: abs(math.log(values[s].bpp / rate)))
