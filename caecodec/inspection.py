@@ -27,6 +27,7 @@ class Report:
     qualities, entropy, weights, weights_installed : of family "cae"
     decoders, network_bytes, shared_network : of family "overfitted"; sizes of networks, what those of payloads take, and the
         digest of a network in the array's metadata
+    chunks_lossless, lossless_bytes : of family "overfitted"; chunks that could not be fitted, stored by family "cae"
     escape_bytes : of values outside of tables; for "overfitted" the low bits of wide values, too
     """
 
@@ -47,9 +48,11 @@ class Report:
     channel_axis: int | None
     chunks: int
     chunks_constant: int
+    chunks_lossless: int
     chunks_missing: int
     header_bytes: int
     network_bytes: int
+    lossless_bytes: int
     stream_bytes: int
     escape_bytes: int
 
@@ -61,7 +64,7 @@ class Report:
     @property
     def total_bytes(self) -> int:
         """All bytes of the payloads."""
-        return self.header_bytes + self.network_bytes + self.latent_bytes
+        return self.header_bytes + self.network_bytes + self.lossless_bytes + self.latent_bytes
 
     @property
     def bpp(self) -> float:
@@ -75,7 +78,10 @@ class Report:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize / max(1, self.total_bytes)
 
     def __str__(self) -> str:
-        stored = f"{self.chunks} stored ({self.chunks_constant} of one colour), {self.chunks_missing} empty"
+        kinds = f"{self.chunks_constant} of one colour" + (
+            f", {self.chunks_lossless} that could not be fitted, without loss" if self.chunks_lossless else ""
+        )
+        stored = f"{self.chunks} stored ({kinds}), {self.chunks_missing} empty"
         model, parts = self._autoencoder() if self.family == "cae" else self._overfitted()
         rows = {
             "format version": ", ".join(map(str, self.format_versions)) or "no chunks stored",
@@ -107,7 +113,8 @@ class Report:
             "asked for": self.asked or "not said",
             "network": f"shared, {self.shared_network}" if self.shared_network else "one for each chunk",
         }
-        return rows, f"headers {self.header_bytes}, networks {self.network_bytes}, latents {self.latent_bytes}"
+        lossless = f", without loss {self.lossless_bytes}" if self.chunks_lossless else ""
+        return rows, f"headers {self.header_bytes}, networks {self.network_bytes}, latents {self.latent_bytes}{lossless}"
 
 
 class _Asked(NamedTuple):
@@ -148,8 +155,9 @@ def _given(parameters: Any, names: tuple[str, ...]) -> str:
 
 @dataclass
 class _Sums:
-    """What the payloads of an array have together."""
+    """What the payloads of an array of this family have together."""
 
+    family: str
     versions: set[int] = field(default_factory=set)
     digests: set[bytes] = field(default_factory=set)
     entropy: set[str] = field(default_factory=set)
@@ -157,15 +165,22 @@ class _Sums:
     decoders: set[str] = field(default_factory=set)
     chunks: int = 0
     constant: int = 0
+    lossless: int = 0
+    lossless_bytes: int = 0
     overhead: int = 0
     networks: int = 0
     streams: int = 0
     escapes: int = 0
 
-    def add(self, payload: families.Payload) -> None:
+    def add(self, data: bytes) -> None:
         """Count a payload in."""
+        payload = families.parse(data)
         self.versions.add(payload.header.version)
         self.chunks += 1
+        if self.family == "overfitted" and isinstance(payload, container.Payload):
+            self.lossless += 1
+            self.lossless_bytes += len(data)
+            return
         constant = payload.header.coding == CODING_CONSTANT
         self.constant += constant
         self.escapes += len(payload.escapes)
@@ -232,9 +247,9 @@ def _report(
     dtype: str,
     stored: Iterable[bytes],
 ) -> Report:
-    sums, axis = _Sums(), asked.channel_axis
+    sums, axis = _Sums(asked.family), asked.channel_axis
     for data in stored:
-        sums.add(families.parse(data))
+        sums.add(data)
     needed = sums.digests | ({bytes.fromhex(asked.weights.digest)} if asked.weights and asked.weights.digest else set())
     return Report(
         path=path,
@@ -254,9 +269,11 @@ def _report(
         channel_axis=None if axis is None else axis % len(shape),
         chunks=sums.chunks,
         chunks_constant=sums.constant,
+        chunks_lossless=sums.lossless,
         chunks_missing=math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)) - sums.chunks,
         header_bytes=sums.overhead,
         network_bytes=sums.networks,
+        lossless_bytes=sums.lossless_bytes,
         stream_bytes=sums.streams,
         escape_bytes=sums.escapes,
     )

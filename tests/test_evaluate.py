@@ -19,7 +19,7 @@ from PIL import Image
 import caecodec
 from caecodec.cli.main import main
 from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
-from caecodec.evaluation.curves import Curve, Measurement, Point
+from caecodec.evaluation.curves import Measurement, Point
 from caecodec.evaluation.metrics import decibels, shared_range
 from caecodec.evaluation.published import read_published
 
@@ -183,19 +183,20 @@ def test_report_needs_nothing_else(evaluated, results):
 def test_crops_are_at_the_nearest_rate(photos):
     images = sweep.find_images([photos])
     runs = (*contenders.caecodec(["default"], ["mse"], [1, 3, 5], None, None), *contenders.references(["jpeg"]))
-    curves = sweep.sweep(images, runs, 0, lambda line: None)
-    (shown,) = crops.compare_crops(images[1:], runs, [only(curve, 1) for curve in curves], 0, 1)[1:]
+    swept = sweep.sweep(images, runs, 0, lambda line: None, shown=[1])
+    (shown,) = crops.compare_crops(images, swept, [1])[1:]
     ours, theirs = shown.crops
     assert (ours.name, ours.setting, shown.image) == (OURS, "quality 5", "coffee.png")
-    distances = {p.setting: abs(math.log(p.images[1].bpp / ours.values.bpp)) for p in curves[1].points}
+    distances = {p.setting: abs(math.log(p.images[1].bpp / ours.values.bpp)) for p in swept.curves[1].points}
     assert theirs.setting == min(distances, key=distances.get)
     whole = caecodec.decode(caecodec.encode(images[1].read(), quality=5))
-    np.testing.assert_array_equal(ours.pixels, crops.middle(whole))
+    np.testing.assert_array_equal(ours.pixels, sweep.middle(whole))
 
 
-def only(curve, number):
-    points = (Point.mean(point.setting, point.images[number : number + 1]) for point in curve.points)
-    return Curve(curve.name, curve.kind, curve.about, tuple(points))
+def test_images_to_show_are_spread_evenly():
+    assert crops.chosen(24, 3) == (4, 12, 20)
+    assert crops.chosen(2, 3) == (0, 1)
+    assert crops.chosen(5, 0) == ()
 
 
 # in Python
@@ -256,7 +257,7 @@ def made(parent, *names):
 @pytest.mark.parametrize("name", contenders.CODECS)
 def test_reference_codecs(name, photograph):
     (contender,) = contenders.references([name])
-    points = [sweep.measure("a", photograph[:200, :200], contender, setting, 100) for setting in contender.settings]
+    points = [sweep.measure("a", photograph[:200, :200], contender, setting, 100).values for setting in contender.settings]
     rates, quality = [p.bpp for p in points], [p.psnr for p in points]
     assert rates == sorted(rates)
     assert quality == sorted(quality)

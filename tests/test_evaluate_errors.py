@@ -24,6 +24,13 @@ from caecodec.evaluation.published import read_published
     (["a.png", "--chunk", "8"], "chunk is 8 but must be 16 or more pixels a side, or 0"),
     (["a.png", "--chunk", "-1"], "chunk is -1"),
     (["a.png", "--samples", "-1"], "samples is -1"),
+    (["a.png", "--every", "0"], "every is 0 but must be 1"),
+    (["a.png", "--cache", "bad.png"], "cache bad.png cannot be used"),
+    (["a.png", "--cache", "empty"], "cache empty cannot be used"),
+    (["a.png", "--cache", "other.jsonl"], "name a file that an evaluation made"),
+    (["a.png", "--overfitted", "fast,best"], "preset is 'best' but must be one of instant"),
+    (["a.png", "--weights", "none"], "name weights (--weights) or presets (--overfitted)"),
+    (["a.png", "--decoder", "mop"], "decoder is 'mop' but no preset of the overfitted codec is given"),
     (["a.png", "-q", "0-3"], "qualities is '0-3' but must be numbers from 1 to 8"),
     (["a.png", "-q", "1,8", "--weights", str(TINY)], "have none for quality 8"),
     (["a.png", "-m", "ms-ssim", "--weights", str(TINY)], "metric 'ms-ssim'"),
@@ -38,7 +45,8 @@ def test_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, match):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(random_image(30, 30, 3)).save("a.png")
     Image.fromarray(np.zeros((30, 30), np.uint16)).save("deep.png")
-    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "bad.png").write_text("no image\n")
+    (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "empty").mkdir()
     assert main(["evaluate", "-o", "out", *arguments]) == 1
     error = capsys.readouterr().err

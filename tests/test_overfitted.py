@@ -496,6 +496,23 @@ def test_inspect_counts_every_byte(tmp_path, zarr_format, shards, capsys):
     assert json.loads(capsys.readouterr().out)[0]["network_bytes"] == report.network_bytes
 
 
+def test_inspect_chunks_that_could_not_be_fitted(tmp_path, monkeypatch, capsys):
+    array = random_image(64, 32, 3)
+    fits = iter([None, fit_by_hand])
+    monkeypatch.setattr(codec, "_fit", lambda *arguments: (fit := next(fits)) and fit(*arguments))
+    with zarr.config.set({"async.concurrency": 1}), pytest.warns(RuntimeWarning, match="stored without loss"):
+        z = zarr.create_array(tmp_path / "a.zarr", data=array, chunks=(32, 32, 3), **surfaces()[3])
+    (report,) = inspect(tmp_path / "a.zarr")
+    sizes = sorted((tmp_path / "a.zarr" / "c" / row / "0" / "0").stat().st_size for row in "01")
+    assert (report.chunks, report.chunks_lossless, report.format_versions) == (2, 1, (2, 3))
+    assert report.total_bytes == sum(sizes)
+    assert report.lossless_bytes in sizes
+    assert main(["inspect", str(tmp_path / "a.zarr")]) == 0
+    assert f"without loss {report.lossless_bytes})" in capsys.readouterr().out
+    exact = [np.array_equal(part, whole) for part, whole in zip(np.split(z[:], 2), np.split(array, 2), strict=True)]
+    assert sorted(exact) == [False, True]
+
+
 def test_inspect_a_payload_file(tmp_path):
     path = tmp_path / "a.cae"
     path.write_bytes(encode(random_image(40, 50, 3), decoder="mop"))

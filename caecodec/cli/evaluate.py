@@ -20,17 +20,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, help="the folder to write")
     parser.add_argument(
         "--weights", action="append",
-        help="an installed name, or the path of a weights file or checkpoint; may be repeated; default the shipped ones",
+        help="an installed name, or the path of a weights file or checkpoint; may be repeated; none; default the shipped ones",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--metric", default="both", choices=["mse", "ms-ssim", "both"],
         help="what the networks were trained for; default both, where the weights have both",
     )  # fmt: skip
-    parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all that the weights have")
+    parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all that there are")
     parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
+    parser.add_argument(
+        "--overfitted", default="", metavar="PRESET[,PRESET...]",
+        help="measure the overfitted codec, with instant, faster, fast, medium, slow, placebo: minutes an image and quality",
+    )  # fmt: skip
+    parser.add_argument(
+        "--decoder", choices=["lop", "mop", "hop"], help="of the overfitted codec; default by the size of chunks"
+    )
     parser.add_argument("--gpu", action=argparse.BooleanOptionalAction, help="run the network on CUDA, or not; default as set")
     parser.add_argument("--codecs", default=CODECS, help="codecs to compare with, of %(default)s (all: the default), or none")
     parser.add_argument("--chunk", type=int, default=256, help="pixels a side, 0: whole images; default %(default)s")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take the first image and every Nth after it")
+    parser.add_argument(
+        "--cache", type=Path, metavar="FILE.jsonl",
+        help="save each result as it comes, and take those that are there: an evaluation that was interrupted goes on",
+    )  # fmt: skip
     parser.add_argument(
         "--reference", action="append", default=[], type=Path, metavar="FILE.json",
         help="published points to draw and compare as well; may be repeated",
@@ -47,13 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
     results = evaluate(
         arguments.images,
         arguments.output,
-        weights=arguments.weights or [DEFAULT],
+        weights=[] if arguments.weights == ["none"] else arguments.weights or [DEFAULT],
         metrics=["mse", "ms-ssim"] if arguments.metric == "both" else [arguments.metric],
         qualities=arguments.qualities and parse_qualities(arguments.qualities),
         entropy=arguments.entropy,
+        overfitted=arguments.overfitted.split(",") if arguments.overfitted else [],
+        decoder=arguments.decoder,
         gpu=arguments.gpu,
         codecs=[] if arguments.codecs == "none" else arguments.codecs.split(","),
         chunk=arguments.chunk,
+        every=arguments.every,
+        cache=arguments.cache,
         references=arguments.reference,
         samples=arguments.samples,
         overwrite=arguments.overwrite,

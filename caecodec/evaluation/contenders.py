@@ -12,7 +12,10 @@ import numpy.typing as npt
 from ..bitstream.header import MAX_QUALITY
 from ..codec import encode_with
 from ..decoding import decode
+from ..engine import Place
 from ..errors import ParameterError, WeightsError
+from ..overfitted import codec as overfitted_codec
+from ..overfitted.parameters import OverfittedParameters
 from ..parameters import Parameters, parse_entropy, parse_metric, parse_quality
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
 from . import extra
@@ -23,21 +26,26 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a codec: images (height, width, 3) uint8 to bytes and back."""
+    """One setting of a codec: images (height, width, 3) uint8 to bytes and back; `about` says all that the bytes depend on."""
 
     name: str
+    about: str
     encode: Callable[[Image], bytes]
     decode: Callable[[bytes], Image]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A codec in one configuration, with the settings that make its curve; `about` says how it is run."""
+    """A codec in one configuration, with the settings that make its curve; `about` says how it is run.
+
+    slow : takes minutes for an image, so each result is told, and nothing is run before what is timed
+    """
 
     name: str
     kind: Kind
     about: str
     settings: tuple[Setting, ...]
+    slow: bool = False
 
 
 def caecodec(
@@ -69,7 +77,7 @@ def caecodec(
             if parameters not in same:
                 same.append(parameters)
     plain = [(_label(spec), metric) for spec, metric in found]
-    contenders = []
+    contenders, place = [], Place.choose(gpu)
     for (spec, metric), configurations in found.items():
         unique = plain.count((_label(spec), metric)) == 1
         name = f"caecodec {_label(spec) if unique else spec} {metric}"
@@ -78,12 +86,34 @@ def caecodec(
         settings = tuple(
             Setting(
                 f"quality {parameters.quality}",
+                f"cae {parameters}, {place.device}, {place.precision}",
                 partial(encode_with, parameters, gpu=gpu),
                 partial(decode, weights=parameters.weights, gpu=gpu),
             )
             for parameters in configurations
         )
         contenders.append(Contender(name, "caecodec", about, settings))
+    return tuple(contenders)
+
+
+def overfitted(presets: Sequence[str], qualities: Sequence[int] | None, decoder: str | None) -> tuple[Contender, ...]:
+    """A contender for each preset of the overfitted codec, with these qualities, or all.
+
+    Raises ParameterError for a preset, quality or decoder that there is not.
+    """
+    contenders = []
+    for preset in dict.fromkeys(presets):
+        configurations = [
+            OverfittedParameters.parse(quality, preset=preset, decoder=decoder)
+            for quality in (range(1, MAX_QUALITY + 1) if qualities is None else sorted(set(qualities)))
+        ]
+        settings = tuple(
+            Setting(f"quality {one.quality}", f"overfitted {one}", partial(overfitted_codec.encode_with, one), decode)
+            for one in configurations
+        )
+        name = f"caecodec overfitted {preset}" + (f" {decoder}" if decoder else "")
+        about = f"a network fitted to each chunk: preset {preset}, decoder {decoder or 'by the size of the chunk'}, tune mse"
+        contenders.append(Contender(name, "caecodec", about, settings, slow=True))
     return tuple(contenders)
 
 
@@ -165,9 +195,14 @@ def _reference(name: str) -> Contender:
     if not getattr(imagecodecs, codec.stem.upper()).available:
         raise ParameterError(f"codec {name!r} is not in this build of imagecodecs; leave it out of codecs (--codecs)")
     encode, decode = (getattr(imagecodecs, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
+    version = getattr(imagecodecs, f"{codec.stem}_version")().replace("_", "-")
     settings = tuple(
-        Setting(codec.unit.format(level), partial(encode, **{codec.level: level}, **codec.options), decode)
+        Setting(
+            codec.unit.format(level),
+            f"{version}, {codec.level} {level}, {codec.options}",
+            partial(encode, **{codec.level: level}, **codec.options),
+            decode,
+        )
         for level in codec.levels
     )
-    version = getattr(imagecodecs, f"{codec.stem}_version")().replace("_", "-")
     return Contender(codec.title, "reference codec", f"{version}; {codec.about}", settings)

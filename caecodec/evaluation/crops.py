@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .contenders import Contender
-from .curves import Curve, Measurement
-from .sweep import ImageFile, code
+from .curves import Measurement
+from .sweep import ImageFile, Swept, middle
 
-SIDE = 192
 Array = npt.NDArray[np.uint8]
 
 
@@ -34,39 +32,29 @@ class Comparison:
     crops: tuple[Crop, ...]
 
 
-def compare_crops(
-    images: Sequence[ImageFile], contenders: Sequence[Contender], curves: Sequence[Curve], chunk: int, samples: int
-) -> tuple[Comparison, ...]:
-    """The middle of `samples` images, spread evenly over `images`, at up to two rates each.
+def chosen(images: int, samples: int) -> tuple[int, ...]:
+    """The numbers, from 0, of `samples` of so many images, spread evenly."""
+    count = min(samples, images)
+    return tuple((2 * i + 1) * images // (2 * count) for i in range(count))
+
+
+def compare_crops(images: Sequence[ImageFile], swept: Swept, numbers: Sequence[int]) -> tuple[Comparison, ...]:
+    """The middles of the images of these numbers, which the sweep was to show, at up to two rates each.
 
     The rates are those of the first contender at a quarter and at three quarters of its settings; the others' settings are
     those whose bits per pixel of the same image are nearest, in ratio.
     """
-    count = min(samples, len(images))
-    numbers = [(2 * i + 1) * len(images) // (2 * count) for i in range(count)]
-    last = len(contenders[0].settings) - 1
-    return tuple(
-        _compare(images[n], n, contenders, curves, chunk, setting)
-        for n in numbers
-        for setting in sorted({round(last / 4), round(3 * last / 4)})
-    )
+    last = len(swept.curves[0].points) - 1
+    settings = sorted({round(last / 4), round(3 * last / 4)})
+    return tuple(_compare(images[number], number, swept, setting) for number in numbers for setting in settings)
 
 
-def _compare(
-    image: ImageFile, number: int, contenders: Sequence[Contender], curves: Sequence[Curve], chunk: int, setting: int
-) -> Comparison:
-    pixels = image.read()
-    rate = curves[0].points[setting].images[number].bpp
-    crops = []
-    for i, (contender, curve) in enumerate(zip(contenders, curves, strict=True)):
+def _compare(image: ImageFile, number: int, swept: Swept, setting: int) -> Comparison:
+    rate = swept.curves[0].points[setting].images[number].bpp
+    crops: list[Crop] = []
+    for curve in swept.curves:
         values = [point.images[number] for point in curve.points]
-        nearest = setting if i == 0 else min(range(len(values)), key=lambda s: abs(math.log(values[s].bpp / rate)))
-        decoded = code(pixels, contender, contender.settings[nearest], chunk)[0]
-        crops.append(Crop(contender.name, contender.settings[nearest].name, middle(decoded), values[nearest]))
-    return Comparison(image.info.name, middle(pixels), tuple(crops))
-
-
-def middle(image: Array) -> Array:
-    """The middle of an image, SIDE x SIDE pixels or what there is."""
-    y, x = (max(0, (n - SIDE) // 2) for n in image.shape[:2])
-    return image[y : y + SIDE, x : x + SIDE]
+        nearest = setting if not crops else min(range(len(values)), key=lambda s: abs(math.log(values[s].bpp / rate)))
+        name = curve.points[nearest].setting
+        crops.append(Crop(curve.name, name, swept.middles[number, curve.name, name], values[nearest]))
+    return Comparison(image.info.name, middle(image.read()), tuple(crops))

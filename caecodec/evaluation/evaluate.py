@@ -11,9 +11,10 @@ from ..errors import ParameterError
 from ..ngff.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
 from . import contenders, extra
+from .cache import Cache
 from .comparison import compare
 from .contenders import CODECS
-from .crops import compare_crops
+from .crops import chosen, compare_crops
 from .curves import METRICS, Curve, Results
 from .plots import plot
 from .published import read_published
@@ -33,9 +34,13 @@ def evaluate(
     metrics: Sequence[str] = ("mse", "ms-ssim"),
     qualities: Sequence[int] | None = None,
     entropy: str | None = None,
+    overfitted: Sequence[str] = (),
+    decoder: str | None = None,
     gpu: bool | None = None,
     codecs: Sequence[str] = CODECS,
     chunk: int = 256,
+    every: int = 1,
+    cache: Path | None = None,
     references: Sequence[Path] = (),
     samples: int = 3,
     overwrite: bool = False,
@@ -48,12 +53,16 @@ def evaluate(
 
     images : image files, and folders and tar files of them; 8-bit RGB, or what becomes that without loss
     output : the folder to write
-    weights : installed names, or paths of weights files or checkpoints; each is a curve for each of its metrics
+    weights : installed names, or paths of weights files or checkpoints; each is a curve for each of its metrics; may be empty
     metrics : the training distortions to measure, of those that the weights have
-    qualities : operating points, 1 to 8; None: all that the weights have
+    qualities : operating points, 1 to 8; None: all that the weights have, and for the overfitted codec all
     entropy, gpu : as in `caecodec.encode`
+    overfitted : presets of the overfitted codec, each of which is a curve; minutes for each image and quality
+    decoder : the size of its networks
     codecs : the reference codecs, of CODECS
     chunk : pixels a side, 16 or more; 0: whole images
+    every : take the first image and every so many after it
+    cache : a file in which results are saved as they come, and from which those of an earlier call are taken, seconds too
     references : JSON files of published points, in the form that `published` describes
     samples : how many images to show side by side
     overwrite : replace an earlier evaluation at `output`
@@ -66,22 +75,32 @@ def evaluate(
     WeightsError
         There are no such weights.
     """
-    _check(output, chunk, samples, overwrite)
+    _check(output, chunk, every, samples, overwrite)
     for name in extra.MODULES:
         extra.module(name)
-    runs = (*contenders.caecodec(weights, metrics, qualities, entropy, gpu), *contenders.references(codecs))
+    if decoder and not overfitted:
+        raise ParameterError(f"decoder is {decoder!r} but no preset of the overfitted codec is given; name one (--overfitted)")
+    ours = (
+        *contenders.caecodec(weights, metrics, qualities, entropy, gpu),
+        *contenders.overfitted(overfitted, qualities, decoder),
+    )
+    if not ours:
+        raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")
+    runs = (*ours, *contenders.references(codecs))
     published: list[Curve] = []
     for reference in references:
         taken = [run.name for run in runs] + [curve.name for curve in published]
         published += read_published(reference, taken)
-    files = find_images(images)
+    saved = None if cache is None else Cache(cache)
+    files = find_images(images, every)
     infos = tuple(file.info for file in files)
     for note in notes(infos, ()):
         say(note)
-    measured = sweep(files, runs, chunk, say)
-    curves = (*measured, *published)
+    shown = chosen(len(files), samples)
+    swept = sweep(files, runs, chunk, say, saved, shown)
+    curves = (*swept.curves, *published)
     results = Results(infos, chunk, curves, compare(curves), notes(infos, curves), _environment(gpu))
-    comparisons = compare_crops(files, runs, measured, chunk, samples) if samples else ()
+    comparisons = compare_crops(files, swept, shown)
     with complete_folder(output) as folder:
         folder.mkdir()
         write_json(results, folder / RESULTS)
@@ -95,9 +114,11 @@ def evaluate(
     return results
 
 
-def _check(output: Path, chunk: int, samples: int, overwrite: bool) -> None:
+def _check(output: Path, chunk: int, every: int, samples: int, overwrite: bool) -> None:
     if chunk and chunk < MIN_CHUNK:
         raise ParameterError(f"chunk is {chunk} but must be {MIN_CHUNK} or more pixels a side, or 0 for whole images")
+    if every < 1:
+        raise ParameterError(f"every is {every} but must be 1 (all images) or more")
     if samples < 0:
         raise ParameterError(f"samples is {samples} but must be 0 or more images")
     refuse_existing(output, overwrite)

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,12 @@ import numpy.typing as npt
 from ..errors import CaeCodecError, ParameterError
 from ..ngff.files import read_rgb
 from ..training import data
+from .cache import Cache, key
 from .contenders import Contender, Setting
 from .curves import Curve, ImageInfo, Measurement, Point
 from .metrics import MS_SSIM_SIDE, ms_ssim, psnr
 
+SIDE = 192  # of what is shown
 Array = npt.NDArray[np.uint8]
 Say = Callable[[str], None]
 
@@ -36,8 +40,8 @@ class ImageFile:
         return read_rgb(self.path, self.stream)
 
 
-def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
-    """The images in these files, folders and tar files, each read once to see that it can be.
+def find_images(paths: Sequence[Path], every: int = 1) -> tuple[ImageFile, ...]:
+    """The images in these files, folders and tar files, or every so many of them; each read once to see that it can be.
 
     Raises ParameterError for a path that does not exist or holds no image, and for an image that eight bits of RGB cannot hold.
     """
@@ -51,6 +55,7 @@ def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
                 f"{path} holds no image; name files, or folders or tar files of files, {', '.join(data.SUFFIXES)}"
             )
         found += here
+    found = found[::every]
     short = len({name.name for name, _ in found}) == len(found)
     images = []
     for path, file in found:
@@ -64,32 +69,89 @@ def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
     return tuple(images)
 
 
-def sweep(images: Sequence[ImageFile], contenders: Sequence[Contender], chunk: int, say: Say) -> tuple[Curve, ...]:
-    """The curve of each contender; `say` is told about each image when its turn comes.
+class Swept(NamedTuple):
+    """The curve of each contender; and, of the images to show, the middle at each (image's number, contender, setting)."""
+
+    curves: tuple[Curve, ...]
+    middles: dict[tuple[int, str, str], Array]
+
+
+def sweep(
+    images: Sequence[ImageFile],
+    contenders: Sequence[Contender],
+    chunk: int,
+    say: Say,
+    cache: Cache | None = None,
+    shown: Collection[int] = (),
+) -> Swept:
+    """Measure each contender at each of its settings.
+
+    say : told about each image when its turn comes, and each result of a slow contender
+    cache : where results are looked up, and saved as they come
+    shown : the images, by number from 0, whose middles are kept
 
     Raises ParameterError where a codec does not take an image.
     """
+    bench = _Bench(chunk, cache)
     measured: dict[tuple[str, str], list[Measurement]] = {(c.name, s.name): [] for c in contenders for s in c.settings}
-    for number, image in enumerate(images, 1):
-        say(f"{number}/{len(images)} {image.info.name}")
+    middles = {}
+    for number, image in enumerate(images):
+        say(f"{number + 1}/{len(images)} {image.info.name}")
         pixels = image.read()
-        for contender in contenders:
-            for setting in contender.settings:
-                if number == 1:
-                    code(pixels[: chunk or None, : chunk or None], contender, setting, chunk)  # untimed: loads the network
-                measurement = measure(image.info.name, pixels, contender, setting, chunk)
-                measured[contender.name, setting.name].append(measurement)
-    return tuple(
+        for contender, setting in ((c, s) for c in contenders for s in c.settings):
+            values, decode = bench.result(image.info.name, pixels, contender, setting)
+            measured[contender.name, setting.name].append(values)
+            if contender.slow:
+                say(f"  {contender.name}, {setting.name}: {values.bpp:.4f} bpp, {values.psnr:.2f} dB")
+            if number in shown:
+                middles[number, contender.name, setting.name] = middle(decode()).copy()
+    curves = (
         Curve(c.name, c.kind, c.about, tuple(Point.mean(s.name, tuple(measured[c.name, s.name])) for s in c.settings))
         for c in contenders
     )
+    return Swept(tuple(curves), middles)
 
 
-def measure(name: str, pixels: Array, contender: Contender, setting: Setting, chunk: int) -> Measurement:
+class _Bench:
+    """Measures, or takes what is saved."""
+
+    def __init__(self, chunk: int, cache: Cache | None) -> None:
+        self._chunk, self._cache = chunk, cache
+        self._ready: set[str] = set()  # the settings whose networks are loaded
+
+    def result(
+        self, name: str, pixels: Array, contender: Contender, setting: Setting
+    ) -> tuple[Measurement, Callable[[], Array]]:
+        """The values of an image, and what gives the decoded image."""
+        chunk, saved = self._chunk, ""
+        if self._cache:
+            saved = key(pixels, setting, chunk)
+            found = self._cache.get(saved, name)
+            if found:
+                return found[0], partial(restore, found[1], pixels.shape, setting, chunk)
+        if not contender.slow and setting.about not in self._ready:
+            code(pixels[: chunk or None, : chunk or None], contender, setting, chunk)  # untimed: loads the network
+            self._ready.add(setting.about)
+        values, payloads, decoded = measure(name, pixels, contender, setting, chunk)
+        if self._cache:
+            self._cache.put(saved, contender.name, setting.name, values, payloads)
+        return values, lambda: decoded
+
+
+class Measured(NamedTuple):
+    """One image at one setting: its values, the payloads of its chunks, and what they decode to."""
+
+    values: Measurement
+    payloads: list[bytes]
+    decoded: Array
+
+
+def measure(name: str, pixels: Array, contender: Contender, setting: Setting, chunk: int) -> Measured:
     """One image at one setting."""
-    decoded, size, encoding, decoding = code(pixels, contender, setting, chunk)
+    decoded, payloads, encoding, decoding = code(pixels, contender, setting, chunk)
     area = pixels.shape[0] * pixels.shape[1]
-    return Measurement(
+    size = sum(map(len, payloads))
+    values = Measurement(
         image=name,
         bytes=size,
         bpp=8 * size / area,
@@ -98,20 +160,21 @@ def measure(name: str, pixels: Array, contender: Contender, setting: Setting, ch
         encode_s_per_mp=encoding / area * 1e6,
         decode_s_per_mp=decoding / area * 1e6,
     )
+    return Measured(values, payloads, decoded)
 
 
-def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> tuple[Array, int, float, float]:
-    """The decoded image, the bytes of its payloads, and the seconds that encoding and decoding them took."""
-    decoded = np.empty_like(pixels)
-    size, encoding, decoding = 0, 0.0, 0.0
+def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> tuple[Array, list[bytes], float, float]:
+    """The decoded image, the payloads of its chunks, and the seconds that encoding and decoding them took."""
+    decoded, payloads = np.empty_like(pixels), []
+    encoding, decoding = 0.0, 0.0
     for part, place in zip(cut(pixels, chunk), cut(decoded, chunk), strict=True):
         part = np.ascontiguousarray(part)
         try:
             start = time.perf_counter()
             payload = setting.encode(part)
-            middle = time.perf_counter()
+            between = time.perf_counter()
             place[...] = setting.decode(payload)
-            decoding += time.perf_counter() - middle
+            decoding += time.perf_counter() - between
         except CaeCodecError:
             raise
         except (RuntimeError, ValueError) as error:  # what imagecodecs raises
@@ -119,15 +182,29 @@ def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> t
                 f"{contender.name}, {setting.name}, cannot code {part.shape[1]} x {part.shape[0]} pixels: {error}; "
                 "pass a smaller chunk (--chunk), or leave the codec out (--codecs)"
             ) from error
-        encoding += middle - start
-        size += len(payload)
-    return decoded, size, encoding, decoding
+        encoding += between - start
+        payloads.append(payload)
+    return decoded, payloads, encoding, decoding
+
+
+def restore(payloads: Sequence[bytes], shape: tuple[int, ...], setting: Setting, chunk: int) -> Array:
+    """The image of this shape in the payloads of its chunks."""
+    decoded = np.empty(shape, np.uint8)
+    for payload, place in zip(payloads, cut(decoded, chunk), strict=True):
+        place[...] = setting.decode(payload)
+    return decoded
 
 
 def cut(image: Array, chunk: int) -> list[Array]:
     """Views of the image's chunks, row by row; the whole image for chunk 0."""
     side = chunk or max(image.shape[:2])
     return [image[y : y + side, x : x + side] for y in range(0, image.shape[0], side) for x in range(0, image.shape[1], side)]
+
+
+def middle(image: Array) -> Array:
+    """The middle of an image, SIDE x SIDE pixels or what there is."""
+    y, x = (max(0, (n - SIDE) // 2) for n in image.shape[:2])
+    return image[y : y + SIDE, x : x + SIDE]
 
 
 def notes(images: Sequence[ImageInfo], curves: Sequence[Curve]) -> tuple[str, ...]:
