@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"caecodec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("caecodec: interrupted; finished outputs are whole, the one at work was removed", file=sys.stderr)
+        rest = "is kept; run the same command again to go on" if getattr(options, "resume", False) else "was removed"
+        print(f"caecodec: interrupted; finished outputs are whole, the one at work {rest}", file=sys.stderr)
         return 130
     return status
