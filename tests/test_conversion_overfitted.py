@@ -55,6 +55,11 @@ def stored(group, path="s0"):
     return [families.parse(data) for data in payloads.payloads(zarr.open_group(str(group), mode="r")[path])]
 
 
+def network_of(group):
+    """What the chunks of the first level share."""
+    return payloads.parameters(zarr.open_group(str(group), mode="r")["s0"]).network
+
+
 def partial_of(target):
     return target.with_name(f".{target.stem}.partial{target.suffix}")
 
@@ -141,7 +146,7 @@ def test_shared_networks(tmp_path, photo, ngff, shard_size):
     assert [report.network_bytes for report in reports] == [0, 0]
     assert len({report.shared_network for report in reports} - {""}) == 2
     assert [payload.header.coding for payload in stored(target)] == [CODING_SHARED] * 2
-    assert payloads.parameters(zarr.open_group(str(target), mode="r")["s0"]).network
+    assert network_of(target)
     assert psnr(read_group(target).picture(), pixels(photo)) > 22
 
 
@@ -149,10 +154,10 @@ def test_a_sample():
     """Of whole chunks spread over the array, filled up at the edge; none of one value."""
     values = np.zeros((40, 100), np.uint8)
     assert levels.sample(values, (10, 10)) == []
-    values[35:, 95:] = 1
+    values[35:, 97:] = 1
     (chunk,) = levels.sample(values, (16, 16))
     assert chunk.shape == (16, 16)
-    assert chunk.sum() == (16 - 3) * (16 - 15)
+    assert chunk.sum() == (16 - 3) * (16 - 1)
     numbers = np.arange(1000, dtype=np.uint16).repeat(16).reshape(1000, 16)
     numbers[:, 0] = 0
     chosen = sorted(chunk[0, 1] for chunk in levels.sample(numbers, (1, 16)))
@@ -187,7 +192,7 @@ def damaged(tmp_path, photo, monkeypatch):
     return source, lambda: put(data)
 
 
-@pytest.mark.parametrize("how", [{}, {"ngff": "0.4"}, {"shard_size": 64}, {"shared": True}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"ngff": "0.4"}, {"shard_size": 64}], ids=str)
 def test_what_is_finished_is_kept(tmp_path, damaged, how):
     """After an error; the next run goes on, and the result is as if nothing had happened."""
     source, repair = damaged
@@ -197,9 +202,6 @@ def test_what_is_finished_is_kept(tmp_path, damaged, how):
     partial = partial_of(target)
     begun = chunks(partial)
     assert len(begun) == 1
-    array = zarr.open_group(str(partial), mode="r")["s0"]
-    network = payloads.parameters(array).network
-    assert (network is not None) == ("shared" in how)
     (partial / "s0" / "left.0123.partial").write_text("half a chunk")
     repair()
     states = []
@@ -209,7 +211,6 @@ def test_what_is_finished_is_kept(tmp_path, damaged, how):
     assert len(found) == 3
     assert begun.items() <= found.items()
     assert (states[-1].done, states[-1].chunks) == (3, 3)
-    assert payloads.parameters(zarr.open_group(str(target), mode="r")["s0"]).network == network
     whole = convert(source, tmp_path / "whole.zarr", Options(**QUICK, **how))
     np.testing.assert_array_equal(read_group(target).pixels, read_group(whole).pixels)
     assert chunks(whole) == found
@@ -275,12 +276,14 @@ def test_what_fails_at_once_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_a_process_that_ends(tmp_path, photograph, how):
-    """Killed, or interrupted at the keyboard, which ends fits that would take an hour."""
+@pytest.mark.parametrize(
+    ("how", "options"), [(signal.SIGKILL, ["--shared"]), (signal.SIGINT, [])], ids=["killed", "interrupted"]
+)
+def test_a_process_that_ends(tmp_path, photograph, how, options):
+    """Killed, or interrupted at the keyboard. The network that chunks share is not fitted anew."""
     photo, target = tmp_path / "photo.png", tmp_path / "a.zarr"
     Image.fromarray(photograph[:200, :200]).save(photo)
-    arguments = ["encode", str(photo), "-o", str(target), "--codec", "overfitted", "--chunk-size", "100", "--resume"]
+    arguments = ["encode", str(photo), "-o", str(target), "--codec", "overfitted", "--chunk-size", "100", "--resume", *options]
     command = [sys.executable, "-m", "caecodec", *arguments, "--preset", "faster"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -295,13 +298,14 @@ def test_a_process_that_ends(tmp_path, photograph, how):
     if how == signal.SIGINT:
         assert said.splitlines()[-1].endswith("the one at work is kept; run the same command again to go on")
         assert time.monotonic() - asked < 30
-    begun = chunks(partial)
+    begun, network = chunks(partial), network_of(partial)
+    assert (network is not None) == ("--shared" in options)
     assert 1 <= len(begun) < 5
     assert not target.exists()
     assert main([*arguments, "--preset", "instant"]) == 1  # other options
     assert main([*arguments, "--preset", "faster"]) == 0
     found = chunks(target)
-    assert len(found) == 5
+    assert (len(found), network_of(target)) == (5, network)
     assert {name: data for name, data in begun.items() if not name.endswith(".partial")}.items() <= found.items()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
