@@ -17,9 +17,5 @@ class CorruptionError(CaeCodecError):
     """Bytes that are damaged, cut short, or disagree with the array they are read for."""
 
 
-class EncodingError(CaeCodecError):
-    """A chunk could not be encoded within its limits."""
-
-
 class WeightsError(CaeCodecError):
     """Network weights that are missing, damaged, or not those a payload was written with."""

@@ -181,6 +181,8 @@ class OverfittedAutoencoder(Compressor):
         Of the fit's random numbers.
     network
         A network section, as bytes or in base64, that all chunks share; stored in metadata alone, once.
+    gpu
+        Where to fit: True: CUDA where present; False: CPU; None: as `caecodec.settings` says. Not stored.
 
     Raises
     ------
@@ -201,13 +203,15 @@ class OverfittedAutoencoder(Compressor):
         tune: str = "mse",
         seed: int = 0,
         network: bytes | str | None = None,
+        gpu: bool | None = None,
     ) -> None:
         self.parameters = OverfittedParameters.parse(quality, lmbda, preset, decoder, channel_axis, tune, seed, network)
+        self.gpu = gpu
 
     def _encode(self, array: npt.NDArray[Any]) -> bytes:
         from .overfitted import codec
 
-        return codec.encode_with(self.parameters, array)
+        return codec.encode_with(self.parameters, array, self.gpu)
 
     def _decode(self, data: memoryview) -> npt.NDArray[Any]:
         return decode(data, network=self.parameters.section)

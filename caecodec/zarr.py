@@ -167,6 +167,7 @@ class OverfittedAutoencoder(Serializer):
     name: ClassVar[str] = OVERFITTED_NAME
 
     parameters: OverfittedParameters
+    gpu: bool | None = field(compare=False)
 
     def __init__(
         self,
@@ -178,14 +179,16 @@ class OverfittedAutoencoder(Serializer):
         tune: str = "mse",
         seed: int = 0,
         network: bytes | str | None = None,
+        gpu: bool | None = None,
     ) -> None:
         parameters = OverfittedParameters.parse(quality, lmbda, preset, decoder, channel_axis, tune, seed, network)
         object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "gpu", gpu)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         from .overfitted import codec
 
-        return chunk_spec.prototype.buffer.from_bytes(codec.encode_with(self.parameters, chunk_data.as_numpy_array()))
+        return chunk_spec.prototype.buffer.from_bytes(codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self.gpu))
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         data, dtype, section = chunk_data.to_bytes(), _native(chunk_spec.dtype), self.parameters.section

@@ -6,6 +6,7 @@ Fitting takes seconds to minutes a chunk; what is tested with these is all aroun
 import numpy as np
 
 from caecodec.overfitted import laplace, wavefront
+from caecodec.overfitted.fit import Fitted
 from caecodec.overfitted.network import Network
 
 STEPS = (8, 8, 10, 8, 8, 8)
@@ -74,7 +75,7 @@ def picture_latents(network, pictures):
     return levels
 
 
-def fit_by_hand(pictures, decoder, parameters, shared):
+def fit_by_hand(pictures, decoder, parameters, shared, gpu):
     """What stands in for the fit, with the arguments and results of caecodec.overfitted.codec._fit."""
     network = picture_network(decoder, pictures.shape[1]) if shared is None else shared
-    return network, picture_latents(network, pictures)
+    return Fitted(network, picture_latents(network, pictures))

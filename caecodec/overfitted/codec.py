@@ -4,8 +4,11 @@ Decoding takes numpy and constriction alone. Probabilities are integers, so late
 Pictures are made of them in float32, and may be one grey level off where a value lies next to a rounding boundary.
 """
 
+import math
+import warnings
+from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +16,22 @@ import numpy.typing as npt
 from .. import pixels
 from ..bitstream.overfitted import CODING_CONSTANT, CODING_OWN, CODING_SHARED, Header, Payload, pack
 from ..errors import CorruptionError, ParameterError, WeightsError
+from ..parameters import Parameters
+from ..weights import DEFAULT
 from . import wavefront
 from .architecture import DECODERS, Decoder, choose
 from .batches import batches
 from .laplace import Coded
 from .network import Network, digest, identify
 from .parameters import OverfittedParameters
-from .wavefront import Latents
+
+if TYPE_CHECKING:
+    from .fit import Fitted
+
+_SAMPLE = 2**18  # pixels to which a network for many chunks is fitted
 
 
-def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> bytes:
+def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
     """A chunk as a payload, fitting a network and latents to it (or latents alone, where the network is shared).
 
     Raises ParameterError for a chunk that the codec does not take.
@@ -42,9 +51,36 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> by
     if not count:
         return pack(Payload(header, layout.pack()))
     pictures = pixels.to_images(array, axes, layout)[:, : _channels(layout)]
-    network, latents = _fit(pictures, decoder, parameters, shared)
-    section = network.section() if shared is None else b""
-    return pack(Payload(header, layout.pack(), section, *wavefront.encode(network, latents)))
+    fitted = _fit(pictures, decoder, parameters, shared, gpu)
+    if fitted is None:
+        return _lossless(parameters, array)
+    section = fitted.network.section() if shared is None else b""
+    return pack(Payload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
+
+
+def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: bool | None = None) -> bytes | None:
+    """The section of a network fitted to several chunks of one shape, for `network=` of a codec; None if all are constant.
+
+    No more than 2^18 pixels are taken, from the middles of chunks. Raises ParameterError for chunks that the codec does not
+    take, and where no network could be fitted to these.
+    """
+    crops = []
+    for array in chunks:
+        axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
+        pixels.check_finite(array)
+        crop = array[axes.region(*_middle(array.shape[axes.height], array.shape[axes.width], len(chunks)))]
+        layout = pixels.layout(crop, axes)
+        if pixels.constant(crop, axes) is None:
+            crops.append(pixels.to_images(crop, axes, layout)[:, : _channels(layout)])
+    if not crops:
+        return None
+    channels = max(crop.shape[1] for crop in crops)
+    pictures = np.concatenate([crop for crop in crops if crop.shape[1] == channels])
+    decoder = choose(parameters.decoder, pictures[:, 0].size)
+    fitted = _fit(pictures, decoder, parameters, None, gpu)
+    if fitted is None:
+        raise ParameterError(f"no network could be fitted to these chunks with {parameters}; let each have its own")
+    return fitted.network.section()
 
 
 def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.NDArray[Any]:
@@ -75,13 +111,36 @@ def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.ND
 
 
 def _fit(
-    pictures: npt.NDArray[np.float32], decoder: Decoder, parameters: OverfittedParameters, shared: Network | None
-) -> tuple[Network, Latents]:
+    pictures: npt.NDArray[np.float32], decoder: Decoder, parameters: OverfittedParameters, shared: Network | None,
+    gpu: bool | None,
+) -> "Fitted | None":  # fmt: skip
     """A network and latents for pictures (m, C, height, width)."""
-    from . import fit  # here, because it imports torch
+    from ..engine import Place
+    from .fitting import Task, fitted  # here, because they import torch
 
-    fitted = fit.fit(pictures[None], decoder, parameters.trade_off, parameters.preset, parameters.seed, shared)[0]
-    return fitted.network, fitted.latents
+    device = Place.choose(gpu).device
+    return fitted(Task(decoder, parameters.trade_off, parameters.preset, parameters.seed, shared, device), pictures)
+
+
+def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> bytes:
+    """A chunk that could not be fitted, without loss, as a payload that needs no network."""
+    from .. import codec  # here, because it imports torch
+
+    payload = codec.encode_with(Parameters.parse(None, "mse", parameters.channel_axis, DEFAULT, max_error=0), array, gpu=False)
+    warnings.warn(
+        f"a chunk of shape {array.shape} could not be fitted with {parameters}; it is stored without loss, in {len(payload)} "
+        "bytes. A higher quality or a longer preset may fit it",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return payload
+
+
+def _middle(height: int, width: int, count: int) -> tuple[slice, slice]:
+    """The rows and columns that are taken of each of `count` chunks of this size for a network."""
+    side = max(64, math.isqrt(_SAMPLE // count))
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return slice(top, top + side), slice(left, left + side)
 
 
 def _header(array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, coding: int, section: bytes | None = None) -> Header:

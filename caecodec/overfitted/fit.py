@@ -1,11 +1,12 @@
 """Fit latents and networks to pictures: noisy soft rounding that hardens, Adam, gradients in closed form (torch).
 
 The quantiser of the first part is the one of C3 (Kim et al. 2024) and Cool-chic: soft rounding, noise, soft rounding again,
-with a temperature and a noise that fall. The last part has rounded latents, and improves the network alone.
+with a temperature and a noise that fall. The last part has rounded latents, and improves the network alone. Latents are
+improved by Adam, networks by SOAP.
 """
 
+import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +14,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import EncodingError, ParameterError
 from .architecture import LEVELS, MAX_LATENT, Decoder
 from .gradients import Objective, Parameters
 from .network import MIDDLE, UPSAMPLING, Network
 from .quantise import quantise
+from .reports import Listener, Progress
+from .soap import Soap
 
 LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
-NETWORK_RATE = 0.02
-BETAS = (0.8, 0.9)
+NETWORK_RATE = 0.9  # of networks, over the root of the number of iterations
+BETAS = (0.8, 0.9)  # of Adam, for latents
 LAST_RATE = 0.01  # of both, as a part of the first
 TEMPERATURES = (0.5, 0.08)
 NOISES = (0.22, 0.15)
 HARDENED = 0.8  # of the soft iterations: temperature and noise have their last values from here on
 NETWORK_ONLY = 0.1  # of all iterations
-CLIP = 0.1  # norm of a network's gradient
 ATTEMPTS = 3
 REPORT_EVERY = 50
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,6 @@ class Fitted:
     latents: list[npt.NDArray[np.int32]]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a fit is: of the chunks' pictures so far, on average, bits per pixel without the network, and PSNR in dB."""
-
-    iteration: int
-    iterations: int
-    bpp: float
-    psnr: float
-
-
 @torch.no_grad()
 def fit(
     pictures: npt.NDArray[np.float32],
@@ -78,9 +70,11 @@ def fit(
     seed: int = 0,
     network: Network | None = None,
     device: str = "cpu",
-    report: Callable[[Progress], None] | None = None,
-) -> list[Fitted]:
-    """Networks and latents for b independent chunks.
+    report: Listener | None = None,
+) -> list[Fitted | None]:
+    """Networks and latents for b independent chunks; None where no attempt was better than the mean colour of a chunk.
+
+    What comes of a chunk does not depend on the others: all have the same random numbers.
 
     Parameters
     ----------
@@ -91,22 +85,15 @@ def fit(
     preset
         One of PRESETS.
     seed
-        The same seed gives the same result on the same device and number of threads.
+        The same seed gives the same result on the same machine, device and number of threads.
     network
         Fit latents alone, for this network.
     report
-        Called every few iterations; what it raises ends the fit.
-
-    Raises
-    ------
-    EncodingError
-        No attempt was better than the pictures' mean colour.
+        Called every few iterations and at the end; what it raises ends the fit.
     """
-    if preset not in PRESETS:
-        raise ParameterError(f"preset is {preset!r} but must be one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
-    spread = images.flatten(2).var(2, correction=0).mean(1) if images.shape[2] == 1 else _spread(images)
+    spread = images.var((1, 3, 4), correction=0).mean(1)  # the mean squared error of the mean colour
     results: list[Fitted | None] = [None] * len(images)
     for attempt in range(ATTEMPTS):
         left = [i for i, result in enumerate(results) if result is None]
@@ -117,18 +104,7 @@ def fit(
         for i, loss, fitted in zip(left, *run.results(), strict=True):
             if math.isfinite(loss) and loss < float(spread[i]) + lmbda:
                 results[i] = fitted
-    kept = [result for result in results if result is not None]
-    if len(kept) < len(results):
-        raise EncodingError(
-            f"{len(results) - len(kept)} of {len(results)} chunks could not be fitted with lmbda {lmbda:g} and preset "
-            f"{preset!r}, in {ATTEMPTS} attempts; use a higher quality, or another codec for them"
-        )
-    return kept
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Mean squared error of each chunk's mean colour."""
-    return images.var((1, 3, 4), correction=0).mean(1)
+    return results
 
 
 class _Run:
@@ -136,14 +112,16 @@ class _Run:
 
     def __init__(
         self, images: Tensor, decoder: Decoder, lmbda: float, preset: Preset, seed: int, network: Network | None,
-        report: Callable[[Progress], None] | None,
+        report: Listener | None,
     ) -> None:  # fmt: skip
         self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
         self._images, self._objective = images, Objective(images, lmbda)
+        self._number = next(_numbers)
+        self._network_rate = NETWORK_RATE / math.sqrt(preset.iterations)
         self._generator = torch.Generator(images.device).manual_seed(seed)
         self._latents = torch.zeros(self._objective.shape, device=images.device)
         if network is None:
-            self._parameters = initial(decoder, images.shape[2], len(images), self._generator)
+            self._parameters = _repeat(initial(decoder, images.shape[2], 1, self._generator), len(images))
         else:
             self._parameters = {
                 name: torch.from_numpy(value).to(images.device).expand(len(images), *value.shape)
@@ -156,17 +134,17 @@ class _Run:
         if self._network is None and preset.candidates > 1:
             self._choose(slower)
         last = preset.iterations if self._network else round(preset.iterations * (1 - NETWORK_ONLY))
-        optimiser = self._optimiser()
+        self._begin()
         for iteration in range(last):
             done = iteration / last
             rate = slower * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
-            self._soft_step(optimiser, done, rate)
+            self._soft_step(done, rate)
             self._tell(iteration, self._objective)
         self._latents = (self._latents.round().clamp_(-MAX_LATENT, MAX_LATENT)) * self._objective.atlas.mask
         for iteration in range(last, preset.iterations):
             rate = 0.3 * slower * (preset.iterations - iteration) / (preset.iterations - last)
             losses = self._objective.losses(self._latents, self._parameters)
-            self._step(optimiser, losses.parameters, None, rate)
+            self._soap.step(losses.parameters, self._network_rate * rate)
             self._tell(iteration, self._objective)
 
     def results(self) -> tuple[list[float], list[Fitted]]:
@@ -176,9 +154,8 @@ class _Run:
             objective = Objective(self._images[i : i + 1], self._objective.lmbda)
             latents = self._latents[i : i + 1]
             parameters = {name: value[i : i + 1] for name, value in self._parameters.items()}
-            network = self._network or quantise(objective, latents, parameters, self._decoder)
-            distortion, rate = objective.measure(latents, parameters)
-            losses.append(float(distortion + objective.lmbda * rate))
+            network, loss = quantise(objective, latents, parameters, self._decoder, self._network)
+            losses.append(loss)
             levels = [self._objective.atlas.level(latents[0], level) for level in range(LEVELS)]
             fitted.append(Fitted(network, [level.cpu().numpy().astype(np.int32) for level in levels]))
         return losses, fitted
@@ -189,10 +166,10 @@ class _Run:
         everything = self._objective
         self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda)
         self._latents = self._latents.repeat(count, 1, 1, 1)
-        self._parameters = initial(self._decoder, self._images.shape[2], count * chunks, self._generator)
-        optimiser = self._optimiser()
+        self._parameters = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
+        self._begin()
         for _ in range(self._preset.trial):
-            self._soft_step(optimiser, 0.0, slower)
+            self._soft_step(0.0, slower)
         distortion, rate = self._objective.measure(self._latents.round(), self._parameters)
         loss = (distortion + everything.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
         best = loss.argmin(0) * chunks + torch.arange(chunks, device=loss.device)
@@ -200,38 +177,41 @@ class _Run:
         self._latents = self._latents[best]
         self._parameters = {name: value[best] for name, value in self._parameters.items()}
 
-    def _optimiser(self) -> torch.optim.Adam:
-        groups = [{"params": [self._latents]}]
-        if self._network is None:
-            groups.append({"params": list(self._parameters.values())})
-        return torch.optim.Adam(groups, betas=BETAS, fused=True)
+    def _begin(self) -> None:
+        """Forget what optimisers know."""
+        self._adam = torch.optim.Adam([self._latents], betas=BETAS, fused=True)
+        self._soap = Soap(self._parameters)
 
-    def _soft_step(self, optimiser: torch.optim.Adam, done: float, rate: float) -> None:
+    def _soft_step(self, done: float, rate: float) -> None:
         hard = min(1.0, done / HARDENED)
         temperature, deviation = (first + (last - first) * hard for first, last in (TEMPERATURES, NOISES))
-        noise = torch.randn(self._latents.shape, generator=self._generator, device=self._latents.device).mul_(deviation)
+        noise = torch.randn(self._latents.shape[1:], generator=self._generator, device=self._latents.device).mul_(deviation)
         mask = self._objective.atlas.mask
         quantised, slope = _soften(self._latents, noise, temperature)
         losses = self._objective.losses(quantised.mul_(mask), self._parameters)
-        self._step(optimiser, losses.parameters, losses.latents.mul_(slope).mul_(mask), rate)
-
-    def _step(self, optimiser: torch.optim.Adam, of_parameters: Parameters, of_latents: Tensor | None, rate: float) -> None:
-        self._latents.grad = of_latents
-        optimiser.param_groups[0]["lr"] = LATENT_RATE * rate
+        self._latents.grad = losses.latents.mul_(slope).mul_(mask)
+        self._adam.param_groups[0]["lr"] = LATENT_RATE * rate
+        self._adam.step()
         if self._network is None:
-            norms = torch.stack([value.flatten(1).square().sum(1) for value in of_parameters.values()]).sum(0).sqrt()
-            kept = (CLIP / norms).clamp(max=1)
-            for name, value in self._parameters.items():
-                value.grad = of_parameters[name] * kept.reshape(-1, *[1] * (value.ndim - 1))
-            optimiser.param_groups[1]["lr"] = NETWORK_RATE * rate
-        optimiser.step()
+            self._soap.step(losses.parameters, self._network_rate * rate)
 
     def _tell(self, iteration: int, objective: Objective) -> None:
-        if self._report is None or (iteration + 1) % REPORT_EVERY:
+        if self._report is None or ((iteration + 1) % REPORT_EVERY and iteration + 1 < self._preset.iterations):
             return
         distortion, rate = objective.measure(self._latents.round() * objective.atlas.mask, self._parameters)
         psnr = -10 * torch.log10(distortion).mean()
-        self._report(Progress(iteration + 1, self._preset.iterations, float(rate.mean()), float(psnr)))
+        chunks, iterations = len(self._images), self._preset.iterations
+        self._report(Progress(self._number, chunks, iteration + 1, iterations, float(rate.mean()), float(psnr)))
+
+
+def _repeat(parameters: Parameters, chunks: int) -> Parameters:
+    """Each row of the parameters for as many chunks."""
+    return {name: value.repeat_interleave(chunks, 0) for name, value in parameters.items()}
+
+
+def memory(decoder: Decoder, pixels: int) -> int:
+    """Bytes that the fit of a chunk of so many pixels takes, about."""
+    return pixels * (4 * (12 * decoder.inputs + 6 * decoder.hidden) + 600)
 
 
 def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> Parameters:
@@ -254,7 +234,7 @@ def initial(decoder: Decoder, channels: int, count: int, generator: torch.Genera
 def _soften(values: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Values softly rounded, with noise, and softly rounded again; and the slope of that."""
     first, first_slope = _round_softly(values, temperature)
-    second, second_slope = _round_softly(first.add_(noise), temperature)
+    second, second_slope = _round_softly(first.add_(noise), temperature)  # the same noise for all chunks
     return second, first_slope.mul_(second_slope)
 
 

@@ -20,6 +20,7 @@ from caecodec import bounded, codec, pixels, weights
 from caecodec.bitstream import container
 from caecodec.overfitted import codec as overfitted_codec
 from caecodec.overfitted.architecture import DECODERS
+from caecodec.overfitted.fit import Fitted
 from caecodec.overfitted.parameters import OverfittedParameters
 from caecodec.parameters import Parameters
 
@@ -98,12 +99,13 @@ def overfitted_payload(array, channel_axis, decoder, kind):
     decoder = DECODERS[decoder]
     section = overfitted_samples.picture_network(decoder, 3).section() if kind == "shared" else None
 
-    def make_up(pictures, decoder, parameters, shared):
+    def make_up(pictures, decoder, parameters, shared, gpu):
         if kind in ("picture", "shared"):
-            return overfitted_samples.fit_by_hand(pictures, decoder, parameters, shared)
+            return overfitted_samples.fit_by_hand(pictures, decoder, parameters, shared, gpu)
         count, channels, height, width = pictures.shape
         network = overfitted_samples.random_network(decoder, channels, seed=height, scale=2.5 if kind == "wide" else 0.5)
-        return network, [level[0] for level in overfitted_samples.random_latents([network], count, height, width, seed=width)]
+        latents = overfitted_samples.random_latents([network], count, height, width, seed=width)
+        return Fitted(network, [level[0] for level in latents])
 
     parameters = OverfittedParameters.parse(channel_axis=channel_axis, decoder=decoder.name, network=section)
     with mock.patch.object(overfitted_codec, "_fit", make_up):

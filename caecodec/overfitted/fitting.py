@@ -1,0 +1,117 @@
+"""Concurrent requests for fits: chunks of one shape that wait together are fitted as one batch, several batches side by side.
+
+On the CPU each batch has one core, so that a chunk's payload depends neither on what else is encoded nor on how many cores
+there are; and batches are small.
+"""
+
+import os
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import settings
+from ..engine import processor
+from ..engine.pool import Pool
+from . import fit
+from .architecture import Decoder
+from .fit import Fitted
+from .network import Network
+from .reports import report
+
+CPU_PIXELS = 2**16  # of a batch
+CUDA_CHUNKS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is fitted: the arguments of `fit.fit`, but for the pictures."""
+
+    decoder: Decoder
+    lmbda: float
+    preset: str
+    seed: int
+    network: Network | None
+    device: str
+
+
+@dataclass(eq=False)
+class _Job:
+    """The pictures (m, C, height, width) of one chunk; otherwise as the engine's requests."""
+
+    task: Task
+    pictures: npt.NDArray[np.float32]
+    limit: int
+    cost: int
+    images: int = 1
+    result: "Future[Fitted | None]" = field(default_factory=Future)
+    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
+
+    @property
+    def nbytes(self) -> int:
+        return self.pictures.nbytes
+
+    @property
+    def _kind(self) -> tuple[Any, ...]:
+        task = self.task
+        return task.decoder, task.lmbda, task.preset, task.seed, id(task.network), self.pictures.shape
+
+    def fits(self, other: "_Job") -> bool:
+        return self._kind == other._kind
+
+    def together(self, jobs: "list[_Job]") -> npt.NDArray[np.float32]:
+        return np.stack([job.pictures for job in jobs])
+
+    def split(self, out: list[Fitted | None], jobs: "list[_Job]") -> list[Fitted | None]:
+        return out
+
+
+class _Fitter:
+    """Pools of threads, one for each device."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[str, Pool] = {}
+
+    def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
+        on_cpu = task.device == "cpu"
+        pixels = pictures[:, 0].size
+        limit = max(1, CPU_PIXELS // pixels) if on_cpu else CUDA_CHUNKS
+        job = _Job(task, pictures, limit, fit.memory(task.decoder, pixels))
+        with self._lock:
+            if task.device not in self._pools:
+                self._pools[task.device] = Pool(f"caecodec-fit-{task.device}", _run, None)
+            pool = self._pools[task.device]
+        pool.submit([job], processor.cores() if on_cpu else 1, settings.current().memory)
+        try:
+            return job.result.result()
+        except BaseException:  # an interrupt: nobody waits any more
+            job.result.cancel()
+            raise
+
+
+def _run(job: _Job, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
+    task = job.task
+    if task.device == "cpu":
+        processor.limit_cores(1)
+    return fit.fit(batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, report)
+
+
+_fitter = _Fitter()
+
+
+def fitted(task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
+    """The network and latents of one chunk's pictures (m, C, height, width) in [0, 1]; waits for it. None as of `fit.fit`."""
+    return _fitter.run(task, pictures)
+
+
+def _reset() -> None:
+    global _fitter
+    _fitter = _Fitter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)
