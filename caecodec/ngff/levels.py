@@ -49,7 +49,7 @@ def _layout(options: Options, level: Level, network: bytes | None = None) -> dic
 
 
 def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, work: Work) -> bytes | None:
-    """The section of a network fitted to a sample of the chunks of an array; None where all have one value, and need none."""
+    """The section of a network fitted to a sample of the chunks of an array; None where each has one colour, and needs none."""
     from ..overfitted.codec import fit_network  # torch
 
     parameters = learned_parameters(options, level.axes, level.rgb)
@@ -57,13 +57,13 @@ def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, wor
     chosen = sample(level.source, chunks)
     if not chosen:
         return None
-    found: list[bytes] = []
+    found: list[bytes | None] = []
     work.run([lambda: found.append(fit_network(parameters, chosen, options.gpu))])
     return found[0]
 
 
 def sample(source: Source, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
-    """At most SAMPLE chunks, spread over an array, as they are stored; none of one value.
+    """At most SAMPLE chunks (..., y, x), spread over an array, as they are stored; none of one colour.
 
     Multiples of the golden ratio, as places in the order of chunks, spread evenly however many are taken.
     """
@@ -71,7 +71,7 @@ def sample(source: Source, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
     chosen: list[npt.NDArray[Any]] = []
     for i in np.argsort(np.arange(len(places)) * _GOLDEN % 1, kind="stable"):
         chunk = read_padded(source, places[i])
-        if (chunk != chunk.flat[0]).any():
+        if (chunk != chunk[..., :1, :1]).any():
             chosen.append(chunk)
         if len(chosen) == SAMPLE:
             break
