@@ -236,7 +236,7 @@ def test_only_the_same_is_resumed(tmp_path, damaged):
         assert match in error(source, target, Options(**{**EXACT, **changes}, resume=True))
         assert partial_of(target).exists()
     repair()
-    (source / "more").write_text("!")
+    (source / "s0" / "more").write_text("!")
     said = error(source, target, Options(**EXACT, resume=True))
     assert "source_bytes" in said
     assert "source_changed" in said

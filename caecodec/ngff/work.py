@@ -3,12 +3,15 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import zarr
 
 from ..overfitted.reports import Progress, reporting
+
+GRACE = 3  # seconds
 
 
 class State(NamedTuple):
@@ -59,16 +62,29 @@ class Work:
     def run(self, tasks: Sequence[Callable[[], object]]) -> None:
         """Do all of this, as many at once as zarr does; raises what one raises, after those that have begun have ended.
 
-        An interrupt ends fits after a few iterations.
+        After an interrupt it waits for a moment at most; what goes on then ends as soon as a fit reports.
         """
-        with reporting(self._report), ThreadPoolExecutor(zarr.config.get("async.concurrency")) as pool:
-            try:
-                for future in as_completed([pool.submit(task) for task in tasks]):
-                    future.result()
-            except BaseException as error:
-                self._stopped = not isinstance(error, Exception)
-                pool.shutdown(cancel_futures=True)
-                raise
+        listening = ExitStack()
+        listening.enter_context(reporting(self._report))
+        pool = ThreadPoolExecutor(zarr.config.get("async.concurrency"))
+        futures = [pool.submit(task) for task in tasks]
+
+        def close(_: Future[object]) -> None:
+            if all(future.done() for future in futures):
+                listening.close()
+
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException as error:
+            self._stopped = not isinstance(error, Exception)
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait(futures, GRACE if self._stopped else None)
+            raise
+        finally:
+            pool.shutdown(wait=False)
+            for future in futures:
+                future.add_done_callback(close)
 
     def _report(self, progress: Progress) -> None:
         """What a thread that fits calls."""
