@@ -6,8 +6,9 @@ levels of a picture lie beside each other in one array, its atlas, so that every
     level 0 | margin | level 1
                      | level 2 ...
 
-Autograd would take about the same arithmetic, but several times as long: here nothing is recorded, and each gradient is a
-matrix product over all positions. Names of parameters are those of `architecture`.
+Autograd would take about the same arithmetic, but several times as long: here nothing is recorded, each gradient is a matrix
+product over all positions, and all that is large is made in memory of the last iteration: fresh memory would cost two thirds
+of the time of everything else. Names of parameters are those of `architecture`.
 """
 
 import math
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .architecture import LEVELS, OFFSETS, level_sizes
+from .scratch import Scratch
 
 MARGIN = max(abs(offset) for pair in OFFSETS for offset in pair)
 LATENT_STEP = 16  # latents are divided by this before the synthesis
@@ -49,7 +51,10 @@ class Atlas:
 
 
 class Losses(NamedTuple):
-    """Of each chunk (b,): mean squared error, bits per pixel of latents; gradients of distortion + lmbda * rate."""
+    """Of each chunk (b,): mean squared error, bits per pixel of latents; gradients of distortion + lmbda * rate.
+
+    The gradient at latents is overwritten by the next call.
+    """
 
     distortion: Tensor
     rate: Tensor
@@ -68,47 +73,52 @@ class Objective:
         self.atlas = Atlas(height, width, pictures.device)
         self.shape = (b, m, self.atlas.height, self.atlas.width)
         self._mask = self.atlas.mask.expand(m, -1, -1).reshape(1, -1)
+        self._scratch = Scratch(pictures)
 
     def losses(self, latents: Tensor, p: Parameters) -> Losses:
         """Both losses, and their gradients at latents (b, m, atlas) and parameters (b, ...)."""
         gradients: Parameters = {}
+        self._scratch.reset()
         inputs = self._inputs(latents, p["arm_w1"].shape[-1])
-        first, second, out = _arm(inputs, p)
-        bits, of_value, of_out = self._bits(latents, out)
-        of_inputs = _arm_backward(inputs, first, second, of_out, p, gradients)
-        synthesis = _Synthesis(self.atlas, latents, p)
-        error = synthesis.images - self.pictures
-        of_latents = synthesis.backward(error * (2 / error[0].numel()), gradients)
+        arm = _Arm(inputs, p, self._scratch)
+        bits, of_value, of_out = self._bits(latents, arm.out)
+        of_inputs = arm.backward(of_out, gradients)
+        synthesis = _Synthesis(self.atlas, latents, p, self._scratch)
+        error = synthesis.images.sub_(self.pictures)
+        distortion = torch.linalg.vector_norm(error.flatten(1), dim=1).square() / error[0].numel()
+        of_latents = synthesis.backward(error.mul_(2 / error[0].numel()), gradients)
         of_latents += of_value.reshape(self.shape)
         self._add_inputs_backward(of_inputs, latents, of_latents)
-        return Losses(error.square().flatten(1).mean(1), bits / self.pixels, of_latents, gradients)
+        return Losses(distortion, bits / self.pixels, of_latents, gradients)
 
     def measure(self, latents: Tensor, p: Parameters) -> tuple[Tensor, Tensor]:
         """Mean squared error and bits per pixel of each chunk."""
-        out = _arm(self._inputs(latents, p["arm_w1"].shape[-1]), p)[2]
-        error = _Synthesis(self.atlas, latents, p).images - self.pictures
-        return error.square().flatten(1).mean(1), self._bits(latents, out)[0] / self.pixels
+        self._scratch.reset()
+        out = _Arm(self._inputs(latents, p["arm_w1"].shape[-1]), p, self._scratch).out
+        bits = self._bits(latents, out)[0]
+        error = _Synthesis(self.atlas, latents, p, self._scratch).images.sub_(self.pictures)
+        return torch.linalg.vector_norm(error.flatten(1), dim=1).square() / error[0].numel(), bits / self.pixels
 
     def _inputs(self, latents: Tensor, count: int) -> Tensor:
         """The values that each probability depends on: (b, N, positions)."""
         b, m, height, width = self.shape
-        padded = latents.new_zeros(b, m, height + MARGIN, width + 2 * MARGIN)
+        padded = self._scratch.take(b, m, height + MARGIN, width + 2 * MARGIN).zero_()
         padded[:, :, MARGIN:, MARGIN : MARGIN + width] = latents
-        inputs = latents.new_empty(b, count, m, height, width)
+        inputs = self._scratch.take(b, count, m, height, width)
         for i, (down, right) in enumerate(OFFSETS[: count - 1]):
             inputs[:, i] = padded[:, :, MARGIN + down : MARGIN + down + height, MARGIN + right : MARGIN + right + width]
         inputs[:, -1] = 0
         for level in range(LEVELS - 1):
             parent = self.atlas.level(latents, level + 1).abs()
-            rows, columns = self.atlas.sizes[level]
-            wide = parent.repeat_interleave(2, -1)[..., :columns]
-            self.atlas.level(inputs[:, -1], level).copy_(wide.repeat_interleave(2, -2)[..., :rows, :])
+            (rows, columns), (high, wide) = self.atlas.sizes[level], parent.shape[2:]
+            doubled = parent[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(b, m, 2 * high, 2 * wide)
+            self.atlas.level(inputs[:, -1], level).copy_(doubled[..., :rows, :columns])
         return inputs.reshape(b, count, -1)
 
     def _add_inputs_backward(self, of_inputs: Tensor, latents: Tensor, of_latents: Tensor) -> None:
         b, m, height, width = self.shape
         of_inputs = of_inputs.reshape(b, -1, m, height, width)
-        padded = latents.new_zeros(b, m, height + MARGIN, width + 2 * MARGIN)
+        padded = self._scratch.take(b, m, height + MARGIN, width + 2 * MARGIN).zero_()
         for i, (down, right) in enumerate(OFFSETS[: of_inputs.shape[1] - 1]):
             padded[:, :, MARGIN + down : MARGIN + down + height, MARGIN + right : MARGIN + right + width] += of_inputs[:, i]
         of_latents += padded[:, :, MARGIN:, MARGIN : MARGIN + width]
@@ -123,67 +133,81 @@ class Objective:
 
     def _bits(self, latents: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bits of each chunk; the gradients of lmbda * rate at values (b, positions) and at the network's out."""
-        distance = latents.reshape(len(latents), -1) - out[:, 0]
-        log_scale = out[:, 1].clamp(MIN_SCALE, MAX_SCALE)
-        inverse = torch.exp2(-log_scale)
-        far, near = distance.abs() + 0.5, distance.abs() - 0.5
-        far_tail, near_tail = torch.exp(-far * inverse), torch.exp(-near.abs() * inverse)
-        mass = torch.where(near >= 0, near_tail - far_tail, 2 - near_tail - far_tail).mul_(0.5)
-        kept = mass.clamp(min=MIN_PROBABILITY)
-        bits = torch.log2(kept).mul_(self._mask).sum(1).neg_()
-        common = (self._mask * (-self.lmbda / (_LN2 * self.pixels) / 2)).div(kept).masked_fill_(mass < MIN_PROBABILITY, 0)
-        common *= inverse
-        of_value = (far_tail - near_tail).mul_(common).mul_(distance.sign())
-        of_scale = (near * near_tail).sub_(far * far_tail).mul_(common).mul_(_LN2).masked_fill_(log_scale != out[:, 1], 0)
-        return bits, of_value, torch.stack((-of_value, of_scale), 1)
+        take, shape = self._scratch.take, (len(latents), out.shape[2])
+        distance = torch.sub(latents.reshape(shape), out[:, 0], out=take(*shape))
+        log_scale = torch.clamp(out[:, 1], MIN_SCALE, MAX_SCALE, out=take(*shape))
+        inverse = torch.neg(log_scale, out=take(*shape)).exp2_()
+        far = torch.abs(distance, out=take(*shape)).add_(0.5)
+        near = torch.sub(far, 1, out=take(*shape))
+        far_tail = torch.mul(far, inverse, out=take(*shape)).neg_().exp_()
+        near_tail = torch.abs(near, out=take(*shape)).mul_(inverse).neg_().exp_()
+        outside = torch.sub(near_tail, far_tail, out=take(*shape))
+        inside = torch.add(near_tail, far_tail, out=take(*shape)).neg_().add_(2)
+        mass = torch.where(near >= 0, outside, inside, out=take(*shape)).mul_(0.5)
+        kept = torch.clamp(mass, min=MIN_PROBABILITY, out=take(*shape))
+        bits = torch.log2(kept, out=inside).mul_(self._mask).sum(1).neg_()
+        common = torch.reciprocal(kept, out=take(*shape)).mul_(self._mask).mul_(inverse)
+        common.mul_(-self.lmbda / (_LN2 * self.pixels) / 2).masked_fill_(mass < MIN_PROBABILITY, 0)
+        of_value = outside.neg_().mul_(common).mul_(distance.sign_())
+        of_scale = near.mul_(near_tail).sub_(far.mul_(far_tail)).mul_(common).mul_(_LN2).masked_fill_(log_scale != out[:, 1], 0)
+        of_out = take(len(latents), 2, shape[1])
+        torch.neg(of_value, out=of_out[:, 0])
+        of_out[:, 1] = of_scale
+        return bits, of_value, of_out
 
 
-def _arm(inputs: Tensor, p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
-    """Both hidden layers and the result (b, 2, positions): mean, and log2 of the scale."""
-    first = torch.baddbmm(p["arm_b1"][..., None], _residual(p["arm_w1"]), inputs).relu_()
-    second = torch.baddbmm(p["arm_b2"][..., None], _residual(p["arm_w2"]), first).relu_()
-    out = torch.baddbmm(p["arm_b3"][..., None], p["arm_w3"], second)
-    return first, second, torch.baddbmm(out, p["arm_ws"], inputs)
+class _Arm:
+    """The result (b, 2, positions) of the probability network: mean, and log2 of the scale; and what its gradient needs."""
 
+    def __init__(self, inputs: Tensor, p: Parameters, scratch: Scratch) -> None:
+        self._p, self._inputs, self._scratch = p, inputs, scratch
+        self._first = scratch.affine(p["arm_b1"], _residual(p["arm_w1"]), inputs).relu_()
+        self._second = scratch.affine(p["arm_b2"], _residual(p["arm_w2"]), self._first).relu_()
+        self.out = scratch.affine(p["arm_b3"], p["arm_w3"], self._second).baddbmm_(p["arm_ws"], inputs)
 
-def _arm_backward(
-    inputs: Tensor, first: Tensor, second: Tensor, of_out: Tensor, p: Parameters, gradients: Parameters
-) -> Tensor:
-    gradients["arm_w3"], gradients["arm_b3"] = torch.bmm(of_out, second.mT), of_out.sum(2)
-    gradients["arm_ws"] = torch.bmm(of_out, inputs.mT)
-    of_second = torch.bmm(p["arm_w3"].mT, of_out).mul_(second > 0)
-    gradients["arm_w2"], gradients["arm_b2"] = torch.bmm(of_second, first.mT), of_second.sum(2)
-    of_first = torch.bmm(_residual(p["arm_w2"]).mT, of_second).mul_(first > 0)
-    gradients["arm_w1"], gradients["arm_b1"] = torch.bmm(of_first, inputs.mT), of_first.sum(2)
-    return torch.baddbmm(torch.bmm(p["arm_ws"].mT, of_out), _residual(p["arm_w1"]).mT, of_first)
+    def backward(self, of_out: Tensor, gradients: Parameters) -> Tensor:
+        """The gradient at the inputs; those of the parameters are put into `gradients`."""
+        p, product = self._p, self._scratch.product
+        gradients["arm_w3"], gradients["arm_b3"] = torch.bmm(of_out, self._second.mT), of_out.sum(2)
+        gradients["arm_ws"] = torch.bmm(of_out, self._inputs.mT)
+        of_second = _relu_backward(product(p["arm_w3"].mT, of_out), self._second)
+        gradients["arm_w2"], gradients["arm_b2"] = torch.bmm(of_second, self._first.mT), of_second.sum(2)
+        of_first = _relu_backward(product(_residual(p["arm_w2"]).mT, of_second), self._first)
+        gradients["arm_w1"], gradients["arm_b1"] = torch.bmm(of_first, self._inputs.mT), of_first.sum(2)
+        return product(p["arm_ws"].mT, of_out).baddbmm_(_residual(p["arm_w1"]).mT, of_first)
 
 
 def _residual(weight: Tensor) -> Tensor:
     return weight + torch.eye(weight.shape[-1], device=weight.device)
 
 
+def _relu_backward(gradient: Tensor, result: Tensor) -> Tensor:
+    """The gradient, in place, where the result is above 0."""
+    return torch.ops.aten.threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)  # type: ignore[no-any-return]
+
+
 class _Synthesis:
     """The images (b, C, m, height, width) of latents, and what its gradient needs."""
 
-    def __init__(self, atlas: Atlas, latents: Tensor, p: Parameters) -> None:
-        self._atlas, self._p, self._shape = atlas, p, latents.shape
+    def __init__(self, atlas: Atlas, latents: Tensor, p: Parameters, scratch: Scratch) -> None:
+        self._atlas, self._p, self._shape, self._scratch = atlas, p, latents.shape, scratch
         self._steps: list[_Upsampled] = []
-        scaled = latents / LATENT_STEP
+        scaled = torch.div(latents, LATENT_STEP, out=scratch.take(*latents.shape))
         stack = atlas.level(scaled, LEVELS - 1)[:, None]
         for level in range(LEVELS - 2, -1, -1):
-            step = _Upsampled(stack, _phases(p["up"][:, level]), atlas.sizes[level])
+            step = _Upsampled(stack, _phases(p["up"][:, level]), atlas.sizes[level], scratch)
             self._steps.append(step)
-            stack = torch.cat((atlas.level(scaled, level)[:, None], step.result), 1)
+            own = atlas.level(scaled, level)[:, None]
+            stack = scratch.join((own, step.result), 1)
         b, m = latents.shape[:2]
         self._stack = stack.reshape(b, LEVELS, -1)
-        self._hidden = torch.baddbmm(p["syn_b1"][..., None], p["syn_w1"], self._stack).relu_()
-        values = torch.baddbmm(p["syn_b2"][..., None], p["syn_w2"], self._hidden)
-        values = torch.baddbmm(values, p["syn_ws"], self._stack)
+        self._hidden = scratch.affine(p["syn_b1"], p["syn_w1"], self._stack).relu_()
+        values = scratch.affine(p["syn_b2"], p["syn_w2"], self._hidden).baddbmm_(p["syn_ws"], self._stack)
         self._layers: list[tuple[Tensor, Tensor]] = []
         self._planes = (b, values.shape[1], m, *atlas.sizes[0])
         for i in range(p["res_w"].shape[1]):
-            patches = _patches(values.reshape(self._planes))
-            values = torch.baddbmm(p["res_b"][:, i, :, None], self._kernel(i), patches).add_(values)
+            patches = _patches(values.reshape(self._planes), scratch)
+            values = scratch.affine(p["res_b"][:, i], self._kernel(i), patches).add_(values)
             if i < p["res_w"].shape[1] - 1:
                 values.relu_()
             self._layers.append((patches, values))
@@ -194,26 +218,26 @@ class _Synthesis:
         return weight.permute(0, 1, 3, 4, 2).reshape(*weight.shape[:2], -1)
 
     def backward(self, of_images: Tensor, gradients: Parameters) -> Tensor:
-        """The gradient at the latents; those of the parameters are put into `gradients`."""
-        p, (b, channels) = self._p, self._planes[:2]
+        """The gradient at the latents; those of the parameters are put into `gradients`. The images may be overwritten."""
+        p, (b, channels), scratch = self._p, self._planes[:2], self._scratch
         gradient = of_images.reshape(b, channels, -1)
         weights, biases = [], []
         for i in range(len(self._layers) - 1, -1, -1):
             patches, values = self._layers[i]
             if i < len(self._layers) - 1:
-                gradient = gradient * (values > 0)
+                gradient = _relu_backward(gradient, values)
             weights.append(torch.bmm(gradient, patches.mT).reshape(b, channels, 3, 3, channels).permute(0, 1, 4, 2, 3))
             biases.append(gradient.sum(2))
-            of_patches = torch.bmm(self._kernel(i).mT, gradient)
-            gradient = gradient + _patches_backward(of_patches, self._planes).reshape(b, channels, -1)
+            of_patches = scratch.product(self._kernel(i).mT, gradient)
+            gradient = _patches_backward(of_patches, self._planes, scratch).reshape(b, channels, -1).add_(gradient)
         gradients["res_w"], gradients["res_b"] = torch.stack(weights[::-1], 1), torch.stack(biases[::-1], 1)
         gradients["syn_w2"], gradients["syn_b2"] = torch.bmm(gradient, self._hidden.mT), gradient.sum(2)
         gradients["syn_ws"] = torch.bmm(gradient, self._stack.mT)
-        of_hidden = torch.bmm(p["syn_w2"].mT, gradient).mul_(self._hidden > 0)
+        of_hidden = _relu_backward(scratch.product(p["syn_w2"].mT, gradient), self._hidden)
         gradients["syn_w1"], gradients["syn_b1"] = torch.bmm(of_hidden, self._stack.mT), of_hidden.sum(2)
-        of_stack = torch.baddbmm(torch.bmm(p["syn_ws"].mT, gradient), p["syn_w1"].mT, of_hidden)
+        of_stack = scratch.product(p["syn_ws"].mT, gradient).baddbmm_(p["syn_w1"].mT, of_hidden)
         of_stack = of_stack.reshape(b, LEVELS, *self._planes[2:])
-        of_latents = of_stack.new_zeros(self._shape)
+        of_latents = scratch.take(*self._shape).zero_()
         taps = []
         for level, step in enumerate(reversed(self._steps)):
             self._atlas.level(of_latents, level).copy_(of_stack[:, 0])
@@ -227,21 +251,22 @@ class _Synthesis:
 class _Upsampled:
     """Planes (b, c, m, h, w) at twice the size: rows first, then columns, cut to `size`."""
 
-    def __init__(self, planes: Tensor, phases: Tensor, size: tuple[int, int]) -> None:
-        self._phases = phases
-        rows = _neighbours(planes, 3)
-        tall = _interleave(torch.bmm(phases, rows), planes.shape, 3, size[0])
-        columns = _neighbours(tall, 4)
-        self.result = _interleave(torch.bmm(phases, columns), tall.shape, 4, size[1])
+    def __init__(self, planes: Tensor, phases: Tensor, size: tuple[int, int], scratch: Scratch) -> None:
+        self._phases, self._scratch = phases, scratch
+        rows = _neighbours(planes, 3, scratch)
+        tall = _interleave(scratch.product(phases, rows), planes.shape, 3, size[0], scratch)
+        columns = _neighbours(tall, 4, scratch)
+        self.result = _interleave(scratch.product(phases, columns), tall.shape, 4, size[1], scratch)
         self._saved = ((columns, tall.shape, 4), (rows, planes.shape, 3))
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients at the planes and at the phases."""
         of_phases = torch.zeros_like(self._phases)
         for neighbours, shape, axis in self._saved:
-            halves = _deinterleave(gradient, shape, axis)
+            halves = _deinterleave(gradient, shape, axis, self._scratch)
             of_phases.baddbmm_(halves, neighbours.mT)
-            gradient = _neighbours_backward(torch.bmm(self._phases.mT, halves), shape, axis)
+            of_neighbours = self._scratch.product(self._phases.mT, halves)
+            gradient = _neighbours_backward(of_neighbours, shape, axis, self._scratch)
         return gradient, of_phases
 
 
@@ -257,18 +282,21 @@ def _phases_backward(gradient: Tensor) -> Tensor:
     return torch.stack((even[:, 0] + odd[:, 4], even[:, 3] + odd[:, 1], even[:, 1] + odd[:, 3], even[:, 2] + odd[:, 2]), 1)
 
 
-def _neighbours(planes: Tensor, axis: int) -> Tensor:
+def _neighbours(planes: Tensor, axis: int, scratch: Scratch) -> Tensor:
     """(b, 5, values): what lies -2 to 2 along an axis, the first and last repeated."""
     size = planes.shape[axis]
     first, last = planes.narrow(axis, 0, 1), planes.narrow(axis, size - 1, 1)
-    padded = torch.cat((first, first, planes, last, last), axis)
-    return torch.stack([padded.narrow(axis, tap, size) for tap in range(5)], 1).flatten(2)
+    padded = scratch.join((first, first, planes, last, last), axis)
+    out = scratch.take(len(planes), 5, *planes.shape[1:])
+    for tap in range(5):
+        out[:, tap] = padded.narrow(axis, tap, size)
+    return out.flatten(2)
 
 
-def _neighbours_backward(gradient: Tensor, shape: torch.Size, axis: int) -> Tensor:
+def _neighbours_backward(gradient: Tensor, shape: torch.Size, axis: int, scratch: Scratch) -> Tensor:
     size = shape[axis]
     gradient = gradient.reshape(shape[0], 5, *shape[1:])
-    padded = gradient.new_zeros(*shape[:axis], size + 4, *shape[axis + 1 :])
+    padded = scratch.take(*shape[:axis], size + 4, *shape[axis + 1 :]).zero_()
     for tap in range(5):
         padded.narrow(axis, tap, size).add_(gradient[:, tap])
     out = padded.narrow(axis, 2, size)
@@ -277,41 +305,43 @@ def _neighbours_backward(gradient: Tensor, shape: torch.Size, axis: int) -> Tens
     return out
 
 
-def _interleave(halves: Tensor, shape: torch.Size, axis: int, size: int) -> Tensor:
+def _interleave(halves: Tensor, shape: torch.Size, axis: int, size: int, scratch: Scratch) -> Tensor:
     """Even and odd results (b, 2, values) one after the other along an axis, cut to `size`."""
     pairs = halves.reshape(shape[0], 2, *shape[1:]).movedim(1, axis + 1)
-    return pairs.reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :]).narrow(axis, 0, size)
+    out = scratch.take(*pairs.shape).copy_(pairs)
+    return out.reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :]).narrow(axis, 0, size)
 
 
-def _deinterleave(gradient: Tensor, shape: torch.Size, axis: int) -> Tensor:
+def _deinterleave(gradient: Tensor, shape: torch.Size, axis: int, scratch: Scratch) -> Tensor:
     size, missing = shape[axis], 2 * shape[axis] - gradient.shape[axis]
     if missing:
-        gradient = torch.cat((gradient, gradient.new_zeros(*shape[:axis], missing, *gradient.shape[axis + 1 :])), axis)
-    pairs = gradient.reshape(*shape[:axis], size, 2, *gradient.shape[axis + 1 :])
-    return pairs.movedim(axis + 1, 1).flatten(2)
+        none = gradient.new_zeros(*shape[:axis], missing, *gradient.shape[axis + 1 :])
+        gradient = scratch.join((gradient, none), axis)
+    pairs = gradient.view(*shape[:axis], size, 2, *gradient.shape[axis + 1 :]).movedim(axis + 1, 1)
+    return scratch.take(*pairs.shape).copy_(pairs).flatten(2)
 
 
-def _patches(planes: Tensor) -> Tensor:
+def _patches(planes: Tensor, scratch: Scratch) -> Tensor:
     """(b, 9 C, values): the 3x3 values around each, those at the border repeated."""
     b, c, m, height, width = planes.shape
-    padded = planes.new_empty(b, c, m, height + 2, width + 2)
+    padded = scratch.take(b, c, m, height + 2, width + 2)
     padded[..., 1:-1, 1:-1] = planes
     padded[..., 0, 1:-1], padded[..., -1, 1:-1] = planes[..., 0, :], planes[..., -1, :]
     padded[..., 0], padded[..., -1] = padded[..., 1], padded[..., -2]
-    patches = planes.new_empty(b, 9, c, m, height, width)
+    patches = scratch.take(b, 9, c, m, height, width)
     for tap in range(9):
         patches[:, tap] = padded[..., tap // 3 : tap // 3 + height, tap % 3 : tap % 3 + width]
     return patches.reshape(b, 9 * c, -1)
 
 
-def _patches_backward(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _patches_backward(gradient: Tensor, shape: tuple[int, ...], scratch: Scratch) -> Tensor:
     b, c, m, height, width = shape
     gradient = gradient.reshape(b, 9, c, m, height, width)
-    padded = gradient.new_zeros(b, c, m, height + 2, width + 2)
+    padded = scratch.take(b, c, m, height + 2, width + 2).zero_()
     for tap in range(9):
         padded[..., tap // 3 : tap // 3 + height, tap % 3 : tap % 3 + width] += gradient[:, tap]
     padded[..., 1] += padded[..., 0]
     padded[..., -2] += padded[..., -1]
     padded[..., 1, :] += padded[..., 0, :]
     padded[..., -2, :] += padded[..., -1, :]
-    return padded[..., 1:-1, 1:-1]
+    return scratch.take(*shape).copy_(padded[..., 1:-1, 1:-1])
