@@ -26,11 +26,13 @@ def workplace(tmp_path_factory):
         Image.fromarray(getattr(skimage.data, name)()).save(folder / "photos" / f"{name}.png")
     cells = skimage.data.camera()[:300, :300] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
     tifffile.imwrite(folder / "cells.ome.tif", cells, photometric="minisblack", metadata={"axes": "CYX"})
+    video = np.random.default_rng(0).integers(400, 600, 2 * 64 * 48 * 3 // 2, np.uint16).astype("<u2")
+    video.tofile(folder / "film_64x48_25_10bit.yuv")
     return folder
 
 
 def run(command, folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -55,6 +57,8 @@ def test_commands(workplace):
     assert (workplace / "coffee.cae").exists()
     assert tifffile.imread(workplace / "cells-again.ome.tif").shape == (2, 300, 300)
     assert (workplace / "cells-small.ome.zarr" / "s0").is_dir()
+    assert (workplace / "film.zarr" / "u").is_dir()
+    assert (workplace / "film.y4m").stat().st_size > (workplace / "film_64x48_25_10bit.yuv").stat().st_size
     assert (workplace / "evaluation" / "report.html").exists()
 
 

@@ -1,11 +1,11 @@
-"""caecodec decode: OME-NGFF groups and .cae files to image files."""
+"""caecodec decode: groups and .cae files to image and video files."""
 
 import argparse
 from pathlib import Path
 
-from .report import outcome, progress
+from .report import Bars, outcome
 
-SUMMARY = "Convert OME-NGFF groups and .cae files, or folders of them, to image files."
+SUMMARY = "Convert groups and .cae files, or folders of them, to image and video files."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,10 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help=".ome.zarr groups, .cae files, or folders of them"
     )
-    parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image file")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
     parser.add_argument(
-        "--format", default="png", help="kind of image files in a folder: png, jpg ..., or tiff for stacks; default %(default)s"
-    )
+        "--format", default="png",
+        help="kind of files in a folder: png, jpg ..., tiff for stacks, yuv or y4m for videos; default %(default)s",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of outputs")
@@ -27,7 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     from ..ngff.convert import decode_paths
 
     suffix = "." + arguments.format.lstrip(".")
-    written, failed = decode_paths(
-        arguments.inputs, arguments.output, suffix, arguments.overwrite, arguments.gpu, progress(arguments.quiet)
-    )
+    bars = Bars(arguments.quiet)
+    written, failed = decode_paths(arguments.inputs, arguments.output, suffix, arguments.overwrite, arguments.gpu, bars.images)
     return outcome(written, failed, arguments.quiet)

@@ -1,7 +1,9 @@
 """caecodec COMMAND: the entry point, and what its commands share."""
 
 import argparse
+import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from .. import __version__
@@ -33,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"caecodec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("caecodec: interrupted; finished outputs are whole, the one at work was removed", file=sys.stderr)
+        rest = "is kept; run the same command again to go on" if getattr(options, "resume", False) else "was removed"
+        print(f"caecodec: interrupted; finished outputs are whole, the one at work {rest}", file=sys.stderr, flush=True)
+        if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
+            sys.stdout.flush()
+            os._exit(130)  # at once: fits would keep the process from ending for minutes
         return 130
     return status

@@ -1,24 +1,56 @@
 """Progress bars and outcomes of the conversion commands."""
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Self
 
-from ..ngff.convert import Failure, Progress
+from ..ngff.convert import Failure
+from ..ngff.work import State
 
 
-def progress(quiet: bool) -> Progress:
-    """A wrapper of the list of jobs that shows a bar on a terminal, where tqdm (extra ngff) is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return lambda jobs: jobs
+class Bars:
+    """Bars on a terminal, where tqdm (extra ngff) is installed: of the images, and of the chunks of the one at work."""
 
-    def wrap(jobs: list[tuple[Path, Path]]) -> Iterable[tuple[Path, Path]]:
-        bar: Iterable[tuple[Path, Path]] = tqdm(jobs, unit="image", disable=True if quiet else None)  # None: on a terminal
-        return bar
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
 
-    return wrap
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def images(self, jobs: list[tuple[Path, Path]]) -> Iterable[tuple[Path, Path]]:
+        """The list of jobs, which moves the bar as it is worked through."""
+        bar: Iterable[tuple[Path, Path]] | None = self._make(jobs, unit="image")
+        return jobs if bar is None else bar
+
+    def chunks(self, state: State) -> None:
+        """Show how far an image is."""
+        if self._bar is None:
+            self._bar = self._make(unit="chunk", leave=False)
+        if self._bar is None:
+            return
+        if state.done < self._bar.n:  # another image
+            self._bar.reset()
+        self._bar.total = state.chunks
+        if not math.isnan(state.psnr):
+            self._bar.set_postfix_str(f"{state.bpp:.3f} bpp, {state.psnr:.2f} dB", refresh=False)
+        if state.done > self._bar.n:
+            self._bar.update(state.done - self._bar.n)
+        else:
+            self._bar.refresh()
+
+    def _make(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return None
+        return tqdm(*arguments, **options, disable=True if self._quiet else None)  # None: shown on a terminal
 
 
 def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool) -> int:

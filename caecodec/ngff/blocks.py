@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ import zarr
 from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
+from .work import Work
 
 BLOCK_BYTES = 2**26  # enough chunks at once for batches of the network
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # what codecs raise for damaged chunks
@@ -20,22 +22,30 @@ _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # what codecs ra
 Source = npt.NDArray[Any] | zarr.Array[Any]
 
 
-def store(group: zarr.Group, path: str, source: Source, **options: Any) -> None:
-    """Write all values of `source` into a new array of `group`; `options` are those of zarr.create_array but shape and dtype.
+def store(group: zarr.Group, path: str, source: Source, work: Work | None = None, **options: Any) -> None:
+    """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array but shape and dtype.
 
-    Chunks that reach over the edge are filled up with the values next to it, which costs a codec less than any other.
+    Chunks that reach over the edge are filled up with the values next to it, which costs a codec less than any other. With
+    `work`, chunks (or shards) are written one by one, and each is whole or not there, whatever happens; of an array that is
+    there already, begun with the same options, those that are missing.
     Raises what reading and encoding raise; then nothing more is written afterwards.
     """
-    chunks = options["chunks"]
-    unit = options.get("shards") or chunks
-    padded = tuple(-(-n // chunk) * chunk for n, chunk in zip(source.shape, chunks, strict=True))
-    array = group.create_array(path, shape=padded, dtype=source.dtype.newbyteorder("="), **options)
+    unit = options.get("shards") or options["chunks"]
+    padded = padded_shape(source.shape, options["chunks"])
+    if work is None or not isinstance(array := group.get(path), zarr.Array):
+        array = group.create_array(path, shape=padded, dtype=source.dtype.newbyteorder("="), **options)
+    elif array.shape != padded:  # finished, and cut to its shape
+        work.done(chunk_count(padded, array.chunks))
+        return
+    elif "attributes" in options:
+        array.attrs.put(options["attributes"])  # of a Zarr v2 array these are a document of their own
     block = block_shape(padded, unit, source.chunks if isinstance(source, zarr.Array) else unit, source.dtype.itemsize)
     try:
         for region in regions(padded, block):
-            data = read(source, region)
-            missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
-            array[region] = np.pad(data, missing, mode="edge")
+            if work is None:
+                array[region] = read_padded(source, region)
+            else:
+                _store_units(array, source, region, unit, work)
     except Exception:  # of any kind, and raised again: zarr's other chunks go on, and would make a folder anew that is removed
         sync(settle())
         raise
@@ -52,11 +62,33 @@ def read(source: Source, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         raise ParameterError(f"array {getattr(source, 'path', '')!r} cannot be read: {error}") from error
 
 
+def read_padded(source: Source, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+    """The same for a part that reaches over the edge: filled up with the values next to it."""
+    data = read(source, region)
+    missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
+    return np.pad(data, missing, mode="edge")
+
+
+def padded_shape(shape: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the whole chunks that cover an array."""
+    return tuple(-(-n // chunk) * chunk for n, chunk in zip(shape, chunks, strict=True))
+
+
+def chunk_count(shape: tuple[int, ...], chunks: tuple[int, ...]) -> int:
+    """How many chunks cover an array."""
+    return prod(-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True))
+
+
 def regions(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """The blocks of an array of this shape, in order; those at its end may be smaller."""
-    starts = (range(0, n, side) for n, side in zip(shape, block, strict=True))
+    return parts(tuple(slice(0, n) for n in shape), block)
+
+
+def parts(region: tuple[slice, ...], side: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """The same of a part of an array."""
+    starts = (range(part.start, part.stop, n) for part, n in zip(region, side, strict=True))
     for start in product(*starts):
-        yield tuple(slice(a, min(a + side, n)) for a, side, n in zip(start, block, shape, strict=True))
+        yield tuple(slice(a, min(a + n, part.stop)) for a, n, part in zip(start, side, region, strict=True))
 
 
 def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -73,3 +105,29 @@ async def settle() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others)
+
+
+def _store_units(array: zarr.Array[Any], source: Source, region: tuple[slice, ...], unit: tuple[int, ...], work: Work) -> None:
+    """Write the chunks, or shards, of a block that are not there."""
+    missing = []
+    for one in parts(region, unit):
+        count = chunk_count(tuple(part.stop - part.start for part in one), array.chunks)
+        if _is_there(array, one, unit):
+            work.done(count)
+        else:
+            missing.append((one, count))
+    if not missing:
+        return
+    data = read_padded(source, region)
+
+    def write(one: tuple[slice, ...], count: int) -> None:
+        array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
+        work.done(count)
+
+    work.run([partial(write, one, count) for one, count in missing])
+
+
+def _is_there(array: zarr.Array[Any], region: tuple[slice, ...], unit: tuple[int, ...]) -> bool:
+    """Whether a chunk or shard is stored; zarr puts files into their place whole."""
+    key = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in zip(region, unit, strict=True)))
+    return sync(array.store.exists(f"{array.path}/{key}"))

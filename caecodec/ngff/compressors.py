@@ -9,11 +9,13 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from .. import numcodecs as numcodecs_
+from .. import zarr as zarr_
 from ..errors import ParameterError
-from ..numcodecs import ConvolutionalAutoencoder
-from ..zarr import ConvolutionalAutoencoder as Serializer
+from ..overfitted.parameters import OverfittedParameters
+from ..parameters import Parameters
 from .image import COLOURS
-from .options import Options
+from .options import LEARNED, Options
 
 JPEG2K_LEVEL = 32  # dB
 JPEG2K_DTYPES = ("uint8", "uint16")
@@ -21,11 +23,13 @@ LOSSLESS = ("none", "blosc")
 ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
 
 
-def array_options(options: Options, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, rgb: bool) -> dict[str, Any]:
+def array_options(
+    options: Options, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, rgb: bool, network: bytes | None = None
+) -> dict[str, Any]:
     """Chunks, shards and codecs of an array with these axes, as zarr.create_array takes them.
 
-    A chunk holds one plane, or the three of an RGB image, and is no larger than the array. Raises ParameterError for a dtype
-    that the codec does not take.
+    A chunk holds one plane, or the three of an RGB image, and is no larger than the array. `network`: the section of one that
+    all chunks share. Raises ParameterError for a dtype that the codec does not take.
     """
     side, shard = options.chunk_size, options.shard_size
     sides = dict(zip(axes, shape, strict=True))
@@ -37,10 +41,14 @@ def array_options(options: Options, shape: tuple[int, ...], dtype: np.dtype[Any]
         layout["shards"] = tuple(n * count.get(name, 1) for name, n in chunk.items())
     if options.codec == "jpeg2k" and dtype.name not in JPEG2K_DTYPES:
         raise ParameterError(f"codec 'jpeg2k' takes {' and '.join(JPEG2K_DTYPES)} but the image has {dtype.name}; take another")
-    channel_axis = axes.index("c") - len(axes) if rgb else None
     if options.ngff == "0.4":
-        return {**layout, **_V2, "compressors": _v2(options, channel_axis)}
-    return {**layout, **_v3(options, channel_axis), "dimension_names": tuple(axes)}
+        return {**layout, **_V2, "compressors": _v2(options, axes, rgb, network)}
+    return {**layout, **_v3(options, axes, rgb, network), "dimension_names": tuple(axes)}
+
+
+def learned_parameters(options: Options, axes: str, rgb: bool) -> Parameters | OverfittedParameters:
+    """The parameters of a learned codec for the chunks of an array with these axes."""
+    return replace(options.parameters, channel_axis=axes.index("c") - len(axes) if rgb else None)
 
 
 def lossless_options(ngff: str, array: zarr.Array[Any]) -> dict[str, Any]:
@@ -56,31 +64,36 @@ _BLOSC_V2 = numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITS
 _BLOSC_V3 = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
 
 
-def _v2(options: Options, channel_axis: int | None) -> Any:
-    if options.codec == "cae":
-        parameters = replace(options.parameters, channel_axis=channel_axis)
-        return ConvolutionalAutoencoder(**parameters.arguments(), gpu=options.gpu)
+def _v2(options: Options, axes: str, rgb: bool, network: bytes | None) -> Any:
+    if options.codec in LEARNED:
+        kinds = {"cae": numcodecs_.ConvolutionalAutoencoder, "overfitted": numcodecs_.OverfittedAutoencoder}
+        return kinds[options.codec](**_arguments(options, axes, rgb, network))
     if options.codec == "blosc":
         return _BLOSC_V2
     if options.codec == "jpeg2k":
-        numcodecs_ = _imagecodecs("numcodecs")
-        numcodecs_.register_codecs(["imagecodecs_jpeg2k"], verbose=False)
-        return numcodecs_.Jpeg2k(level=JPEG2K_LEVEL, planar=channel_axis is not None, reversible=False)
+        module = _imagecodecs("numcodecs")
+        module.register_codecs(["imagecodecs_jpeg2k"], verbose=False)
+        return module.Jpeg2k(level=JPEG2K_LEVEL, planar=rgb, reversible=False)
     return None
 
 
-def _v3(options: Options, channel_axis: int | None) -> dict[str, Any]:
-    if options.codec == "cae":
-        parameters = replace(options.parameters, channel_axis=channel_axis)
-        return {"serializer": Serializer(**parameters.arguments(), gpu=options.gpu), "compressors": None}
+def _v3(options: Options, axes: str, rgb: bool, network: bytes | None) -> dict[str, Any]:
+    if options.codec in LEARNED:
+        kinds = {"cae": zarr_.ConvolutionalAutoencoder, "overfitted": zarr_.OverfittedAutoencoder}
+        return {"serializer": kinds[options.codec](**_arguments(options, axes, rgb, network)), "compressors": None}
     if options.codec == "blosc":
         return {"compressors": _BLOSC_V3}
     if options.codec == "jpeg2k":
-        zarr_ = _imagecodecs("zarr")
-        zarr_.register_codecs(["jpeg2k"], verbose=False)
-        codec = zarr_.Jpeg2k(level=JPEG2K_LEVEL, planar=channel_axis is not None, reversible=False)
-        return {"serializer": codec, "compressors": None}
+        module = _imagecodecs("zarr")
+        module.register_codecs(["jpeg2k"], verbose=False)
+        return {"serializer": module.Jpeg2k(level=JPEG2K_LEVEL, planar=rgb, reversible=False), "compressors": None}
     return {"compressors": None}
+
+
+def _arguments(options: Options, axes: str, rgb: bool, network: bytes | None) -> dict[str, Any]:
+    """What the constructors of a learned codec take."""
+    arguments = {**learned_parameters(options, axes, rgb).arguments(), "gpu": options.gpu}
+    return arguments if network is None else {**arguments, "network": network}
 
 
 def _imagecodecs(module: str) -> Any:

@@ -10,13 +10,18 @@ import numpy as np
 from ..bitstream import families
 from ..decoding import decode
 from ..errors import CaeCodecError, ParameterError
+from ..overfitted.parameters import OverfittedParameters
+from . import video
 from .files import SUFFIXES, read_image, writable, write_image
 from .groups import read_group, write_group
 from .image import COLOURS, Image, check_dtype, from_picture
 from .metadata import open_multiscales
-from .options import Options
-from .partial import complete_file, complete_folder, refuse_existing
+from .options import LEARNED, Options
+from .partial import complete_file, complete_folder, refuse_existing, resumable_folder
+from .records import begin, differences, record
 from .reencode import reencode, refuse_labels
+from .video_groups import is_video_group, read_video_group, write_video_group
+from .work import Tell, Work
 
 PAYLOAD_SUFFIX = ".cae"
 GROUP_SUFFIX = ".ome.zarr"
@@ -31,14 +36,20 @@ class Failure(NamedTuple):
 
 
 def encode_paths(
-    inputs: list[Path], output: Path, options: Options, progress: Progress = lambda jobs: jobs
+    inputs: list[Path],
+    output: Path,
+    options: Options,
+    progress: Progress = lambda jobs: jobs,
+    tell: Tell = lambda state: None,
 ) -> tuple[list[Path], list[Failure]]:
     """Convert image files and OME-NGFF groups, and those in folders, each to an OME-NGFF group or to one .cae file.
+
+    Videos (.yuv, .y4m) become groups of their planes.
 
     Parameters
     ----------
     inputs
-        Image files, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
+        Image files, videos, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
     output
         With one file: NAME.zarr for a group, NAME.cae for a payload. Otherwise a folder, made if need be, for groups named
         as the files.
@@ -46,25 +57,37 @@ def encode_paths(
         The codec and layout.
     progress
         Wraps the list of (file, output) pairs as it is worked through, as tqdm does.
+    tell
+        Told how far an image is, with codec "overfitted" and where `options` resume; from any thread, one at a time.
 
     Returns
     -------
-    The outputs written, and the files that failed; one that fails leaves nothing behind and does not stop the others.
+    The outputs written, or finished before where `options` resume, and the files that failed; one that fails does not stop the
+    others, and leaves nothing behind, but what `options` resume.
 
     Raises
     ------
     ParameterError
-        There is nothing to convert, or the output's name does not fit the inputs.
+        There is nothing to convert, or the output's name, or an option, does not fit the inputs.
     """
-    what = "image files (" + ", ".join(SUFFIXES) + ") or OME-NGFF groups (.zarr)"
-    files = list(_expand(inputs, lambda path: path.suffix.lower() in SUFFIXES or _is_group(path), what))
+    suffixes = (*SUFFIXES, *video.SUFFIXES)
+    what = "image files (" + ", ".join(suffixes) + ") or OME-NGFF groups (.zarr)"
+    files = list(_expand(inputs, lambda path: path.suffix.lower() in suffixes or _is_group(path), what))
     single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
-    if output.suffix == PAYLOAD_SUFFIX and options.codec != "cae":
-        raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
-    jobs = [(file, output if single else output / (_stem(file) + GROUP_SUFFIX)) for file in files]
-    return _convert(jobs, lambda file, target: _encode(file, target, options), progress, options.overwrite)
+    if output.suffix == PAYLOAD_SUFFIX:
+        if options.codec not in LEARNED:
+            raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
+        if options.shared or options.resume:
+            name = "shared" if options.shared else "resume"
+            raise ParameterError(
+                f"{name} is for groups of chunks but {output} is one payload; leave it out, or name a .zarr group"
+            )
+    if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
+        raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
+    jobs = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
+    return _convert(jobs, lambda file, target: _encode(file, target, options, tell), progress)
 
 
 def decode_paths(
@@ -84,39 +107,81 @@ def decode_paths(
     if single and len(sources) != 1:
         raise ParameterError(f"{output} names one output but there are {len(sources)} inputs; name a folder instead")
     jobs = [(source, output if single else output / (_stem(source) + suffix)) for source in sources]
-    return _convert(jobs, lambda source, target: write_image(target, _decode(source, gpu)), progress, overwrite)
+    return _convert(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress)
 
 
-def _encode(file: Path, target: Path, options: Options) -> None:
+def _encode(file: Path, target: Path, options: Options, tell: Tell) -> None:
+    wanted = record(file, options) if options.resume else None
+    if wanted and target.exists():
+        changed = differences(target, wanted)
+        if not changed:
+            return
+        if not options.overwrite:
+            raise ParameterError(
+                f"{target} exists already, with {changed}; pass overwrite (--overwrite), or choose another name"
+            )
+    refuse_existing(target, options.overwrite)
+    work = Work(tell) if options.codec == "overfitted" or options.resume else None
     if target.suffix == PAYLOAD_SUFFIX:
+        _write_payload(file, target, options, work)
+        return
+    with (resumable_folder if wanted else complete_folder)(target) as partial:
+        if wanted:
+            begin(partial, wanted, options)
         if _is_group(file):
-            refuse_labels(file, open_multiscales(file))
-        payload = _payload(read_group(file) if _is_group(file) else read_image(file), file, options)
-        with complete_file(target) as partial:
-            partial.write_bytes(payload)
-    elif _is_group(file):
-        with complete_folder(target) as partial:
-            reencode(file, partial, options)
-    else:
-        image = read_image(file)
-        with complete_folder(target) as partial:
-            write_group(partial, image, _stem(file), options)
+            reencode(file, partial, options, work)
+        elif file.suffix.lower() in video.SUFFIXES:
+            write_video_group(partial, video.read_video(file, options.size, options.depth), options, work)
+        else:
+            write_group(partial, read_image(file), _stem(file), options, work)
+
+
+def _write_payload(file: Path, target: Path, options: Options, work: Work | None) -> None:
+    if file.suffix.lower() in video.SUFFIXES:
+        raise ParameterError(f"{target} is to hold a video, but a .cae file holds one array; name a .zarr group instead")
+    if _is_group(file):
+        refuse_labels(file, open_multiscales(file))
+    image = read_group(file) if _is_group(file) else read_image(file)
+    with complete_file(target) as partial:
+        if work is None:
+            partial.write_bytes(_payload(image, file, options))
+        else:
+            work.expect(1)
+            work.run([lambda: partial.write_bytes(_payload(image, file, options))])
+            work.done(1)
 
 
 def _payload(image: Image, file: Path, options: Options) -> bytes:
     """The .cae file of an image: y, x, c for RGB, y, x for one plane, c, y, x for other channels."""
-    from .. import codec  # torch
-
     check_dtype(image.pixels.dtype, file)
     array, channel_axis = image.picture(), -1 if image.rgb else None
     if array is None:
         if image.axes != "cyx":
             raise ParameterError(f"{file} holds {image}, but a .cae file y, x and c alone; name a .zarr group instead")
         array, channel_axis = np.ascontiguousarray(image.pixels), 0
-    return codec.encode_with(replace(options.parameters, channel_axis=channel_axis), array, options.gpu)
+    parameters = replace(options.parameters, channel_axis=channel_axis)
+    if isinstance(parameters, OverfittedParameters):
+        from ..overfitted import codec as overfitted  # torch
+
+        return overfitted.encode_with(parameters, array, options.gpu)
+    from .. import codec  # torch
+
+    return codec.encode_with(parameters, array, options.gpu)
 
 
-def _decode(source: Path, gpu: bool | None) -> Image:
+def _decode(source: Path, target: Path, overwrite: bool, gpu: bool | None) -> None:
+    refuse_existing(target, overwrite)
+    is_video = is_video_group(source)
+    if is_video != (target.suffix.lower() in video.SUFFIXES):
+        kind, way_out = ("a video", ".yuv or .y4m (--format y4m)") if is_video else ("an image", ".png or .tif (--format tiff)")
+        raise ParameterError(f"{source} holds {kind}, which {target.name} cannot hold; use the suffix {way_out}")
+    if is_video:
+        video.write_video(target, read_video_group(source))
+    else:
+        write_image(target, _read(source, gpu))
+
+
+def _read(source: Path, gpu: bool | None) -> Image:
     if source.suffix != PAYLOAD_SUFFIX:
         return read_group(source)
     payload = source.read_bytes()
@@ -133,7 +198,7 @@ def _decode(source: Path, gpu: bool | None) -> Image:
 
 
 def _convert(
-    jobs: list[tuple[Path, Path]], convert: Callable[[Path, Path], None], progress: Progress, overwrite: bool
+    jobs: list[tuple[Path, Path]], convert: Callable[[Path, Path], None], progress: Progress
 ) -> tuple[list[Path], list[Failure]]:
     written: list[Path] = []
     failed: list[Failure] = []
@@ -141,7 +206,6 @@ def _convert(
         try:
             if target in written:
                 raise ParameterError(f"{source} would overwrite {target}, made from another file of the same name; rename it")
-            refuse_existing(target, overwrite)
             convert(source, target)
         except (CaeCodecError, OSError, MemoryError) as error:
             failed.append(Failure(source, error))
@@ -175,3 +239,8 @@ def _is_coded(path: Path) -> bool:
 def _stem(path: Path) -> str:
     """The name of a file or group without .ome and the like."""
     return path.stem.removesuffix(".ome")
+
+
+def _suffix(path: Path) -> str:
+    """Of the group that a file or group becomes: the planes of videos are no OME-NGFF image."""
+    return ".zarr" if path.suffix.lower() in video.SUFFIXES else GROUP_SUFFIX

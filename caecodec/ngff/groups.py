@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ import zarr
 
 from ..errors import ParameterError
 from . import blocks
-from .compressors import ZARR_FORMATS, array_options
+from .compressors import ZARR_FORMATS
 from .image import Image
+from .levels import Level, write_levels
 from .metadata import attributes_of, axes_of, dataset_of, omero_of, open_multiscales
 from .options import Options
+from .work import Work
 
 
 def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any]]:
@@ -27,8 +29,8 @@ def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any
         yield pixels
 
 
-def write_group(path: Path, image: Image, name: str, options: Options) -> None:
-    """Write an image as an OME-NGFF group at `path`, which must not exist.
+def write_group(path: Path, image: Image, name: str, options: Options, work: Work | None = None) -> None:
+    """Write an image as an OME-NGFF group at `path`, which must not exist, unless it was begun there and `options` resume.
 
     Raises
     ------
@@ -40,17 +42,24 @@ def write_group(path: Path, image: Image, name: str, options: Options) -> None:
         from ome_zarr.writer import write_multiscales_metadata
     except ImportError as error:
         raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
-    group = zarr.open_group(str(path), mode="w-", zarr_format=ZARR_FORMATS[options.ngff])
-    datasets = []
-    for i, level in enumerate(pyramid(image.pixels, options.chunk_size)):
-        fill = 255 if image.rgb and level.dtype == np.uint8 else 0  # slides are white where there is nothing
-        layout = array_options(options, level.shape, level.dtype, image.axes, image.rgb)
-        blocks.store(group, f"s{i}", level, fill_value=fill, **layout)
-        datasets.append(dataset_of(image, f"s{i}", level.shape))
+    group = new_group(path, options)
+    fill = 255 if image.rgb and image.pixels.dtype == np.uint8 else 0  # slides are white where there is nothing
+    levels = {
+        f"s{i}": Level(level, image.axes, image.rgb, {"fill_value": fill})
+        for i, level in enumerate(pyramid(image.pixels, options.chunk_size))
+    }
+    write_levels(group, levels, options, work)
+    datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
     version = format_from_version(options.ngff)
     metadata = {"omero": omero_of(image, name)}
     write_multiscales_metadata(group, datasets, fmt=version, axes=axes_of(image), name=name, metadata=metadata)
     group.attrs.update(attributes_of(image))
+
+
+def new_group(path: Path, options: Options) -> zarr.Group:
+    """A group to write to at `path`, which must not exist, unless `options` resume."""
+    mode: Literal["a", "w-"] = "a" if options.resume else "w-"
+    return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
 
 def read_group(path: Path, level: int = 0) -> Image:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..errors import ParameterError
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` at the end of the with block, or vanishes with an error."""
-    partial = _beside(path)
+    partial = _beside(path, f"partial-{os.getpid()}")
     try:
         yield partial
         partial.replace(path)
@@ -23,18 +24,32 @@ def complete_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
     """The same for a folder; one that is already at `path` is replaced last, and kept when anything fails."""
-    partial = _beside(path)
+    partial = _beside(path, f"partial-{os.getpid()}")
     try:
         yield partial
-        if path.is_dir() and not path.is_symlink():
-            old = _beside(path, "old")
-            path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
-        else:
-            partial.replace(path)
+        _replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: Path) -> Iterator[Path]:
+    """The same, but that what an error or the end of the process leaves is kept, and is there the next time.
+
+    Raises ParameterError where another process writes to it.
+    """
+    partial = _beside(path, "partial")
+    partial.mkdir(exist_ok=True)
+    with _locked(partial):
+        try:
+            for unfinished in partial.rglob("*.partial"):  # files that zarr did not come to rename
+                if unfinished.is_file():
+                    unfinished.unlink()
+            yield partial
+            _replace(partial, path)
+        finally:
+            if partial.exists() and not any(child.is_dir() for child in partial.iterdir()):
+                shutil.rmtree(partial)  # nothing is lost
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -43,6 +58,38 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise ParameterError(f"{path} exists already; pass overwrite (--overwrite) to replace it, or choose another name")
 
 
-def _beside(path: Path, mark: str = "partial") -> Path:
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = _beside(path, f"old-{os.getpid()}")
+        path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old)
+    else:
+        partial.replace(path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process. Windows has none for folders, but lets nobody rename one that is in use."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
+        except BlockingIOError:
+            ours = False
+        if not ours:
+            raise ParameterError(f"{folder} is being written by another process; wait for that, or choose another name")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path, mark: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.{mark}-{os.getpid()}{path.suffix}")
+    return path.with_name(f".{path.stem}.{mark}{path.suffix}")

@@ -7,16 +7,20 @@ import zarr
 
 from ..errors import ParameterError
 from . import blocks
-from .compressors import LOSSLESS, ZARR_FORMATS, array_options, lossless_options
+from .compressors import LOSSLESS, lossless_options
+from .groups import new_group
 from .image import check_dtype
+from .levels import Level, write_levels
 from .metadata import Multiscales, open_multiscales, translated
 from .options import Options
+from .records import ATTRIBUTE
+from .work import Work
 
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
-def reencode(source: Path, target: Path, options: Options) -> None:
-    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, which must not exist, with another codec.
+def reencode(source: Path, target: Path, options: Options, work: Work | None = None) -> None:
+    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, with another codec; `target` as of `write_group`.
 
     The levels keep their values, shapes and paths, the groups and arrays their attributes. All else that the group holds, its
     labels above all, is stored without loss, with Blosc. Memory for a few chunks is enough.
@@ -34,12 +38,13 @@ def reencode(source: Path, target: Path, options: Options) -> None:
         refuse_labels(source, image)
         for path, array in levels.items():
             check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
-    group = zarr.open_group(str(target), mode="w-", zarr_format=ZARR_FORMATS[options.ngff])
-    group.attrs.update(translated(image.attributes, options.ngff))
-    for path, array in levels.items():
-        layout = array_options(options, array.shape, array.dtype, image.axes, image.rgb(array))
-        blocks.store(group, path, array, **_kept(array), **layout)
-    _copy(image.group, group, "", set(levels), options.ngff)
+    group = new_group(target, options)
+    attributes = translated(image.attributes, options.ngff)
+    attributes.pop(ATTRIBUTE, None)  # is of the source
+    group.attrs.update(attributes)
+    _copy(image.group, group, "", set(levels), options.ngff, work)
+    kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}
+    write_levels(group, kept, options, work)
 
 
 def refuse_labels(source: Path, image: Multiscales) -> None:
@@ -50,7 +55,7 @@ def refuse_labels(source: Path, image: Multiscales) -> None:
         raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
 
 
-def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str) -> None:
+def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str, work: Work | None) -> None:
     """Copy all members of a group but the levels of the image, without loss."""
     for name, member in source.members():
         path = prefix + name
@@ -58,11 +63,13 @@ def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str],
             continue
         if isinstance(member, zarr.Group):
             target.require_group(path).attrs.update(translated(member.attrs.asdict(), ngff))
-            _copy(member, target, path + "/", levels, ngff)
+            _copy(member, target, path + "/", levels, ngff, work)
         else:
             if member.dtype.kind not in "biufc":
                 raise ParameterError(f"array {path} has dtype {member.dtype}, which cannot be copied; move it out of the group")
-            blocks.store(target, path, member, **_kept(member), **lossless_options(ngff, member))
+            if work:
+                work.expect(blocks.chunk_count(member.shape, member.chunks))
+            blocks.store(target, path, member, work, **_kept(member), **lossless_options(ngff, member))
 
 
 def _kept(array: zarr.Array[Any]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""The levels of an image, or the planes of a video, into the arrays of a group, each with a network of its own where asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from ..overfitted.parameters import OverfittedParameters
+from .blocks import Source, chunk_count, padded_shape, parts, read_padded, store
+from .compressors import array_options, learned_parameters
+from .options import Options
+from .work import Work
+
+SAMPLE = 16  # chunks that a shared network is fitted to
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The values of an array with these axes, and what zarr.create_array takes beside its layout and codecs."""
+
+    source: Source
+    axes: str
+    rgb: bool
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, work: Work | None = None) -> None:
+    """Write arrays at these paths of a group; those that are there already, begun with the same options, are gone on with.
+
+    Raises what `blocks.store` and `array_options` raise.
+    """
+    layouts = {path: _layout(options, level) for path, level in levels.items()}
+    if work:
+        work.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
+    for path, level in levels.items():
+        layout = layouts[path]
+        if options.shared and path not in group:
+            network = _shared_network(level, layout["chunks"], options, work or Work())
+            layout = _layout(options, level, network)
+        store(group, path, level.source, work, **level.others, **layout)
+
+
+def _layout(options: Options, level: Level, network: bytes | None = None) -> dict[str, Any]:
+    return array_options(options, level.source.shape, level.source.dtype, level.axes, level.rgb, network)
+
+
+def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, work: Work) -> bytes | None:
+    """The section of a network fitted to a sample of the chunks of an array; None where each has one colour, and needs none."""
+    from ..overfitted.codec import fit_network  # torch
+
+    parameters = learned_parameters(options, level.axes, level.rgb)
+    assert isinstance(parameters, OverfittedParameters)
+    chosen = sample(level.source, chunks)
+    if not chosen:
+        return None
+    found: list[bytes | None] = []
+    work.run([lambda: found.append(fit_network(parameters, chosen, options.gpu))])
+    return found[0]
+
+
+def sample(source: Source, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
+    """At most SAMPLE chunks (..., y, x), spread over an array, as they are stored; none of one colour.
+
+    Multiples of the golden ratio, as places in the order of chunks, spread evenly however many are taken.
+    """
+    places = list(parts(tuple(slice(0, n) for n in padded_shape(source.shape, chunks)), chunks))
+    chosen: list[npt.NDArray[Any]] = []
+    for i in np.argsort(np.arange(len(places)) * _GOLDEN % 1, kind="stable"):
+        chunk = read_padded(source, places[i])
+        if (chunk != chunk[..., :1, :1]).any():
+            chosen.append(chunk)
+        if len(chosen) == SAMPLE:
+            break
+    return chosen

@@ -1,0 +1,51 @@
+"""What a conversion that can be resumed was asked for, as its output keeps it from the beginning on."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.errors import BaseZarrError
+
+from ..errors import ParameterError
+from .compressors import ZARR_FORMATS
+from .options import Options
+
+ATTRIBUTE = "caecodec_conversion"
+
+
+def record(source: Path, options: Options) -> dict[str, Any]:
+    """The options that matter, and size and time of the last change of the source, a file or a folder."""
+    files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+    found = [path.stat() for path in files]
+    changed = max((one.st_mtime_ns for one in found), default=0)
+    seconds, rest = divmod(changed, 10**9)
+    return {
+        "source_bytes": sum(one.st_size for one in found),
+        "source_changed": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest:09} UTC",
+        **options.stored(),
+    }
+
+
+def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
+    """Note at the root of an output what it is to be, or check that it is to be the same as before.
+
+    Raises ParameterError where it was begun otherwise.
+    """
+    if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
+        zarr.open_group(str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={ATTRIBUTE: wanted})
+    changed = differences(path, wanted)
+    if changed:
+        raise ParameterError(f"{path} was begun with {changed}: give what it was begun with, or remove it to begin anew")
+
+
+def differences(path: Path, wanted: dict[str, Any]) -> str:
+    """In what an output, finished or not, differs from what is wanted; "" where it does not."""
+    try:
+        noted = zarr.open_group(str(path), mode="r").attrs.get(ATTRIBUTE)
+    except (BaseZarrError, OSError, ValueError):
+        noted = None
+    if not isinstance(noted, dict):
+        return "unknown options, without resume"
+    names = [name for name in {**noted, **wanted} if noted.get(name) != wanted.get(name)]
+    return ", ".join(f"{name} {noted.get(name)!r}, which is now {wanted.get(name)!r}" for name in names)

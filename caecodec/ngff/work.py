@@ -1,0 +1,105 @@
+"""Slow work on the chunks of one image: side by side, with a report of how far it is, and stopped soon when interrupted."""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import zarr
+
+from ..overfitted.reports import Progress, reporting
+
+GRACE = 3  # seconds
+
+
+class State(NamedTuple):
+    """How far an image is: chunks done of all, and bits per pixel of latents and PSNR in dB of those fitted so far."""
+
+    done: int
+    chunks: int
+    bpp: float
+    psnr: float
+
+
+Tell = Callable[[State], None]
+
+
+class Interrupted(Exception):  # noqa: N818  # no error of anyone's
+    """What ends the fits that run when the conversion was interrupted."""
+
+
+class Work:
+    """The chunks of one image.
+
+    Parameters
+    ----------
+    tell
+        Called whenever something changed, by one thread at a time.
+    """
+
+    def __init__(self, tell: Tell = lambda state: None) -> None:
+        self._tell = tell
+        self._lock = threading.RLock()
+        self._stopped = False
+        self._done = self._chunks = self._fitted = 0
+        self._bits = self._error = 0.0  # sums over the chunks fitted
+        self._last = (math.nan, math.nan)
+
+    def expect(self, chunks: int) -> None:
+        """There are so many chunks to do, more than those that were known of."""
+        with self._lock:
+            self._chunks += chunks
+            self._say()
+
+    def done(self, chunks: int) -> None:
+        """So many more chunks are written, or were there."""
+        with self._lock:
+            self._done += chunks
+            self._say()
+
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
+        """Do all of this, as many at once as zarr does; raises what one raises, after those that have begun have ended.
+
+        After an interrupt it waits for a moment at most; what goes on then ends as soon as a fit reports.
+        """
+        listening = ExitStack()
+        listening.enter_context(reporting(self._report))
+        pool = ThreadPoolExecutor(zarr.config.get("async.concurrency"))
+        futures = [pool.submit(task) for task in tasks]
+
+        def close(_: Future[object]) -> None:
+            if all(future.done() for future in futures):
+                listening.close()
+
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException as error:
+            self._stopped = not isinstance(error, Exception)
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait(futures, GRACE if self._stopped else None)
+            raise
+        finally:
+            pool.shutdown(wait=False)
+            for future in futures:
+                future.add_done_callback(close)
+
+    def _report(self, progress: Progress) -> None:
+        """What a thread that fits calls."""
+        if self._stopped:
+            raise Interrupted
+        with self._lock:
+            self._last = progress.bpp, progress.psnr
+            if progress.iteration == progress.iterations:
+                self._fitted += progress.chunks
+                self._bits += progress.chunks * progress.bpp
+                self._error += progress.chunks * 10 ** (-progress.psnr / 10)
+            self._say()
+
+    def _say(self) -> None:
+        bpp, psnr = self._last
+        if self._fitted:
+            bpp, psnr = self._bits / self._fitted, -10 * math.log10(max(self._error / self._fitted, 1e-12))
+        self._tell(State(self._done, self._chunks, bpp, psnr))
