@@ -36,21 +36,21 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Preset:
-    """How long to fit: iterations in all, and from how many random networks `candidates` the best is taken after `trial`."""
+    """How long to fit: iterations, and how many random networks are tried before."""
 
     iterations: int
     candidates: int = 1
-    trial: int = 0
 
 
 PRESETS = {
     "instant": Preset(150),
     "faster": Preset(500),
-    "fast": Preset(1500),
-    "medium": Preset(4000, 2, 200),
-    "slow": Preset(12000, 3, 300),
-    "placebo": Preset(40000, 5, 400),
+    "fast": Preset(1500, 2),
+    "medium": Preset(3000, 3),
+    "slow": Preset(10000, 4),
+    "placebo": Preset(40000, 8),
 }
+TRIAL = 120  # iterations of each network that is tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class _Run:
         self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
         self._images, self._objective = images, Objective(images, lmbda)
         self._number = next(_numbers)
-        self._trial = preset.trial if network is None else 0
+        self._trial = TRIAL if network is None and preset.candidates > 1 else 0
         self._iterations = self._trial + preset.iterations  # in all
         self._network_rate = min(NETWORK_RATE / math.sqrt(preset.iterations), MOST_NETWORK_RATE)
         self._generator = torch.Generator(images.device).manual_seed(seed)
@@ -169,12 +169,13 @@ class _Run:
         return found
 
     def _choose(self, slower: float) -> None:
-        """Begin with several networks for each chunk, and go on with the best."""
+        """Try several networks for each chunk; the one that is best then is the one to begin with."""
         count, chunks = self._preset.candidates, len(self._images)
-        everything = self._objective
+        everything, latents = self._objective, self._latents
+        drawn = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
         self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda)
-        self._latents = self._latents.repeat(count, 1, 1, 1)
-        self._parameters = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
+        self._latents = latents.repeat(count, 1, 1, 1)
+        self._parameters = {name: value.clone() for name, value in drawn.items()}
         self._begin()
         for iteration in range(self._trial):
             self._soft_step(0.0, slower)
@@ -182,9 +183,8 @@ class _Run:
         distortion, rate = self._objective.measure(self._latents.round(), self._parameters)
         loss = (distortion + everything.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
         best = loss.argmin(0) * chunks + torch.arange(chunks, device=loss.device)
-        self._objective = everything
-        self._latents = self._latents[best]
-        self._parameters = {name: value[best] for name, value in self._parameters.items()}
+        self._objective, self._latents = everything, latents
+        self._parameters = {name: value[best] for name, value in drawn.items()}
 
     def _begin(self) -> None:
         """Forget what optimisers know."""
