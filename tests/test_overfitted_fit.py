@@ -1,6 +1,7 @@
 """Fitting: gradients against autograd, rates against real bytes, and what fit() promises."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import skimage.data
 import torch
 import torch.nn.functional as F
 
+import caecodec
 from caecodec.overfitted import fit as fitting
 from caecodec.overfitted import wavefront
 from caecodec.overfitted.architecture import DECODERS, LOP, MOP, OFFSETS, level_sizes
@@ -227,13 +229,19 @@ def test_the_seed_decides():
     assert not equal(one(), one(seed=1))
 
 
-@pytest.mark.xfail(strict=True, reason="sums are rounded by the place of a chunk in its batch, and fits magnify that")
-def test_a_chunk_does_not_depend_on_its_batch():
+def test_a_chunk_does_not_depend_on_what_else_is_encoded():
+    """On the CPU; in a batch sums are rounded in another order, and fits magnify that."""
+    codec = caecodec.OverfittedAutoencoder(preset="instant", quality=3, gpu=False)
+    chunks = [np.rint(255 * np.moveaxis(image[0], 0, -1)).astype(np.uint8) for image in pictures(3)]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(codec.encode, chunks)) == [codec.encode(chunk) for chunk in chunks]
+
+
+def test_a_batch_is_as_good_as_its_chunks_alone():
     images = pictures(3)
-    batch = fit(images, LOP, LMBDAS[2], "instant")
-    for i, fitted in enumerate(batch):
-        (alone,) = fit(images[i : i + 1], LOP, LMBDAS[2], "instant")
-        assert equal(fitted, alone)
+    for image, together in zip(images, fit(images, LOP, LMBDAS[2], "faster"), strict=True):
+        (alone,) = fit(image[None], LOP, LMBDAS[2], "faster")
+        assert loss(image, together, LMBDAS[2]) == pytest.approx(loss(image, alone, LMBDAS[2]), rel=0.15)
 
 
 def test_more_iterations_are_better():
