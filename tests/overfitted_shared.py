@@ -32,9 +32,8 @@ def main():
         found = [measure(image[0], side, options) for image in list(pictures(options.images, options.region))[:: options.every]]
         own, shared, ratio = np.array(found).T
         change = math.exp(np.mean(np.log(ratio))) - 1
-        print(
-            f"| {options.region // side} x {options.region // side} of {side} | {own.mean():.3f} | {shared.mean():.3f} | {change:+.1%} |"
-        )
+        count = (options.region // side) ** 2
+        print(f"| {count} of {side}x{side} | {own.mean():.3f} | {shared.mean():.3f} | {change:+.1%} |", flush=True)
 
 
 def measure(image, side, options):

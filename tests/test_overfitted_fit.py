@@ -323,6 +323,7 @@ def test_a_fit_that_always_fails(monkeypatch, given):
 
 def test_steps_that_are_too_large_fail(monkeypatch):
     monkeypatch.setattr(fitting, "NETWORK_RATE", 1e6)
+    monkeypatch.setattr(fitting, "MOST_NETWORK_RATE", 1e6)
     assert fit(pictures(), LOP, LMBDAS[2], "instant") == [None]
 
 
