@@ -13,7 +13,7 @@ import zarr
 from conftest import TINY, TINY_CONTEXT, psnr, random_image
 
 import caecodec
-from caecodec import codec, device
+from caecodec import decoding, device
 from caecodec.bitstream import container
 from caecodec.engine import Engine, cuda, engine
 from caecodec.engine.cuda import Line
@@ -127,7 +127,7 @@ def check_tensor(image):
     found = device.start_encode(parameters, torch.from_numpy(image).to(DEVICE)).result()
     assert found == caecodec.encode(image, 4, weights=TINY)
     assert device.start_encode(parameters, torch.full((20, 17, 3), 9, dtype=torch.uint8, device=DEVICE)) is None
-    kept = codec.start_decode(found, weights=TINY, keep=True).tensor()
+    kept = decoding.start_decode(found, weights=TINY, keep=True).tensor()
     assert kept.device.type == DEVICE
     assert close(kept.cpu().numpy(), caecodec.decode(found, weights=TINY))
     on_cpu()

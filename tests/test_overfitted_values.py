@@ -210,7 +210,7 @@ def test_sizes():
 
 
 def test_choice_of_decoder():
-    assert [choose(None, n).name for n in (0, 2**17 - 1, 2**17, 2**19 - 1, 2**19, 2**31)] == [
+    assert [choose(None, n).name for n in (0, 2**16 - 1, 2**16, 2**19 - 1, 2**19, 2**31)] == [
         "lop",
         "lop",
         "mop",
