@@ -321,6 +321,18 @@ def test_a_fit_that_always_fails(monkeypatch, given):
     assert second is None
 
 
+def test_noise_is_better_stored_as_it_is():
+    """A network has no level of latents for each channel."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    image = np.moveaxis(noise, -1, 0)[None, None] / np.float32(255)
+    (fitted,) = fit(image, LOP, LMBDAS[7], "instant")
+    assert loss(image[0], fitted, LMBDAS[7]) > 24 * LMBDAS[7]
+    codec = caecodec.OverfittedAutoencoder(preset="instant", quality=8, gpu=False)
+    with pytest.warns(RuntimeWarning, match="stored without loss"):
+        payload = codec.encode(noise)
+    np.testing.assert_array_equal(codec.decode(payload), noise)
+
+
 def test_steps_that_are_too_large_fail(monkeypatch):
     monkeypatch.setattr(fitting, "NETWORK_RATE", 1e6)
     monkeypatch.setattr(fitting, "MOST_NETWORK_RATE", 1e6)

@@ -71,8 +71,11 @@ def fit(
     network: Network | None = None,
     device: str = "cpu",
     report: Listener | None = None,
+    raw_bits: float = math.inf,
 ) -> list[Fitted | None]:
-    """Networks and latents for b independent chunks; None where no attempt was better than the mean colour of a chunk.
+    """Networks and latents for b independent chunks; None where no attempt was better than what needs no fit.
+
+    That is the mean colour of a chunk, or its values as they are: no distortion for `raw_bits` per pixel.
 
     What comes of a chunk does not depend on the others, but for rounding: all have the same random numbers.
 
@@ -90,6 +93,8 @@ def fit(
         Fit latents alone, for this network.
     report
         Called every few iterations and at the end; what it raises ends the fit.
+    raw_bits
+        Bits of a pixel without compression, of all its channels.
     """
     chosen = PRESETS[preset]
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
@@ -103,7 +108,8 @@ def fit(
             break
         run = _Run(images[left], decoder, lmbda, chosen, seed + attempt, network, report)
         run.fit(slower=2.0**-attempt)
-        for i, found in zip(left, run.results(spread[left] + lmbda * allowed), strict=True):
+        limits = (spread[left] + lmbda * allowed).clamp(max=lmbda * raw_bits)
+        for i, found in zip(left, run.results(limits), strict=True):
             results[i] = found
     return results
 

@@ -35,6 +35,7 @@ class Task:
     seed: int
     network: Network | None
     device: str
+    raw_bits: int
 
 
 @dataclass(eq=False)
@@ -56,7 +57,7 @@ class _Job:
     @property
     def _kind(self) -> tuple[Any, ...]:
         task = self.task
-        return task.decoder, task.lmbda, task.preset, task.seed, id(task.network), self.pictures.shape
+        return task.decoder, task.lmbda, task.preset, task.seed, id(task.network), task.raw_bits, self.pictures.shape
 
     def fits(self, other: "_Job") -> bool:
         return self._kind == other._kind
@@ -95,7 +96,7 @@ def _run(job: _Job, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
     task = job.task
     if task.device == "cpu":
         processor.limit_cores(1)
-    return fit.fit(batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, report)
+    return fit.fit(batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, report, task.raw_bits)
 
 
 _fitter = _Fitter()
