@@ -130,7 +130,7 @@ def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> byte
     payload = codec.encode_with(Parameters.parse(None, "mse", parameters.channel_axis, DEFAULT, max_error=0), array, gpu=False)
     warnings.warn(
         f"a chunk of shape {array.shape} could not be fitted with {parameters}; it is stored without loss, in {len(payload)} "
-        "bytes. A higher quality or a longer preset may fit it",
+        "bytes. Another quality or a longer preset may fit it",
         RuntimeWarning,
         stacklevel=2,
     )
