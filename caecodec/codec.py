@@ -21,7 +21,6 @@ from .entropy.streams import Coded
 from .errors import CorruptionError, ParameterError
 from .models.factorized import HALO, STRIDE, pixel_bytes
 from .parameters import Parameters
-from .settings import current
 from .weights import DEFAULT, Source, Spec
 
 _CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # modules, by wire id
@@ -325,7 +324,9 @@ def _images(model: Model, direction: Direction, symbols: npt.NDArray[np.int32]) 
 
 def _tiles(model: Model, rows: int, columns: int) -> list[tiling.Tile]:
     """What the network sees at once of latents of this size, as the memory setting allows."""
-    pixels_at_once = current().memory // pixel_bytes(engine().load(model.source, model.quality).hidden, model.place.device)
+    pixels_at_once = model.place.settings().memory // pixel_bytes(
+        engine().load(model.source, model.quality).hidden, model.place.device
+    )
     return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)
 
 

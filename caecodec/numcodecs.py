@@ -92,7 +92,12 @@ class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is unt
             _check_fits(families.parse(data).header.shape, np.shape(out))
         array = self._decode(data).view(Chunk)
         array.coded_shape = array.shape
-        return array if out is None else numcodecs.compat.ndarray_copy(array, out)
+        if out is None:
+            return array
+        if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (array.shape, array.dtype):
+            np.copyto(out, array)  # each value to its place; what follows copies in the order of memory
+            return out
+        return numcodecs.compat.ndarray_copy(array, out)
 
     def get_config(self) -> dict[str, Any]:
         """What array metadata stores: the id and the parameters, but for how and where they are run."""

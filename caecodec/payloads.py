@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import google_crc32c
 import zarr
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.codecs import ShardingCodec
@@ -136,4 +137,7 @@ def _parse_index(data: bytes, array: zarr.Array[Any], key: str) -> list[tuple[in
     size, _ = _index_size(array)
     if len(data) != size:
         raise CorruptionError(f"shard {key} has {len(data)} bytes, too few for its index: it is cut short")
-    return list(struct.iter_unpack("<QQ", data[:-_CRC_BYTES]))
+    entries, stored = data[:-_CRC_BYTES], int.from_bytes(data[-_CRC_BYTES:], "little")
+    if google_crc32c.value(entries) != stored:
+        raise CorruptionError(f"index of shard {key} does not match its CRC-32C: it is damaged")
+    return list(struct.iter_unpack("<QQ", entries))

@@ -4,8 +4,12 @@ On a GPU the pixels never leave it: the coded bytes go in, and batches of chunks
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+import operator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +17,13 @@ import torch
 import zarr
 
 from . import payloads
-from .decoding import Decoding, start_decode
+from .decoding import start_decode
 from .engine import Place
 from .errors import ParameterError
 from .overfitted.parameters import OverfittedParameters
 from .weights import DEFAULT, Spec
 
-GROUP = 512  # chunks whose bytes are in memory at once, while as many more are fetched
+GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
 THREADS = 16  # decode chunks side by side where no device takes them in batches
 
 
@@ -73,10 +77,11 @@ def read(
     else:
         spec, section = parameters.weights, None
     axes = _parse(selection, array.shape)
-    where = Place.choose(None if device is None else str(device)).device
+    place = Place.choose(None if device is None else str(device))
+    on_cpu = place.device == "cpu"
     shape = [axis.size for axis in axes]
-    # In numpy on the CPU, because PyTorch's threads would hang in a process that forks later.
-    out: Any = np.empty(shape, array.dtype) if where == "cpu" else torch.empty(shape, dtype=_dtype(array), device=where)
+    # On the CPU, PyTorch's threads would hang in a process that forks later: numpy does it, or a thread that ends.
+    out: Any = np.empty(shape, array.dtype) if on_cpu else torch.empty(shape, dtype=_dtype(array), device=place.device)
     pieces = [list(axis.pieces(chunk)) for axis, chunk in zip(axes, array.chunks, strict=True)]
     groups = _grouped(itertools.product(*pieces))
     fill = 0 if array.fill_value is None else np.asarray(array.fill_value).item()
@@ -84,32 +89,47 @@ def read(
     def fetch(group: list[Any]) -> list[bytes | None]:
         return payloads.fetch(array, [tuple(number for number, _, _ in piece) for piece in group])
 
-    def start(data: bytes | None) -> Decoding | None:
-        return (
-            None if data is None else start_decode(data, spec, where, array.chunks, array.dtype, section, keep=where != "cpu")
-        )
-
-    with ThreadPoolExecutor(1) as fetcher, ThreadPoolExecutor(THREADS) as pool:
+    def coded() -> Iterator[tuple[Any, bytes | None]]:
+        """The bytes of each piece's chunk; while those of a group are taken, the next is fetched."""
         group = next(groups, None)
         coming = group and fetcher.submit(fetch, group)
         while group and coming:
             fetched, following = coming.result(), next(groups, None)
             coming = following and fetcher.submit(fetch, following)
-            decodings = [start(data) for data in fetched]
-            arrays = {i: pool.submit(each.result, copy=False) for i, each in enumerate(decodings) if each and not each.kept}
-            for i, (piece, decoding) in enumerate(zip(group, decodings, strict=True)):
-                target = tuple(place for _, _, place in piece)
-                taken = tuple(taken for _, taken, _ in piece)
-                if decoding is None:
-                    out[target] = fill
-                elif decoding.kept:
-                    out[target] = decoding.tensor(copy=False)[taken]
-                else:
-                    values = arrays.pop(i).result()[taken]
-                    out[target] = values if where == "cpu" else torch.from_numpy(values)
+            yield from zip(group, fetched, strict=True)
             group = following
-    tensor = out if isinstance(out, torch.Tensor) else torch.from_numpy(out)
-    return tensor[tuple(slice(None) if axis.keep else 0 for axis in axes)].to(dtype or tensor.dtype)
+
+    def start(data: bytes | None) -> Callable[[], Any]:
+        """Begin to decode a chunk; what waits for its values."""
+        if data is None:
+            return lambda: fill
+        decoding = start_decode(data, spec, place.device, array.chunks, array.dtype, section, keep=not on_cpu)
+        return partial(decoding.tensor, copy=False) if decoding.kept else pool.submit(decoding.result, copy=False).result
+
+    def put(piece: Any, values: Any) -> None:
+        if np.ndim(values):
+            values = values[tuple(taken for _, taken, _ in piece)]
+        moved = isinstance(values, np.ndarray) and not on_cpu
+        out[tuple(target for _, _, target in piece)] = torch.from_numpy(values) if moved else values
+
+    most = max(THREADS, place.settings().memory // (math.prod(array.chunks) * array.dtype.itemsize))  # decoded at once
+    started: deque[tuple[Any, Callable[[], Any]]] = deque()
+    with ThreadPoolExecutor(1) as fetcher, ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for piece, data in coded():
+                if len(started) >= most:
+                    first, wait = started.popleft()
+                    put(first, wait())
+                started.append((piece, start(data)))
+            while started:
+                first, wait = started.popleft()
+                put(first, wait())
+            tensor = torch.from_numpy(out) if on_cpu else out
+            tensor = tensor[tuple(slice(None) if axis.keep else 0 for axis in axes)]
+            return pool.submit(tensor.to, dtype).result() if dtype and on_cpu else tensor.to(dtype or tensor.dtype)
+        except BaseException:  # an error, or an interrupt: nobody wants the others
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _dtype(array: zarr.Array[Any]) -> torch.dtype:
@@ -135,18 +155,25 @@ def _parse(selection: Any, shape: tuple[int, ...]) -> list[_Axis]:
 
 
 def _axis(part: Any, axis: int, size: int) -> _Axis:
+    wrong = ParameterError(
+        f"selection has {part!r} on axis {axis} but must be of integers, slices and an ellipsis; select from the tensor instead"
+    )
     if isinstance(part, slice):
-        start, stop, step = part.indices(size)
+        try:
+            start, stop, step = part.indices(size)
+        except (TypeError, ValueError):  # bounds that are no integers, or a step of 0
+            raise wrong from None
         if step < 0:
             raise ParameterError(
                 f"selection has step {step} on axis {axis} but must have steps above 0; flip the tensor instead"
             )
         return _Axis(start, step, len(range(start, stop, step)), keep=True)
-    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__"):
-        raise ParameterError(
-            f"selection has {part!r} on axis {axis} but must be of integers, slices and an ellipsis; "
-            "select from the tensor instead"
-        )
-    if not -size <= part < size:
-        raise ParameterError(f"selection has {part} on axis {axis} but the array has {size} there, so -{size} to {size - 1}")
-    return _Axis(int(part) % size, 1, 1, keep=False)
+    if isinstance(part, bool | np.bool_) or np.ndim(part):
+        raise wrong
+    try:
+        index = operator.index(part)
+    except TypeError:
+        raise wrong from None
+    if not -size <= index < size:
+        raise ParameterError(f"selection has {index} on axis {axis} but the array has {size} there, so -{size} to {size - 1}")
+    return _Axis(index % size, 1, 1, keep=False)

@@ -5,13 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
-from conftest import psnr
+from conftest import psnr, random_image
 from PIL import Image
 
 import caecodec
@@ -20,7 +21,7 @@ from caecodec.bitstream import families
 from caecodec.bitstream.overfitted import CODING_OWN, CODING_SHARED
 from caecodec.cli.main import main
 from caecodec.inspection import inspect
-from caecodec.ngff import Options, blocks, decode_paths, encode_paths, levels, read_group
+from caecodec.ngff import Options, blocks, decode_paths, encode_paths, levels, read_group, work
 from caecodec.ngff.partial import resumable_folder
 
 QUICK = {"codec": "overfitted", "preset": "instant", "quality": 3, "chunk_size": 32}
@@ -309,6 +310,30 @@ def test_a_process_that_ends(tmp_path, photograph, how, options):
     assert (len(found), network_of(target)) == (5, network)
     assert begun.items() <= found.items()
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".") or path.suffix == ".partial"] == []
+
+
+def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
+    """Fits that outlast it end, those of the next conversion go on."""
+    monkeypatch.setattr(work, "GRACE", 0)
+    codec = caecodec.OverfittedAutoencoder(preset="faster", quality=3, gpu=False)
+    begun, ended, told = threading.Event(), threading.Event(), []
+
+    def fit():
+        begun.set()
+        try:
+            codec.encode(random_image(128, 128, 3))
+        except work.Interrupted:
+            ended.set()
+
+    def interrupt():
+        begun.wait()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work.Work().run([fit, interrupt])
+    work.Work(told.append).run([lambda: codec.encode(random_image(16, 16, 3))])
+    assert told
+    assert ended.wait(60)
 
 
 # Progress

@@ -209,6 +209,44 @@ os.write(1, b"end\\n")
     assert sorted(result.stdout.split()) == (["end"] if daemon else ["done"] * 8 + ["end"])
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_exit_while_an_event_loop_waits(tiny, late):
+    """Its thread is a daemon, but another waits for it, which gets an error; whether main ends before the request or after."""
+    code = f"""
+import asyncio, concurrent.futures
+from caecodec.engine.jobs import Job
+from caecodec.engine.pool import Pool
+
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+go = threading.Event()
+pool = Pool("pool", lambda job, batch: go.wait() and batch, None)
+
+async def ask():
+    while {late} and threading.main_thread().is_alive():
+        await asyncio.sleep(0.01)
+    jobs = [Job(None, "analysis", image[None], 1, 1) for _ in range(3)]
+    pool.submit(jobs, 1, 2**30)
+    asked.set()
+    await asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs))
+
+asked = threading.Event()
+def work():
+    future = asyncio.run_coroutine_threadsafe(ask(), loop)
+    threading.main_thread().join()
+    go.set()
+    try:
+        future.result(30)
+    except concurrent.futures.CancelledError:
+        os.write(1, b"cancelled\\n")
+
+threading.Thread(target=work).start()
+{late} or asked.wait()
+"""
+    result = script(code, tiny)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", "cancelled\n")
+
+
 def test_no_thread_is_left(tiny):
     code = """
 caecodec.decode(caecodec.encode(image, 4, weights=weights))

@@ -88,8 +88,8 @@ def test_keys_differ_with_all_that_results_depend_on(photos):
     runs = (
         *contenders.caecodec([TINY, TINY.with_name("tiny-context.safetensors")], ["mse"], None, None, None),
         *contenders.caecodec([TINY.with_name("tiny-context.safetensors")], ["mse"], None, "static", None),
-        *contenders.overfitted(["instant", "fast"], [1, 2], None),
-        *contenders.overfitted(["instant"], [1, 2], "mop"),
+        *contenders.overfitted(["instant", "fast"], [1, 2], None, None),
+        *contenders.overfitted(["instant"], [1, 2], "mop", None),
         *contenders.references(contenders.CODECS),
     )
     settings = [setting for run in runs for setting in run.settings]
@@ -111,6 +111,15 @@ def test_images_that_came_back_exactly(tmp_path):
     assert both[0] == both[1]
     assert both[0].curves[0].points[0].psnr is None
     json.loads((tmp_path / "a.jsonl").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("content", [b'{"a": [1, 2]}', b"notes", b'{"key": 1}\nnotes', b'{"values": 1, "key": "a"}'])
+def test_other_files_are_left_alone(tmp_path, content):
+    path = tmp_path / "mine"
+    path.write_bytes(content)
+    with pytest.raises(caecodec.ParameterError, match="cannot be used"):
+        Cache(path)
+    assert path.read_bytes() == content
 
 
 def test_an_interrupted_evaluation_goes_on(photos, tmp_path):

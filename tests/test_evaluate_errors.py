@@ -45,7 +45,7 @@ def test_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, match):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(random_image(30, 30, 3)).save("a.png")
     Image.fromarray(np.zeros((30, 30), np.uint16)).save("deep.png")
-    (tmp_path / "bad.png").write_text("no image\n")
+    (tmp_path / "bad.png").write_text("no image")
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "empty").mkdir()
     assert main(["evaluate", "-o", "out", *arguments]) == 1

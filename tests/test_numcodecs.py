@@ -73,6 +73,15 @@ def test_decode_into_out_and_from_any_buffer(codec, photograph):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("source_order", ["C", "F"])
+def test_decode_into_out_of_another_order(codec, photograph, order, source_order):
+    payload = codec.encode(np.asarray(photograph[:40, :50], order=source_order))
+    out = np.empty((40, 50, 3), np.uint8, order=order)
+    assert codec.decode(payload, out=out) is out
+    np.testing.assert_array_equal(out, codec.decode(payload))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("source_order", ["C", "F"])
 def test_orders(codec, photograph, order, source_order):
     a = np.asarray(photograph[:200, :120], order=source_order)
     z = zarr.create_array({}, data=a, chunks=(100, 60, 3), zarr_format=2, compressors=codec, order=order)

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from caecodec.cli.main import main
 from caecodec.inspection import inspect
 from caecodec.overfitted import batches, codec, wavefront
 from caecodec.overfitted.architecture import LOP, MOP
-from caecodec.overfitted.network import digest
-from caecodec.overfitted.parameters import LMBDAS
+from caecodec.overfitted.network import digest, identify
+from caecodec.overfitted.parameters import LMBDAS, OverfittedParameters
 from caecodec.overfitted.synthesis import synthesise
 from caecodec.zarr import OverfittedAutoencoder as Serializer
 
@@ -252,6 +253,26 @@ def test_forged_payloads():
     planes = encode(np.full((2, 8, 8), 5.0).cumsum(axis=0), channel_axis=None)
     with pytest.raises(caecodec.CorruptionError, match="all its planes have one value"):
         caecodec.decode(change(planes, network=payload.network))
+
+
+def test_huge_geometry_is_refused_before_it_is_allocated():
+    forged = change(encode(random_image(20, 20, 3)), stream=b"", shape=(20000, 20000, 3))
+    tracemalloc.start()
+    with pytest.raises(caecodec.CorruptionError, match="0 bytes for 533.* latents"):
+        caecodec.decode(forged)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_network_for_chunks_that_are_plain_in_the_middle():
+    """It is fitted to another part of them, and to nothing where there is none."""
+    parameters = OverfittedParameters.parse(quality=3, preset="instant")
+    chunks = np.full((16, 136, 136, 3), 90, np.uint8)
+    assert codec.fit_network(parameters, chunks) is None
+    chunks[5:7, 128:, :] = random_image(8, 136, 3)
+    assert identify(codec.fit_network(parameters, chunks)).channels == 3
+    planes = np.arange(2, dtype=np.uint16)[:, None, None] + np.zeros((2, 70, 70), np.uint16)
+    assert codec.fit_network(OverfittedParameters.parse(preset="instant", channel_axis=None), [planes]) is None
 
 
 @pytest.mark.parametrize(("position", "value", "error", "message"), [

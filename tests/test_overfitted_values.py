@@ -221,3 +221,5 @@ def test_choice_of_decoder():
     assert choose("hop", 1) is HOP
     with pytest.raises(ParameterError, match="decoder is 'top' but must be"):
         choose("top", 1)
+    with pytest.raises(ParameterError, match="decoder is \\['lop'\\] but must be"):
+        choose(["lop"], 1)  # in damaged metadata

@@ -1,5 +1,9 @@
 """Parts of an array as tensors; on a GPU too, where there is one."""
 
+import dataclasses
+import time
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -94,10 +98,37 @@ def test_more_chunks_than_are_fetched_at_once(array, monkeypatch):
     assert equal(caecodec.torch.read(array), array[:])
 
 
+def test_decoded_chunks_are_in_memory_as_the_settings_allow(monkeypatch):
+    array = zarr.create_array({}, shape=(2048, 8 * 2048, 3), dtype="uint8", **{**V3, "chunks": (2048, 2048, 3)})
+    array[:] = np.arange(1, 9, dtype=np.uint8).repeat(2048)[None, :, None]
+    alive, counts = [], []
+    start = caecodec.torch.start_decode
+
+    def counted(*arguments, **options):
+        decoding = start(*arguments, **options)
+
+        def by_cpu():
+            values = decoding.by_cpu()
+            alive.append(weakref.ref(values))
+            counts.append(sum(reference() is not None for reference in alive))
+            return values
+
+        return dataclasses.replace(decoding, by_cpu=by_cpu)
+
+    monkeypatch.setattr(caecodec.torch, "start_decode", counted)
+    monkeypatch.setattr(caecodec.torch, "THREADS", 1)
+    with caecodec.settings.using(memory="30M"):
+        assert equal(caecodec.torch.read(array, np.s_[::64, ::64]), array[::64, ::64])
+    assert len(counts) == 8
+    assert max(counts) <= 3  # two that wait, and one that is taken
+
+
 @pytest.mark.parametrize(("selection", "match"), [
     (np.s_[::-1], "step -1 on axis 0"), (np.s_[0, 0, 0, 0], "more axes"), (np.s_[..., 0, ...], "more axes"),
     (np.s_[100], "100 on axis 0 but the array has 100"), (np.s_[:, -111], "-111 on axis 1"), ([1, 2], "integers, slices"),
-    (np.s_[None], "integers, slices"), (True, "integers, slices"),
+    (np.s_[None], "integers, slices"), (True, "integers, slices"), (np.array([0, 1]), "integers, slices"),
+    (np.array([5]), "integers, slices"), (torch.tensor([0, 1]), "integers, slices"), (np.s_[0:5:0], "integers, slices"),
+    (np.s_[1.0:3], "integers, slices"), (np.ones((100, 110), bool), "integers, slices"),
 ])  # fmt: skip
 def test_selections_that_are_refused(selection, match):
     array = zarr.create_array({}, shape=(100, 110, 3), dtype="uint8", **V3)
@@ -133,3 +164,35 @@ def test_damage(layout):
     store[key] = type(store[key]).from_bytes(bytes(raw[:50]))
     with pytest.raises(caecodec.CorruptionError):
         caecodec.torch.read(array)
+
+
+def test_a_damaged_index():
+    """Entries that changed places would be other pixels."""
+    store = {}
+    array = zarr.create_array(store, data=random_image(64, 96, 3), **LAYOUTS["sharded"])
+    key = next(key for key in store if key.startswith("c/"))
+    raw = store[key].to_bytes()
+    start = len(raw) - 4 - 4 * 16
+    first, second = raw[start : start + 16], raw[start + 16 : start + 32]
+    for entries in (second + first, b"\xff" * 16 + second, first[:7] + b"\x80" + first[8:] + second):
+        store[key] = type(store[key]).from_bytes(raw[:start] + entries + raw[start + 32 :])
+        with pytest.raises(caecodec.CorruptionError, match="CRC-32C"):
+            caecodec.torch.read(array)
+
+
+def test_an_error_does_not_wait_for_other_chunks(monkeypatch):
+    array = zarr.create_array({}, data=random_image(320, 480, 3), **V3)
+    begun = []
+
+    def start(*arguments, **options):
+        def by_cpu():
+            begun.append(1)
+            time.sleep(0.1)
+            raise caecodec.CorruptionError("damaged")
+
+        return caecodec.decoding.Decoding(by_cpu, fortran=False)
+
+    monkeypatch.setattr(caecodec.torch, "start_decode", start)
+    with pytest.raises(caecodec.CorruptionError, match="damaged"):
+        caecodec.torch.read(array)
+    assert len(begun) <= 3 * caecodec.torch.THREADS < 100

@@ -176,6 +176,16 @@ def test_lossy_codecs(tmp_path, codec):
     assert written[0].stat().st_size == source.stat().st_size
 
 
+def test_values_beyond_ten_bits(tmp_path):
+    group = convert(raw(tmp_path / "a_32x32_10bit.yuv", planes(32, 32, depth=10)), tmp_path / "a.zarr")
+    zarr.open_group(str(group), mode="r+")["u"][1, 3, 4] = 1024
+    _, (failure,) = decode_paths([group], tmp_path / "b.yuv")
+    assert "frame 1 has a value of 1024, which is more than 10 bits" in str(failure.error)
+    assert not (tmp_path / "b.yuv").exists()
+    options = Options(codec="jpeg2k")
+    assert "jpeg2k" in message(tmp_path / "a_32x32_10bit.yuv", options=options)
+
+
 def test_the_command(tmp_path, capsys):
     source = raw(tmp_path / "film.yuv", planes(48, 32))
     command = ["encode", str(source), "-o", str(tmp_path / "a.zarr"), "--codec", "blosc"]

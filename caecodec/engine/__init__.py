@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from .. import settings, weights, weights_file
+from .. import weights, weights_file
 from ..entropy import device as device_entropy
 from ..models.factorized import STRIDE, pixel_bytes
 from . import processor
@@ -59,7 +59,7 @@ class Engine:
         As many images go through the network at once as the settings allow: max_batch, and memory for all that run. Where as
         much waits already, this waits before it adds to that.
         """
-        now = settings.current()
+        now = model.place.settings()
         on_cpu = model.place.device == "cpu"
         height, width = (side if direction == "analysis" else side * STRIDE for side in batch.shape[2:])
         hidden = self.load(model.source, model.quality).hidden

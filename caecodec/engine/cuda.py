@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import device_pixels, settings, weights
+from .. import device_pixels, weights
 from ..device_pixels import Picture
 from ..entropy import device as entropy
 from ..entropy.context_tables import ContextTables
@@ -27,7 +27,7 @@ from ..entropy.streams import Coded
 from ..entropy.tables import Tables
 from ..models.factorized import STRIDE, FactorizedPrior, pixel_bytes
 from ..weights_file import Network
-from .jobs import Array, Model
+from .jobs import Array, Model, Waiter
 from .networks import Networks
 from .pool import Pool
 
@@ -83,7 +83,7 @@ class DecodeJob(DeviceJob):
     prepared: Prepared
     keep: bool
     result: "Future[Tensor | None]" = field(default_factory=Future)
-    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
+    waiter: Waiter = field(default_factory=Waiter.current)
 
     @property
     def nbytes(self) -> int:
@@ -103,7 +103,7 @@ class EncodeJob(DeviceJob):
     chunk: Tensor
     ready: torch.cuda.Event | None
     result: "Future[Coded]" = field(default_factory=Future)
-    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
+    waiter: Waiter = field(default_factory=Waiter.current)
 
     @property
     def nbytes(self) -> int:
@@ -164,8 +164,7 @@ class Line:
 
     def _limits(self, model: Model, shape: Shape) -> tuple[int, int, int]:
         """Most images of a batch, bytes that each takes, and bytes that all may take that run."""
-        cuda = self._device.type == "cuda"
-        now = settings.on_cuda(torch.cuda.get_device_properties(self._device).total_memory) if cuda else settings.current()
+        now = model.place.settings()
         hidden = self._load(model.source, model.quality).hidden
         cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(hidden, str(self._device))
         return max(1, min(now.max_batch, now.memory // cost)), cost, now.memory

@@ -1,5 +1,6 @@
 """What the engine is asked for: which network, where, and on what."""
 
+import asyncio
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -43,6 +44,12 @@ class Place:
             raise ParameterError(f"{name} is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
         return cls(wanted, now.precision)
 
+    def settings(self) -> settings.Settings:
+        """The settings in force on this device."""
+        if self.device == "cpu":
+            return settings.current()
+        return settings.on_cuda(torch.cuda.get_device_properties(self.device).total_memory)
+
 
 @cache
 def _cuda_devices() -> int:
@@ -58,18 +65,38 @@ class Model(NamedTuple):
     place: Place
 
 
+class Waiter(NamedTuple):
+    """Who waits for a job.
+
+    daemon : a thread that ends with the main thread
+    loop : an event loop on that thread, for which any other thread may wait
+    """
+
+    daemon: bool
+    loop: bool
+
+    @classmethod
+    def current(cls) -> "Waiter":
+        """The calling thread, or the loop that runs on it."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return cls(threading.current_thread().daemon, False)
+        return cls(threading.current_thread().daemon, True)
+
+
 class Request(Protocol):
     """What a pool asks of a job.
 
     limit : how many images a batch of several jobs may have
     cost : bytes that one of its images takes while it runs, about
-    daemon : whether the thread that waits for it ends with the main thread
+    waiter : who waits for it
     """
 
     limit: int
     cost: int
     result: Any
-    daemon: bool
+    waiter: Waiter
 
     @property
     def images(self) -> int:
@@ -96,7 +123,7 @@ class Job:
     batch : images (n, 3, h, w) float32, or symbols (n, M, h, w) int32
     limit : how many images a batch of several jobs may have
     cost : bytes that one of its images takes while it runs, about
-    daemon : whether the thread that waits for it ends with the main thread
+    waiter : who waits for it
     """
 
     model: Model
@@ -105,7 +132,7 @@ class Job:
     limit: int
     cost: int
     result: "Future[Array]" = field(default_factory=Future)
-    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
+    waiter: Waiter = field(default_factory=Waiter.current)
 
     @property
     def images(self) -> int:

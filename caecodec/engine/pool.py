@@ -83,7 +83,7 @@ class Pool:
         """Start what there are cores and memory for; holding the lock."""
         cores, memory = self._limits
         if not threading.main_thread().is_alive():  # threads that are daemons would keep the process from ending
-            self._waiting = deque(job for job in self._waiting if not job.daemon)
+            self._drop([job for job in self._waiting if job.waiter.daemon])
         while self._waiting and self._cores < cores:
             first = self._waiting[0]
             if self._running and self._cost + first.cost * first.images > memory:
@@ -91,6 +91,14 @@ class Pool:
             share = -(-(cores - self._cores) // len(self._waiting)) if self._limit_cores else 1
             self._assign(self._take(share, memory - self._cost))
             self._room.notify_all()
+
+    def _drop(self, jobs: list[Any]) -> None:
+        """Run these jobs never. An event loop is told, because a thread that is no daemon may wait for it; holding the lock."""
+        for job in jobs:
+            self._waiting.remove(job)
+            if job.waiter.loop:
+                job.result.cancel()
+        self._room.notify_all()
 
     def _take(self, cores: int, memory: int) -> _Task:
         """The oldest job, and those behind it that fit it, its batch and the memory."""

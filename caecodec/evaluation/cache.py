@@ -21,6 +21,8 @@ from ..errors import ParameterError
 from .contenders import Setting
 from .curves import Measurement
 
+_START = b'{"key": "'
+
 
 class Cache:
     """The results in a file, which is made where there is none.
@@ -36,8 +38,10 @@ class Cache:
                 file.seek(0)
                 place = 0
                 for line in file:
-                    if not line.endswith(b"\n"):  # the run that wrote it was killed
-                        file.truncate(place)
+                    if not line.endswith(b"\n"):
+                        if line[: len(_START)] != _START[: len(line)]:
+                            raise ValueError("its last line does not end")
+                        file.truncate(place)  # the run that wrote it was killed
                         break
                     self._places[json.loads(line)["key"]] = place
                     place += len(line)

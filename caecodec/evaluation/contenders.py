@@ -96,19 +96,27 @@ def caecodec(
     return tuple(contenders)
 
 
-def overfitted(presets: Sequence[str], qualities: Sequence[int] | None, decoder: str | None) -> tuple[Contender, ...]:
+def overfitted(
+    presets: Sequence[str], qualities: Sequence[int] | None, decoder: str | None, gpu: bool | None
+) -> tuple[Contender, ...]:
     """A contender for each preset of the overfitted codec, with these qualities, or all.
 
-    Raises ParameterError for a preset, quality or decoder that there is not.
+    Raises ParameterError for a preset, quality, decoder or device that there is not.
     """
     contenders = []
+    device = Place.choose(gpu).device.partition(":")[0]
     for preset in dict.fromkeys(presets):
         configurations = [
             OverfittedParameters.parse(quality, preset=preset, decoder=decoder)
             for quality in (range(1, MAX_QUALITY + 1) if qualities is None else sorted(set(qualities)))
         ]
         settings = tuple(
-            Setting(f"quality {one.quality}", f"overfitted {one}", partial(overfitted_codec.encode_with, one), decode)
+            Setting(
+                f"quality {one.quality}",
+                f"overfitted {one} lmbda={one.trade_off} {device}",
+                partial(overfitted_codec.encode_with, one, gpu=gpu),
+                decode,
+            )
             for one in configurations
         )
         name = f"caecodec overfitted {preset}" + (f" {decoder}" if decoder else "")

@@ -82,7 +82,7 @@ def evaluate(
         raise ParameterError(f"decoder is {decoder!r} but no preset of the overfitted codec is given; name one (--overfitted)")
     ours = (
         *contenders.caecodec(weights, metrics, qualities, entropy, gpu),
-        *contenders.overfitted(overfitted, qualities, decoder),
+        *contenders.overfitted(overfitted, qualities, decoder, gpu),
     )
     if not ours:
         raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")

@@ -114,7 +114,10 @@ def write_video(path: Path, video: Video) -> None:
             if y4m:
                 file.write(_FRAME)
             for plane in video.planes:
-                file.write(read(plane, (slice(i, i + 1), slice(None), slice(None))).astype(form.dtype).tobytes())
+                values = read(plane, (slice(i, i + 1), slice(None), slice(None)))
+                if values.max() >= 2**video.depth:
+                    raise ParameterError(f"frame {i} has a value of {values.max()}, which is more than {video.depth} bits")
+                file.write(values.astype(form.dtype).tobytes())
 
 
 def half(rows: int, columns: int) -> tuple[int, int]:

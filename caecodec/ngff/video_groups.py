@@ -19,6 +19,8 @@ ATTRIBUTE = "caecodec_video"
 
 def write_video_group(path: Path, video: Video, options: Options, work: Work | None = None) -> None:
     """Write a video as a group; `path` as of `write_group`, and so are the errors."""
+    if options.codec == "jpeg2k" and video.depth > 8:
+        raise ParameterError(f"codec 'jpeg2k' measures its error by 16 bits but the video has {video.depth}; take another")
     group = new_group(path, options)
     width, height = video.size
     group.attrs[ATTRIBUTE] = {

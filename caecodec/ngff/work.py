@@ -3,8 +3,8 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextvars import copy_context
 from typing import NamedTuple
 
 import zarr
@@ -64,15 +64,9 @@ class Work:
 
         After an interrupt it waits for a moment at most; what goes on then ends as soon as a fit reports.
         """
-        listening = ExitStack()
-        listening.enter_context(reporting(self._report))
         pool = ThreadPoolExecutor(zarr.config.get("async.concurrency"))
-        futures = [pool.submit(task) for task in tasks]
-
-        def close(_: Future[object]) -> None:
-            if all(future.done() for future in futures):
-                listening.close()
-
+        with reporting(self._report):
+            futures = [pool.submit(copy_context().run, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -83,8 +77,6 @@ class Work:
             raise
         finally:
             pool.shutdown(wait=False)
-            for future in futures:
-                future.add_done_callback(close)
 
     def _report(self, progress: Progress) -> None:
         """What a thread that fits calls."""

@@ -74,7 +74,7 @@ def choose(name: str | None, pixels: int) -> Decoder:
     """
     if name is None:
         return next((decoder for limit, decoder in _AUTO if pixels < limit), HOP)
-    if name not in DECODERS:
+    if not isinstance(name, str) or name not in DECODERS:
         raise ParameterError(f"decoder is {name!r} but must be 'lop', 'mop', 'hop', or None for one by the size of chunks")
     return DECODERS[name]
 

@@ -6,7 +6,8 @@ Pictures are made of them in float32, and may be one grey level off where a valu
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +62,20 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
 def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: bool | None = None) -> bytes | None:
     """The section of a network fitted to several chunks of one shape, for `network=` of a codec; None if all are constant.
 
-    No more than 2^18 pixels are taken, from the middles of chunks. Raises ParameterError for chunks that the codec does not
-    take, and where no network could be fitted to these.
+    No more than 2^18 pixels are taken, from the middles of chunks, or from elsewhere where these have one value.
+
+    Raises ParameterError for chunks that the codec does not take, and where no network could be fitted to these.
     """
     crops = []
     for array in chunks:
         axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
         pixels.check_finite(array)
-        crop = array[axes.region(*_middle(array.shape[axes.height], array.shape[axes.width], len(chunks)))]
-        layout = pixels.layout(crop, axes)
-        if pixels.constant(crop, axes) is None:
-            crops.append(pixels.to_images(crop, axes, layout)[:, : _channels(layout)])
+        for place in _places(array.shape[axes.height], array.shape[axes.width], len(chunks)):
+            crop = array[axes.region(*place)]
+            layout = pixels.layout(crop, axes)
+            if pixels.constant(crop, axes) is None and layout.images(len(axes.images(crop)), axes.channels(crop.shape)):
+                crops.append(pixels.to_images(crop, axes, layout)[:, : _channels(layout)])
+                break
     if not crops:
         return None
     channels = max(crop.shape[1] for crop in crops)
@@ -137,11 +141,13 @@ def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> byte
     return payload
 
 
-def _middle(height: int, width: int, count: int) -> tuple[slice, slice]:
-    """The rows and columns that are taken of each of `count` chunks of this size for a network."""
+def _places(height: int, width: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns that may be taken of each of `count` chunks of this size for a network: the middle, then all."""
     side = max(64, math.isqrt(_SAMPLE // count))
-    top, left = max(0, height - side) // 2, max(0, width - side) // 2
-    return slice(top, top + side), slice(left, left + side)
+    bottom, right = max(0, height - side), max(0, width - side)
+    tops, lefts = ((*range(0, last, side), last) for last in (bottom, right))
+    for top, left in ((bottom // 2, right // 2), *product(tops, lefts)):
+        yield slice(top, top + side), slice(left, left + side)
 
 
 def _header(array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, coding: int, section: bytes | None = None) -> Header:

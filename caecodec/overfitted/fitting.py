@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from .. import settings
 from ..engine import processor
+from ..engine.jobs import Waiter
 from ..engine.pool import Pool
 from . import fit
 from .architecture import Decoder
 from .fit import Fitted
 from .network import Network
-from .reports import report
+from .reports import Listener, listening
 
 CUDA_CHUNKS = 64
 
@@ -46,9 +47,10 @@ class _Job:
     pictures: npt.NDArray[np.float32]
     limit: int
     cost: int
+    listener: Listener | None
     images: int = 1
     result: "Future[Fitted | None]" = field(default_factory=Future)
-    daemon: bool = field(default_factory=lambda: threading.current_thread().daemon)
+    waiter: Waiter = field(default_factory=Waiter.current)
 
     @property
     def nbytes(self) -> int:
@@ -57,7 +59,8 @@ class _Job:
     @property
     def _kind(self) -> tuple[Any, ...]:
         task = self.task
-        return task.decoder, task.lmbda, task.preset, task.seed, id(task.network), task.raw_bits, self.pictures.shape
+        numbers = task.lmbda, task.preset, task.seed, task.raw_bits
+        return task.decoder, numbers, id(task.network), self.listener, self.pictures.shape
 
     def fits(self, other: "_Job") -> bool:
         return self._kind == other._kind
@@ -79,7 +82,7 @@ class _Fitter:
     def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
         on_cpu = task.device == "cpu"
         pixels = pictures[:, 0].size
-        job = _Job(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels))
+        job = _Job(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())
         with self._lock:
             if task.device not in self._pools:
                 self._pools[task.device] = Pool(f"caecodec-fit-{task.device}", _run, None)
@@ -96,7 +99,9 @@ def _run(job: _Job, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
     task = job.task
     if task.device == "cpu":
         processor.limit_cores(1)
-    return fit.fit(batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, report, task.raw_bits)
+    return fit.fit(
+        batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, job.listener, task.raw_bits
+    )
 
 
 _fitter = _Fitter()

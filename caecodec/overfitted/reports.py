@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -21,25 +22,22 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
-_listeners: list[Listener] = []
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def reporting(listener: Listener) -> Iterator[None]:
-    """Have `listener` called, from the threads that fit, every few iterations of each batch and at its end."""
-    _listeners.append(listener)
+    """Have `listener` called of the fits that are asked for in this context, which zarr takes along to its threads.
+
+    The threads that fit call it, every few iterations of each batch and at its end.
+    """
+    token = _listener.set(listener)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listener.reset(token)
 
 
-def wanted() -> bool:
-    """Whether anybody listens."""
-    return bool(_listeners)
-
-
-def report(progress: Progress) -> None:
-    """Tell all who listen."""
-    for listener in tuple(_listeners):
-        listener(progress)
+def listening() -> Listener | None:
+    """The listener of this context."""
+    return _listener.get()

@@ -20,6 +20,7 @@ from .laplace import Coded, Integers
 from .network import Network
 
 Latents = list[npt.NDArray[np.int32]]  # of each level, the finest first
+MOST_PER_WORD = 7_594_000  # latents in 32 bits, where each takes the fewest: -log2(1 - 49 / 2^24)
 _TOP, _LEFT, _RIGHT = 3, 3, 2  # how far contexts reach
 _BLOCK = 2**10  # contexts at once in an encoder: few enough that BLAS starts no threads for them
 
@@ -75,6 +76,12 @@ def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, h
     CorruptionError
         One of the payloads does not hold just such latents.
     """
+    number = pictures * sum(rows * columns for rows, columns in level_sizes(height, width))
+    for one in coded:
+        if number > MOST_PER_WORD * (len(one.stream) // 4 + 2):
+            raise CorruptionError(
+                f"payload has {len(one.stream)} bytes for {number} latents, which is too few whatever they are: it is damaged"
+            )
     reader = laplace.Reader(coded)
     latents = walk(reader, networks, len(coded), pictures, height, width)
     reader.finish()

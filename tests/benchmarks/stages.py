@@ -93,13 +93,16 @@ def run(
 ) -> list[dict[str, Any]]:
     """For each quality, side of chunks, device and direction: the share of each stage in the whole codec's time.
 
-    One chunk after the other. `other` is what is left: checks, and what the stages gain or lose by being called apart.
+    One chunk after the other. `other` is what is left: checks, and what the stages gain or lose by being called apart. Devices
+    that take chunks whole are left out: they have other stages.
     """
     rows = []
     for quality in qualities:
         for side in sides:
             parts = chunks(images, side, count or max(2, min(16, PIXELS // side**2)))
             for device in devices:
+                if engine().line(Place.choose(device)) is not None:
+                    continue
                 say(f"stages: quality {quality}, chunks of {side}, {device}")
                 cell = {"quality": quality, "chunk": side, "device": device}
                 rows += [{**cell, **row} for row in _cell(parts, quality, device, seconds)]

@@ -90,6 +90,7 @@ def overfitted_cases():
     yield "uint16-plane", planes["uint16-plane"], None, "mop", "picture"
     yield "uint16-colour", planes["uint16-colour"], -1, "lop", "picture"
     yield "int16-channels", planes["int16-channels"][:, :20, :24], 0, "lop", "picture"
+    yield "uint8-plane", rgb[:26, :34, 1], None, "lop", "picture"
     yield "float32-series", planes["float32-series"][..., :20, :24], 1, "lop", "wide"
     yield "float64-constant-planes", planes["float64-constant-planes"], None, "lop", "random"
 
