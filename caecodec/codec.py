@@ -324,7 +324,7 @@ def _images(model: Model, direction: Direction, symbols: npt.NDArray[np.int32]) 
 
 def _tiles(model: Model, rows: int, columns: int) -> list[tiling.Tile]:
     """What the network sees at once of latents of this size, as the memory setting allows."""
-    pixels_at_once = model.place.settings().memory // pixel_bytes(
+    pixels_at_once = model.place.current_settings().memory // pixel_bytes(
         engine().load(model.source, model.quality).hidden, model.place.device
     )
     return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)

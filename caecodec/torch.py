@@ -112,7 +112,7 @@ def read(
         moved = isinstance(values, np.ndarray) and not on_cpu
         out[tuple(target for _, _, target in piece)] = torch.from_numpy(values) if moved else values
 
-    most = max(THREADS, place.settings().memory // (math.prod(array.chunks) * array.dtype.itemsize))  # decoded at once
+    most = max(THREADS, place.current_settings().memory // (math.prod(array.chunks) * array.dtype.itemsize))  # decoded at once
     started: deque[tuple[Any, Callable[[], Any]]] = deque()
     with ThreadPoolExecutor(1) as fetcher, ThreadPoolExecutor(THREADS) as pool:
         try:

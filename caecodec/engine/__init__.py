@@ -59,7 +59,7 @@ class Engine:
         As many images go through the network at once as the settings allow: max_batch, and memory for all that run. Where as
         much waits already, this waits before it adds to that.
         """
-        now = model.place.settings()
+        now = model.place.current_settings()
         on_cpu = model.place.device == "cpu"
         height, width = (side if direction == "analysis" else side * STRIDE for side in batch.shape[2:])
         hidden = self.load(model.source, model.quality).hidden

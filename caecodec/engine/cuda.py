@@ -164,7 +164,7 @@ class Line:
 
     def _limits(self, model: Model, shape: Shape) -> tuple[int, int, int]:
         """Most images of a batch, bytes that each takes, and bytes that all may take that run."""
-        now = model.place.settings()
+        now = model.place.current_settings()
         hidden = self._load(model.source, model.quality).hidden
         cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(hidden, str(self._device))
         return max(1, min(now.max_batch, now.memory // cost)), cost, now.memory

@@ -44,7 +44,7 @@ class Place:
             raise ParameterError(f"{name} is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
         return cls(wanted, now.precision)
 
-    def settings(self) -> settings.Settings:
+    def current_settings(self) -> settings.Settings:
         """The settings in force on this device."""
         if self.device == "cpu":
             return settings.current()
