@@ -75,7 +75,7 @@ def picture_latents(network, pictures):
     return levels
 
 
-def fit_by_hand(pictures, dtype, decoder, parameters, shared, gpu):
+def fit_by_hand(pictures, raw_bits, decoder, parameters, shared, gpu):
     """What stands in for the fit, with the arguments and results of caecodec.overfitted.codec._fit."""
     network = picture_network(decoder, pictures.shape[1]) if shared is None else shared
     return Fitted(network, picture_latents(network, pictures))

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -154,7 +155,11 @@ def test_inspect_a_damaged_shard(tmp_path, tiny):
     shard.write_bytes(data[:20])
     with pytest.raises(caecodec.CorruptionError, match="too few for its index"):
         inspect(tmp_path / "a.zarr")
-    shard.write_bytes(data[:-68] + b"\xff" * 8 + data[-60:])
+    index = b"\xff" * 8 + data[-60:-4]
+    shard.write_bytes(data[:-68] + index + data[-4:])
+    with pytest.raises(caecodec.CorruptionError, match="does not match its CRC-32C"):
+        inspect(tmp_path / "a.zarr")
+    shard.write_bytes(data[:-68] + index + google_crc32c.value(index).to_bytes(4, "little"))
     with pytest.raises(caecodec.CorruptionError, match="its index names more"):
         inspect(tmp_path / "a.zarr")
 

@@ -26,7 +26,10 @@ def workplace(tmp_path_factory):
         Image.fromarray(getattr(skimage.data, name)()).save(folder / "photos" / f"{name}.png")
     cells = skimage.data.camera()[:300, :300] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
     tifffile.imwrite(folder / "cells.ome.tif", cells, photometric="minisblack", metadata={"axes": "CYX"})
-    video = np.random.default_rng(0).integers(400, 600, 2 * 64 * 48 * 3 // 2, np.uint16).astype("<u2")
+    grey = 4 * skimage.data.camera().astype("<u2")
+    video = np.concatenate(
+        [part.ravel() for i in range(2) for part in (grey[i:, :64][:48], grey[i:, :32][:24], grey[:24, :32])]
+    )
     video.tofile(folder / "film_64x48_25_10bit.yuv")
     return folder
 

@@ -52,7 +52,8 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     if not count:
         return pack(Payload(header, layout.pack()))
     pictures = pixels.to_images(array, axes, layout)[:, : _channels(layout)]
-    fitted = _fit(pictures, array.dtype, decoder, parameters, shared, gpu)
+    raw_bits = 8 * array.dtype.itemsize * _channels(layout)
+    fitted = _fit(pictures, raw_bits, decoder, parameters, shared, gpu)
     if fitted is None:
         return _lossless(parameters, array)
     section = fitted.network.section() if shared is None else b""
@@ -81,7 +82,7 @@ def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[A
     channels = max(crop.shape[1] for crop in crops)
     pictures = np.concatenate([crop for crop in crops if crop.shape[1] == channels])
     decoder = choose(parameters.decoder, pictures[:, 0].size)
-    fitted = _fit(pictures, chunks[0].dtype, decoder, parameters, None, gpu)
+    fitted = _fit(pictures, math.inf, decoder, parameters, None, gpu)
     if fitted is None:
         raise ParameterError(f"no network could be fitted to these chunks with {parameters}; let each have its own")
     return fitted.network.section()
@@ -115,15 +116,14 @@ def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.ND
 
 
 def _fit(
-    pictures: npt.NDArray[np.float32], dtype: np.dtype[Any], decoder: Decoder, parameters: OverfittedParameters,
+    pictures: npt.NDArray[np.float32], raw_bits: float, decoder: Decoder, parameters: OverfittedParameters,
     shared: Network | None, gpu: bool | None,
 ) -> "Fitted | None":  # fmt: skip
-    """A network and latents for pictures (m, C, height, width) of values of this dtype."""
+    """A network and latents for pictures (m, C, height, width); None as of `fit.fit`."""
     from ..engine import Place
     from .fitting import Task, fitted  # here, because they import torch
 
     device = Place.choose(gpu).device
-    raw_bits = 8 * dtype.itemsize * pictures.shape[1]
     return fitted(Task(decoder, parameters.trade_off, parameters.preset, parameters.seed, shared, device, raw_bits), pictures)
 
 

@@ -101,17 +101,16 @@ def fit(
     spread = images.var((1, 3, 4), correction=0).mean(1)  # the mean squared error of the mean colour
     pixels = images[0, :, 0].numel()
     allowed = 1 + 8 * decoder.parameters(images.shape[2]) / pixels  # bits per pixel, those of the network included
-    results: list[Fitted | None] = [None] * len(images)
+    results: list[tuple[Fitted, float] | None] = [None] * len(images)
     for attempt in range(ATTEMPTS):
         left = [i for i, result in enumerate(results) if result is None]
         if not left:
             break
         run = _Run(images[left], decoder, lmbda, chosen, seed + attempt, network, report)
         run.fit(slower=2.0**-attempt)
-        limits = (spread[left] + lmbda * allowed).clamp(max=lmbda * raw_bits)
-        for i, found in zip(left, run.results(limits), strict=True):
+        for i, found in zip(left, run.results(spread[left] + lmbda * allowed), strict=True):
             results[i] = found
-    return results
+    return [result[0] if result and result[1] < lmbda * raw_bits else None for result in results]
 
 
 class _Run:
@@ -156,9 +155,9 @@ class _Run:
             self._soap.step(losses.parameters, self._network_rate * rate)
             self._tell(self._trial + iteration + 1)
 
-    def results(self, limits: Tensor) -> list[Fitted | None]:
-        """What is stored of each chunk; None where the loss is not below its limit."""
-        found: list[Fitted | None] = []
+    def results(self, limits: Tensor) -> list[tuple[Fitted, float] | None]:
+        """What is stored of each chunk, and its loss; None where that is not below its limit."""
+        found: list[tuple[Fitted, float] | None] = []
         for i, limit in enumerate(limits.tolist()):
             objective = Objective(self._images[i : i + 1], self._objective.lmbda)
             latents = self._latents[i : i + 1]
@@ -169,7 +168,7 @@ class _Run:
             network, loss = quantise(objective, latents, parameters, self._decoder, self._network)
             levels = [self._objective.atlas.level(latents[0], level) for level in range(LEVELS)]
             stored = Fitted(network, [level.cpu().numpy().astype(np.int32) for level in levels])
-            found.append(stored if loss < limit else None)
+            found.append((stored, loss) if loss < limit else None)
         if any(found):
             self._tell(self._iterations, len(found) - found.count(None))
         return found

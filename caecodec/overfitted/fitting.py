@@ -36,7 +36,7 @@ class Task:
     seed: int
     network: Network | None
     device: str
-    raw_bits: int
+    raw_bits: float
 
 
 @dataclass(eq=False)

@@ -100,9 +100,9 @@ def overfitted_payload(array, channel_axis, decoder, kind):
     decoder = DECODERS[decoder]
     section = overfitted_samples.picture_network(decoder, 3).section() if kind == "shared" else None
 
-    def make_up(pictures, dtype, decoder, parameters, shared, gpu):
+    def make_up(pictures, raw_bits, decoder, parameters, shared, gpu):
         if kind in ("picture", "shared"):
-            return overfitted_samples.fit_by_hand(pictures, dtype, decoder, parameters, shared, gpu)
+            return overfitted_samples.fit_by_hand(pictures, raw_bits, decoder, parameters, shared, gpu)
         count, channels, height, width = pictures.shape
         network = overfitted_samples.random_network(decoder, channels, seed=height, scale=2.5 if kind == "wide" else 0.5)
         latents = overfitted_samples.random_latents([network], count, height, width, seed=width)
