@@ -189,6 +189,20 @@ def test_gradients_where_they_are_limited(far):
         assert float(found.parameters["arm_b3"][0, 1]) == 0
 
 
+def test_a_channel_that_is_cut_off_is_revived():
+    """It would have no gradient, for ever; the gradients of the others are the same."""
+    images = torch.from_numpy(pictures(2))
+    exact, reviving = Objective(images, 0.01), Objective(images, 0.01, revive=True)
+    p = fitting.initial(MOP, 3, 2, torch.Generator().manual_seed(0))
+    p["res_b"][1, 0, 2] = -5
+    latents = torch.randn(exact.shape, generator=torch.Generator().manual_seed(1)) * exact.atlas.mask
+    found, revived = (objective.losses(latents, p).parameters["res_b"][:, 0] for objective in (exact, reviving))
+    assert found[1, 2] == 0
+    assert revived[1, 2] < 0  # more of it is better
+    found[1, 2] = revived[1, 2]
+    torch.testing.assert_close(found, revived)
+
+
 # What is fitted
 
 

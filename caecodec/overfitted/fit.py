@@ -121,7 +121,7 @@ class _Run:
         report: Listener | None,
     ) -> None:  # fmt: skip
         self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
-        self._images, self._objective = images, Objective(images, lmbda)
+        self._images, self._objective = images, Objective(images, lmbda, revive=True)
         self._number = next(_numbers)
         self._trial = TRIAL if network is None and preset.candidates > 1 else 0
         self._iterations = self._trial + preset.iterations  # in all
@@ -178,7 +178,7 @@ class _Run:
         count, chunks = self._preset.candidates, len(self._images)
         everything, latents = self._objective, self._latents
         drawn = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
-        self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda)
+        self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda, revive=True)
         self._latents = latents.repeat(count, 1, 1, 1)
         self._parameters = {name: value.clone() for name, value in drawn.items()}
         self._begin()

@@ -23,6 +23,7 @@ from .scratch import Scratch
 MARGIN = max(abs(offset) for pair in OFFSETS for offset in pair)
 LATENT_STEP = 16  # latents are divided by this before the synthesis
 MIN_SCALE, MAX_SCALE = -5.0, 10.0  # log2 of the scales of Laplace distributions
+DEAD = 0.01  # of its values that are above 0, in a channel that is cut off
 MIN_PROBABILITY = 2.0**-16
 _LN2 = math.log(2)
 Parameters = dict[str, Tensor]
@@ -63,9 +64,14 @@ class Losses(NamedTuple):
 
 
 class Objective:
-    """What is minimised for pictures (b, m, C, height, width) in [0, 1]: mean squared error + lmbda * bits per pixel."""
+    """What is minimised for pictures (b, m, C, height, width) in [0, 1]: mean squared error + lmbda * bits per pixel.
 
-    def __init__(self, pictures: Tensor, lmbda: float) -> None:
+    revive : a channel that a residual layer cuts off at 0 nearly everywhere has the gradient that it would have uncut. It would
+        have none, and stay as it is
+    """
+
+    def __init__(self, pictures: Tensor, lmbda: float, revive: bool = False) -> None:
+        self._revive = revive
         self.pictures = pictures.transpose(1, 2).contiguous()
         self.lmbda = lmbda
         b, m, _, height, width = pictures.shape
@@ -86,7 +92,7 @@ class Objective:
         synthesis = _Synthesis(self.atlas, latents, p, self._scratch)
         error = synthesis.images.sub_(self.pictures)
         distortion = torch.linalg.vector_norm(error.flatten(1), dim=1).square() / error[0].numel()
-        of_latents = synthesis.backward(error.mul_(2 / error[0].numel()), gradients)
+        of_latents = synthesis.backward(error.mul_(2 / error[0].numel()), gradients, self._revive)
         of_latents += of_value.reshape(self.shape)
         self._add_inputs_backward(of_inputs, latents, of_latents)
         return Losses(distortion, bits / self.pixels, of_latents, gradients)
@@ -217,7 +223,7 @@ class _Synthesis:
         weight = self._p["res_w"][:, layer]
         return weight.permute(0, 1, 3, 4, 2).reshape(*weight.shape[:2], -1)
 
-    def backward(self, of_images: Tensor, gradients: Parameters) -> Tensor:
+    def backward(self, of_images: Tensor, gradients: Parameters, revive: bool) -> Tensor:
         """The gradient at the latents; those of the parameters are put into `gradients`. The images may be overwritten."""
         p, (b, channels), scratch = self._p, self._planes[:2], self._scratch
         gradient = of_images.reshape(b, channels, -1)
@@ -225,7 +231,10 @@ class _Synthesis:
         for i in range(len(self._layers) - 1, -1, -1):
             patches, values = self._layers[i]
             if i < len(self._layers) - 1:
-                gradient = _relu_backward(gradient, values)
+                kept = values > 0
+                if revive:
+                    kept |= kept.sum(2, keepdim=True) < DEAD * kept.shape[2]
+                gradient.mul_(kept)
             weights.append(torch.bmm(gradient, patches.mT).reshape(b, channels, 3, 3, channels).permute(0, 1, 4, 2, 3))
             biases.append(gradient.sum(2))
             of_patches = scratch.product(self._kernel(i).mT, gradient)
