@@ -16,7 +16,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from caecodec.overfitted import fit, quantise, scratch, soap
+from caecodec.overfitted import fit, gradients, quantise, scratch, soap
 from caecodec.overfitted.architecture import DECODERS
 from caecodec.overfitted.gradients import Objective
 from caecodec.overfitted.network import Network
@@ -73,6 +73,7 @@ def variants():
     yield "no parents among the inputs", without_parents()
     yield "rounding that hardens to the end", [mock.patch.object(fit, "HARDENED", 1.0)]
     yield "no iterations of the network alone", [mock.patch.object(fit, "NETWORK_ONLY", 0.0)]
+    yield "channels that are cut off stay so", [mock.patch.object(gradients, "DEAD", 0.0)]
     yield "steps of the network of 2^-8", [mock.patch.object(fit, "quantise", one_step)]
     yield "fresh memory", [mock.patch.object(scratch.Scratch, "take", fresh)]
 
