@@ -260,6 +260,33 @@ print(threading.active_count())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forks_wait_for_what_would_stay_locked(tiny):
+    """Of other threads; and children do not wait for these."""
+    code = """
+from caecodec.engine.forks import held_back
+inside, events = threading.Event(), []
+def work():
+    with held_back(), held_back():
+        inside.set()
+        time.sleep(0.5)
+        events.append("left")
+threading.Thread(target=work).start()
+inside.wait()
+with held_back():
+    child = os.fork()
+    events.append("forked")
+with held_back():
+    pass
+if child == 0:
+    os._exit(0 if events == ["left", "forked"] else 1)
+print(os.waitpid(child, 0)[1], *events)
+"""
+    result = script(code, tiny)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["0", "left", "forked"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_while_the_engine_runs(tiny):
     code = """
 stop = threading.Event()

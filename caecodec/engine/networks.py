@@ -11,6 +11,7 @@ from ..models.exact import ExactSynthesis
 from ..models.factorized import FactorizedPrior
 from ..models.registry import FAMILIES
 from ..weights_file import Network
+from .forks import held_back
 from .jobs import Array, Job, Model
 
 EXACT_LEVELS = 65535
@@ -30,6 +31,7 @@ class Networks:
         self._priors: dict[Model, FactorizedPrior] = {}
         self._exacts: dict[Model, ExactSynthesis] = {}
 
+    @held_back()
     @torch.inference_mode()
     def run(self, job: Job, batch: Array) -> Array:
         """What the network of a job makes of a batch."""

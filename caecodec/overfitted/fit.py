@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..engine.forks import held_back
 from .architecture import LEVELS, MAX_LATENT, Decoder
 from .gradients import Objective, Parameters
 from .network import MIDDLE, UPSAMPLING, Network
@@ -196,6 +197,7 @@ class _Run:
         self._adam = torch.optim.Adam([self._latents], betas=BETAS, fused=True)
         self._soap = Soap(self._parameters)
 
+    @held_back()
     def _soft_step(self, done: float, rate: float) -> None:
         hard = min(1.0, done / HARDENED)
         temperature, deviation = (first + (last - first) * hard for first, last in (TEMPERATURES, NOISES))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..engine.forks import held_back
 from .architecture import LEVELS, OFFSETS, level_sizes
 from .scratch import Scratch
 
@@ -81,6 +82,7 @@ class Objective:
         self._mask = self.atlas.mask.expand(m, -1, -1).reshape(1, -1)
         self._scratch = Scratch(pictures)
 
+    @held_back()
     def losses(self, latents: Tensor, p: Parameters) -> Losses:
         """Both losses, and their gradients at latents (b, m, atlas) and parameters (b, ...)."""
         gradients: Parameters = {}
@@ -97,6 +99,7 @@ class Objective:
         self._add_inputs_backward(of_inputs, latents, of_latents)
         return Losses(distortion, bits / self.pixels, of_latents, gradients)
 
+    @held_back()
     def measure(self, latents: Tensor, p: Parameters) -> tuple[Tensor, Tensor]:
         """Mean squared error and bits per pixel of each chunk."""
         self._scratch.reset()

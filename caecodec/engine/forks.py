@@ -1,0 +1,69 @@
+"""Forks wait until no thread of ours is inside PyTorch, whose locks would stay locked in the child for ever."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_change = threading.Condition()
+_inside = 0  # threads in a block that forks wait for
+_forks = 0  # threads that are about to fork
+_here = threading.local()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Until the block ends no thread forks; a fork that was asked for before comes first. Blocks may be nested."""
+    depth = _depth()
+    if not depth:
+        _enter()
+    _here.depth = depth + 1
+    try:
+        yield
+    finally:
+        _here.depth = depth
+        if not depth:
+            _leave()
+
+
+def _depth() -> int:
+    """How many blocks the calling thread is in."""
+    depth: int = getattr(_here, "depth", 0)
+    return depth
+
+
+def _enter() -> None:
+    global _inside
+    with _change:
+        _change.wait_for(lambda: not _forks)
+        _inside += 1
+
+
+def _leave() -> None:
+    global _inside
+    with _change:
+        _inside -= 1
+        _change.notify_all()
+
+
+def _before() -> None:
+    global _forks
+    with _change:
+        _forks += 1
+        _change.wait_for(lambda: _inside == bool(_depth()))
+
+
+def _after_in_parent() -> None:
+    global _forks
+    with _change:
+        _forks -= 1
+        _change.notify_all()
+
+
+def _after_in_child() -> None:
+    global _change, _inside, _forks
+    _change, _inside, _forks = threading.Condition(), int(bool(_depth())), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
