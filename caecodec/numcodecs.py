@@ -1,6 +1,7 @@
 """numcodecs codecs: the compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted)."""
 
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,11 +70,13 @@ class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is unt
 
     parameters: Parameters | OverfittedParameters
 
+    @abstractmethod
     def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        raise NotImplementedError
+        """The payload of a chunk."""
 
+    @abstractmethod
     def _decode(self, data: memoryview) -> npt.NDArray[Any]:
-        raise NotImplementedError
+        """The chunk in a payload."""
 
     def encode(self, buf: Any) -> bytes:
         """Compress one chunk, an N-d array, into a payload.

@@ -112,18 +112,20 @@ def read(
         moved = isinstance(values, np.ndarray) and not on_cpu
         out[tuple(target for _, _, target in piece)] = torch.from_numpy(values) if moved else values
 
+    def take() -> None:
+        piece, wait = started.popleft()
+        put(piece, wait())
+
     most = max(THREADS, place.current_settings().memory // (math.prod(array.chunks) * array.dtype.itemsize))  # decoded at once
     started: deque[tuple[Any, Callable[[], Any]]] = deque()
     with ThreadPoolExecutor(1) as fetcher, ThreadPoolExecutor(THREADS) as pool:
         try:
             for piece, data in coded():
                 if len(started) >= most:
-                    first, wait = started.popleft()
-                    put(first, wait())
+                    take()
                 started.append((piece, start(data)))
             while started:
-                first, wait = started.popleft()
-                put(first, wait())
+                take()
             tensor = torch.from_numpy(out) if on_cpu else out
             tensor = tensor[tuple(slice(None) if axis.keep else 0 for axis in axes)]
             return pool.submit(tensor.to, dtype).result() if dtype and on_cpu else tensor.to(dtype or tensor.dtype)

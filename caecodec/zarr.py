@@ -54,7 +54,9 @@ class Serializer(ArrayBytesCodec):
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""
-        raise NotImplementedError
+        raise NotImplementedError  # as zarr's own compressors do
+
+    # Each codec has its own; zarr's base classes are no ABC, in which they could be abstract.
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         raise NotImplementedError

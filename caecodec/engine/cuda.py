@@ -8,6 +8,7 @@ is long but takes little of the device) or hands its results over, the network o
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ LANES = 3
 
 
 @dataclass(eq=False)
-class DeviceJob:
+class DeviceJob(ABC):
     """A chunk on its way through the line.
 
     coding : wire id of the entropy model
@@ -63,9 +64,9 @@ class DeviceJob:
         return same and self.place == other.place and self.picture.alike(other.picture)
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """The kind of device that what is not coded is on."""
-        raise NotImplementedError
 
     def together(self, jobs: "list[DeviceJob]") -> "list[DeviceJob]":
         """Jobs that fit this one as what is run."""

@@ -116,7 +116,10 @@ def write_video(path: Path, video: Video) -> None:
             for plane in video.planes:
                 values = read(plane, (slice(i, i + 1), slice(None), slice(None)))
                 if values.max() >= 2**video.depth:
-                    raise ParameterError(f"frame {i} has a value of {values.max()}, which is more than {video.depth} bits")
+                    raise ParameterError(
+                        f"frame {i} has a value of {values.max()}, which is more than {video.depth} bits; the group is "
+                        "damaged, or what wrote it exceeded them: clip its arrays, or decode another copy"
+                    )
                 file.write(values.astype(form.dtype).tobytes())
 
 

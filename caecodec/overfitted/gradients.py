@@ -192,7 +192,9 @@ def _residual(weight: Tensor) -> Tensor:
 
 def _relu_backward(gradient: Tensor, result: Tensor) -> Tensor:
     """The gradient, in place, where the result is above 0."""
-    return torch.ops.aten.threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)  # type: ignore[no-any-return]
+    threshold_backward = torch.ops.aten.threshold_backward  # untyped, as all of torch.ops
+    out: Tensor = threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)
+    return out
 
 
 class _Synthesis:

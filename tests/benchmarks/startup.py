@@ -54,7 +54,7 @@ def child(name: str, payload: str) -> dict[str, float]:
     if name == "caecodec":
         import caecodec  # noqa: F401  # the import that is timed, as below
     else:
-        import compressai.models  # noqa: F401
+        import compressai.models  # noqa: F401  # likewise
     imported = time.perf_counter()
     from . import contenders
 
