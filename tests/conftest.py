@@ -37,6 +37,17 @@ def slide():
 
 
 @pytest.fixture
+def one_thread():
+    """What is this small is not done sooner by several threads; on a busy machine they wait for each other for minutes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def tiny(monkeypatch):
     """The path of a tiny network's weights, quality 1 and 4, mse, found by digest as well."""
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(TINY.parent))

@@ -17,15 +17,7 @@ from caecodec.models.factorized import FactorizedPrior
 
 TENSORS = weights_file.fold(seeded_tensors(0), 4)
 TENSORS["medians"] = np.linspace(-0.5, 0.5, 12, dtype=np.float32)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads only wait for each other in layers this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,7 @@ from caecodec.overfitted.parameters import LMBDAS
 from caecodec.overfitted.reports import Progress
 from caecodec.overfitted.synthesis import synthesise
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As chunks are fitted on a CPU; several threads would wait for each other at pictures of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pictures(chunks=1, count=1, channels=3, height=48, width=64):

@@ -27,6 +27,8 @@ from caecodec.training.crops import Crops
 from caecodec.training.export import conditional
 from caecodec.training.loop import LMBDAS, Recipe, Training, rate_distortion
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
