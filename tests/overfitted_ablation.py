@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -27,7 +28,7 @@ class Adam:
 
     def __init__(self, parameters):
         self.parameters = parameters
-        self.adam = torch.optim.Adam(list(parameters.values()), betas=fit.BETAS)
+        self.adam = torch.optim.Adam(list(parameters.values()), betas=fit.SHORT.betas)
 
     def step(self, gradients, rate):
         for name, value in self.parameters.items():
@@ -63,6 +64,12 @@ def fresh(self, *shape):
     return self._block.new_empty(shape)
 
 
+def scheduled(change):
+    """All presets with another schedule."""
+    presets = {name: replace(preset, schedule=change(preset.schedule)) for name, preset in fit.PRESETS.items()}
+    return [mock.patch.object(fit, "PRESETS", presets)]
+
+
 def variants():
     yield "all parts", []
     yield "Adam in place of SOAP", [mock.patch.object(fit, "Soap", Adam)]
@@ -71,7 +78,9 @@ def variants():
         [mock.patch.multiple(soap, CLIP=math.inf, WARM=1, WIDTH=math.inf)],
     )
     yield "no parents among the inputs", without_parents()
-    yield "rounding that hardens to the end", [mock.patch.object(fit, "HARDENED", 1.0)]
+    yield "rounding that hardens to the end", scheduled(lambda schedule: replace(schedule, hardened=1.0))
+    yield "the schedule of short fits", scheduled(lambda schedule: fit.SHORT)
+    yield "the schedule of long fits", scheduled(lambda schedule: fit.LONG)
     yield "no iterations of the network alone", [mock.patch.object(fit, "NETWORK_ONLY", 0.0)]
     yield "channels that are cut off stay so", [mock.patch.object(gradients, "DEAD", 0.0)]
     yield "steps of the network of 2^-8", [mock.patch.object(fit, "quantise", one_step)]

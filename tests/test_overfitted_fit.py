@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -341,7 +342,8 @@ def test_noise_is_better_stored_as_it_is():
 
 
 def test_steps_that_are_too_large_fail(monkeypatch):
-    monkeypatch.setattr(fitting, "NETWORK_RATE", 1e6)
+    schedule = replace(fitting.SHORT, network_rate=1e6)
+    monkeypatch.setitem(PRESETS, "instant", replace(PRESETS["instant"], schedule=schedule))
     monkeypatch.setattr(fitting, "MOST_NETWORK_RATE", 1e6)
     assert fit(pictures(), LOP, LMBDAS[2], "instant") == [None]
 

@@ -23,16 +23,34 @@ from .reports import Listener, Progress
 from .soap import Soap
 
 LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
-NETWORK_RATE, MOST_NETWORK_RATE = 0.9, 0.04  # of networks: over the root of the number of iterations, but no more
-BETAS = (0.8, 0.9)  # of Adam, for latents
+MOST_NETWORK_RATE = 0.04  # of networks
 LAST_RATE = 0.01  # of both, as a part of the first
-TEMPERATURES = (0.5, 0.08)
+LAST_TEMPERATURE = 0.08
 NOISES = (0.22, 0.15)
-HARDENED = 0.8  # of the soft iterations: temperature and noise have their last values from here on
 NETWORK_ONLY = 0.1  # of all iterations
 ATTEMPTS = 3
 REPORT_EVERY = 50
 _numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a fit goes on.
+
+    network_rate : first learning rate of networks, over the root of the number of iterations, but at most MOST_NETWORK_RATE
+    betas : of Adam, for latents
+    temperature : the first
+    hardened : part of the soft iterations after which temperature and noise have their last values
+    """
+
+    network_rate: float
+    betas: tuple[float, float]
+    temperature: float
+    hardened: float
+
+
+SHORT = Schedule(0.9, (0.8, 0.9), 0.5, 0.8)
+LONG = Schedule(2.0, (0.9, 0.999), 0.35, 1.0)  # better for ten thousand iterations, worse for a thousand
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Preset:
 
     iterations: int
     candidates: int = 1
+    schedule: Schedule = SHORT
 
 
 PRESETS = {
@@ -48,8 +67,8 @@ PRESETS = {
     "faster": Preset(500),
     "fast": Preset(1500, 2),
     "medium": Preset(3000, 3),
-    "slow": Preset(10000, 4),
-    "placebo": Preset(40000, 8),
+    "slow": Preset(10000, 4, LONG),
+    "placebo": Preset(40000, 8, LONG),
 }
 TRIAL = 120  # iterations of each network that is tried
 
@@ -126,7 +145,7 @@ class _Run:
         self._number = next(_numbers)
         self._trial = TRIAL if network is None and preset.candidates > 1 else 0
         self._iterations = self._trial + preset.iterations  # in all
-        self._network_rate = min(NETWORK_RATE / math.sqrt(preset.iterations), MOST_NETWORK_RATE)
+        self._network_rate = min(preset.schedule.network_rate / math.sqrt(preset.iterations), MOST_NETWORK_RATE)
         self._generator = torch.Generator(images.device).manual_seed(seed)
         self._latents = torch.zeros(self._objective.shape, device=images.device)
         if network is None:
@@ -194,13 +213,16 @@ class _Run:
 
     def _begin(self) -> None:
         """Forget what optimisers know."""
-        self._adam = torch.optim.Adam([self._latents], betas=BETAS, fused=True)
+        self._adam = torch.optim.Adam([self._latents], betas=self._preset.schedule.betas, fused=True)
         self._soap = Soap(self._parameters)
 
     @held_back()
     def _soft_step(self, done: float, rate: float) -> None:
-        hard = min(1.0, done / HARDENED)
-        temperature, deviation = (first + (last - first) * hard for first, last in (TEMPERATURES, NOISES))
+        schedule = self._preset.schedule
+        hard = min(1.0, done / schedule.hardened)
+        temperature, deviation = (
+            first + (last - first) * hard for first, last in ((schedule.temperature, LAST_TEMPERATURE), NOISES)
+        )
         noise = torch.randn(self._latents.shape[1:], generator=self._generator, device=self._latents.device).mul_(deviation)
         mask = self._objective.atlas.mask
         quantised, slope = _soften(self._latents, noise, temperature)
