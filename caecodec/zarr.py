@@ -59,10 +59,10 @@ class Serializer(ArrayBytesCodec):
     # Each codec has its own; zarr's base classes are no ABC, in which they could be abstract.
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        raise NotImplementedError
+        raise NotImplementedError  # as said above
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        raise NotImplementedError
+        raise NotImplementedError  # as said above
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)

@@ -79,7 +79,6 @@ def variants():
     )
     yield "no parents among the inputs", without_parents()
     yield "rounding that hardens to the end", scheduled(lambda schedule: replace(schedule, hardened=1.0))
-    yield "the schedule of short fits", scheduled(lambda schedule: fit.SHORT)
     yield "the schedule of long fits", scheduled(lambda schedule: fit.LONG)
     yield "no iterations of the network alone", [mock.patch.object(fit, "NETWORK_ONLY", 0.0)]
     yield "channels that are cut off stay so", [mock.patch.object(gradients, "DEAD", 0.0)]
