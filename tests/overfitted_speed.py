@@ -40,18 +40,14 @@ def measure(function, count, rounds):
 
 def fits(image):
     """Print the processor's seconds per megapixel of each preset."""
-    megapixels, least = image[..., 0].size / 1e6, fit.PRESETS["instant"].iterations
+    pixels = image[..., 0].size
+    least = fit.work(fit.PRESETS["instant"], pixels)
     for name in DECODERS:
         coder = caecodec.OverfittedAutoencoder(quality=4, preset="instant", decoder=name, gpu=False)
         _, seconds = measure(lambda coder=coder: coder.encode(image), 1, 1) / 1000
-        each = seconds / megapixels / least
-        presets = [f"{preset} {each * iterations(steps):.0f}" for preset, steps in fit.PRESETS.items()]
+        each = 1e6 * seconds / pixels / least
+        presets = [f"{preset} {each * fit.work(steps, pixels):.0f}" for preset, steps in fit.PRESETS.items()]
         print(f"{name}: {each:.2f} s of a core for an iteration and megapixel: {', '.join(presets)} s/MP", flush=True)
-
-
-def iterations(preset):
-    """Of one chunk, those of all networks that are tried first."""
-    return preset.iterations + (fit.TRIAL * preset.candidates if preset.candidates > 1 else 0)
 
 
 def main():

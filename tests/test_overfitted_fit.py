@@ -351,3 +351,36 @@ def test_steps_that_are_too_large_fail(monkeypatch):
 def test_presets_take_longer_and_longer():
     iterations = [preset.iterations for preset in PRESETS.values()]
     assert iterations == sorted(set(iterations))
+
+
+@pytest.mark.parametrize("pixels", [1, 64**2, 128**2, 256**2, 512 * 768, 2**26])
+def test_trials_take_less_time_than_what_follows(pixels):
+    counts = [fitting.candidates(preset, pixels) for preset in PRESETS.values()]
+    assert counts == sorted(counts)
+    assert counts[-1] == fitting.CANDIDATES
+    for preset in PRESETS.values():
+        assert preset.iterations <= fitting.work(preset, pixels) <= 4 / 3 * preset.iterations
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_best_candidate_is_chosen(monkeypatch, count):
+    """For each chunk its own; by the middle of all its pictures."""
+    images = pictures(2, count, height=160, width=192)
+    images[1] /= 16  # dark
+    bright, dark = (fit(image[None], LOP, LMBDAS[2], "instant")[0].network.floats() for image in images)
+    bad = fitting.initial(LOP, 3, 1, torch.Generator().manual_seed(0))
+    drawn = {
+        name: torch.cat((value, *(torch.from_numpy(known[name])[None] for known in (dark, bright))))
+        for name, value in bad.items()
+    }
+    monkeypatch.setattr(fitting, "initial", lambda decoder, channels, number, generator: copy.deepcopy(drawn))
+    monkeypatch.setattr(fitting, "candidates", lambda preset, pixels: 3)
+    monkeypatch.setattr(fitting, "TRIAL", 10)
+    run = fitting._Run(torch.from_numpy(images), LOP, LMBDAS[2], PRESETS["instant"], 0, None, None)
+    run._choose(1.0)
+    for chunk, known in enumerate((bright, dark)):
+        distances = [
+            sum(float((run._parameters[name][chunk] - torch.from_numpy(one[name])).square().sum()) for name in one)
+            for one in (bright, dark)
+        ]
+        assert np.argmin(distances) == chunk, known

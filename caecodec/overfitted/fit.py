@@ -55,22 +55,25 @@ LONG = Schedule(2.0, (0.9, 0.999), 0.35, 1.0)  # worse for 500 iterations; bette
 
 @dataclass(frozen=True)
 class Preset:
-    """How long to fit: iterations, and how many random networks are tried before."""
+    """How long to fit, and how."""
 
     iterations: int
-    candidates: int = 1
     schedule: Schedule = SHORT
 
 
 PRESETS = {
     "instant": Preset(150),
     "faster": Preset(500),
-    "fast": Preset(1500, 2),
-    "medium": Preset(3000, 3),
-    "slow": Preset(10000, 4, LONG),
-    "placebo": Preset(40000, 8, LONG),
+    "fast": Preset(1500),
+    "medium": Preset(3000),
+    "slow": Preset(10000, LONG),
+    "placebo": Preset(40000, LONG),
 }
-TRIAL = 120  # iterations of each network that is tried
+CANDIDATES = 8  # random networks that are tried, at most
+TRIAL = 60  # iterations of each
+TRIAL_PART = 8  # of a chunk: that for which they are tried is so much smaller,
+TRIAL_PIXELS = 2**14  # but not smaller than this
+TRIAL_TIME = 3  # all trials take no more than this part of the iterations after them
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +146,15 @@ class _Run:
         self._decoder, self._preset, self._report, self._network = decoder, preset, report, network
         self._images, self._objective = images, Objective(images, lmbda, revive=True)
         self._number = next(_numbers)
-        self._trial = TRIAL if network is None and preset.candidates > 1 else 0
+        self._candidates = candidates(preset, self._objective.pixels) if network is None else 1
+        self._trial = TRIAL if self._candidates > 1 else 0
         self._iterations = self._trial + preset.iterations  # in all
         self._network_rate = min(preset.schedule.network_rate / math.sqrt(preset.iterations), MOST_NETWORK_RATE)
         self._generator = torch.Generator(images.device).manual_seed(seed)
         self._latents = torch.zeros(self._objective.shape, device=images.device)
         if network is None:
-            self._parameters = _repeat(initial(decoder, images.shape[2], 1, self._generator), len(images))
+            drawn = initial(decoder, images.shape[2], self._candidates, self._generator)
+            self._parameters = {name: value.repeat_interleave(len(images), 0) for name, value in drawn.items()}
         else:
             self._parameters = {
                 name: torch.from_numpy(value).to(images.device).expand(len(images), *value.shape)
@@ -194,22 +199,20 @@ class _Run:
         return found
 
     def _choose(self, slower: float) -> None:
-        """Try several networks for each chunk; the one that is best then is the one to begin with."""
-        count, chunks = self._preset.candidates, len(self._images)
-        everything, latents = self._objective, self._latents
-        drawn = _repeat(initial(self._decoder, self._images.shape[2], count, self._generator), chunks)
-        self._objective = Objective(self._images.repeat(count, 1, 1, 1, 1), everything.lmbda, revive=True)
-        self._latents = latents.repeat(count, 1, 1, 1)
-        self._parameters = {name: value.clone() for name, value in drawn.items()}
+        """Try several networks for the middle of each chunk; a fit begins with what became of the one that is best there."""
+        count, chunks = self._candidates, len(self._images)
+        whole, latents = self._objective, self._latents
+        self._objective = Objective(_middle(self._images).repeat(count, 1, 1, 1, 1), whole.lmbda, revive=True)
+        self._latents = latents.new_zeros(self._objective.shape)
         self._begin()
         for iteration in range(self._trial):
             self._soft_step(0.0, slower)
             self._tell(iteration + 1)
         distortion, rate = self._objective.measure(self._latents.round(), self._parameters)
-        loss = (distortion + everything.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
+        loss = (distortion + whole.lmbda * rate).reshape(count, chunks).nan_to_num(math.inf)
         best = loss.argmin(0) * chunks + torch.arange(chunks, device=loss.device)
-        self._objective, self._latents = everything, latents
-        self._parameters = {name: value[best] for name, value in drawn.items()}
+        self._objective, self._latents = whole, latents
+        self._parameters = {name: value[best] for name, value in self._parameters.items()}
 
     def _begin(self) -> None:
         """Forget what optimisers know."""
@@ -244,14 +247,32 @@ class _Run:
         self._report(Progress(self._number, chunks, iteration, self._iterations, float(rate.nanmean()), float(psnr)))
 
 
-def _repeat(parameters: Parameters, chunks: int) -> Parameters:
-    """Each row of the parameters for as many chunks."""
-    return {name: value.repeat_interleave(chunks, 0) for name, value in parameters.items()}
+def _middle(images: Tensor) -> Tensor:
+    """The middle of pictures (b, m, C, height, width), for which candidates are tried; no less than 64x64 of each."""
+    side = max(64, math.isqrt(_tried(images[0, :, 0].numel()) // images.shape[1]))
+    top, left = (max(0, length - side) // 2 for length in images.shape[3:])
+    return images[..., top : top + side, left : left + side]
+
+
+def _tried(pixels: int) -> int:
+    """Of so many pixels of a chunk, those for which candidates are tried."""
+    return min(pixels, max(TRIAL_PIXELS, pixels // TRIAL_PART))
+
+
+def candidates(preset: Preset, pixels: int) -> int:
+    """How many random networks are tried for a chunk of so many pixels; 1 is not tried."""
+    return max(1, min(CANDIDATES, preset.iterations * pixels // (TRIAL_TIME * TRIAL * _tried(pixels))))
+
+
+def work(preset: Preset, pixels: int) -> float:
+    """How many iterations take as long as a fit of a chunk of so many pixels, trials and all."""
+    count = candidates(preset, pixels)
+    return preset.iterations + (count * TRIAL * _tried(pixels) / pixels if count > 1 else 0)
 
 
 def memory(decoder: Decoder, pixels: int) -> int:
     """Bytes that the fit of a chunk of so many pixels takes, about."""
-    return pixels * (4 * (12 * decoder.inputs + 6 * decoder.hidden) + 600)
+    return (pixels + CANDIDATES * _tried(pixels)) * (4 * (12 * decoder.inputs + 6 * decoder.hidden) + 600)
 
 
 def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> Parameters:
