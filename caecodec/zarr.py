@@ -56,13 +56,13 @@ class Serializer(ArrayBytesCodec):
         """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""
         raise NotImplementedError  # as zarr's own compressors do
 
-    # Each codec has its own; zarr's base classes are no ABC, in which they could be abstract.
+    # zarr's base classes are no ABC, in which these could be abstract.
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        raise NotImplementedError  # as said above
+        raise NotImplementedError  # each codec has its own
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        raise NotImplementedError  # as said above
+        raise NotImplementedError  # each codec has its own
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)

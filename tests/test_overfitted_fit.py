@@ -362,6 +362,16 @@ def test_trials_take_less_time_than_what_follows(pixels):
         assert preset.iterations <= fitting.work(preset, pixels) <= 4 / 3 * preset.iterations
 
 
+@pytest.mark.parametrize(
+    ("count", "height", "width"), [(1, 512, 768), (1, 40, 50), (100, 64, 64), (300, 16, 16), (5, 128, 1), (9, 200, 300)]
+)
+def test_trials_are_for_no_more_than_is_counted(count, height, width):
+    """Many pictures of a chunk as well: time and memory are reckoned by it."""
+    part = fitting._middle(torch.zeros(2, count, 3, height, width))
+    assert part.shape[0] == 2
+    assert 0 < part[0, :, 0].numel() <= fitting._tried(count * height * width)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_best_candidate_is_chosen(monkeypatch, count):
     """For each chunk its own; by the middle of all its pictures."""

@@ -248,10 +248,13 @@ class _Run:
 
 
 def _middle(images: Tensor) -> Tensor:
-    """The middle of pictures (b, m, C, height, width), for which candidates are tried; no less than 64x64 of each."""
-    side = max(64, math.isqrt(_tried(images[0, :, 0].numel()) // images.shape[1]))
+    """The middle of pictures (b, m, C, height, width), for which candidates are tried: of all, or 64x64 of fewer of them."""
+    pictures = images.shape[1]
+    tried = _tried(images[0, :, 0].numel())
+    side = max(64, math.isqrt(tried // pictures))
+    every = -(-pictures // max(1, tried // side**2))
     top, left = (max(0, length - side) // 2 for length in images.shape[3:])
-    return images[..., top : top + side, left : left + side]
+    return images[:, ::every, :, top : top + side, left : left + side]
 
 
 def _tried(pixels: int) -> int:
