@@ -70,11 +70,6 @@ def scheduled(change):
     return [mock.patch.object(fit, "PRESETS", presets)]
 
 
-def tried(count):
-    """So many networks at the beginning, for any chunk."""
-    return [mock.patch.object(fit, "candidates", return_value=count)]
-
-
 def variants():
     yield "all parts", []
     yield "Adam in place of SOAP", [mock.patch.object(fit, "Soap", Adam)]
@@ -82,7 +77,7 @@ def variants():
         "SOAP without its bounds (clipping, warming up, width)",
         [mock.patch.multiple(soap, CLIP=math.inf, WARM=1, WIDTH=math.inf)],
     )
-    yield "one network, without a trial", tried(1)
+    yield "one network, without a trial", [mock.patch.object(fit, "candidates", return_value=1)]
     yield "no parents among the inputs", without_parents()
     yield "rounding that hardens to the end", scheduled(lambda schedule: replace(schedule, hardened=1.0))
     yield "the schedule of long fits", scheduled(lambda schedule: fit.LONG)
@@ -110,9 +105,6 @@ def main():
     parser.add_argument("--decoder", default="mop", choices=DECODERS)
     parser.add_argument("--lmbda", type=float, default=1e-3)
     parser.add_argument("--side", type=int, default=256)
-    parser.add_argument(
-        "--candidates", type=int, help="networks that are tried, in all rows but the one that has its own number"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = list(pictures(options.images, options.side))[:: options.every]
@@ -121,7 +113,7 @@ def main():
     for name, patches in variants():
         losses, start = [], time.process_time()
         with contextlib.ExitStack() as stack:
-            for patch in [*(tried(options.candidates) if options.candidates else []), *patches]:
+            for patch in patches:
                 stack.enter_context(patch)
             for image in chosen:
                 (fitted,) = fit.fit(image[None], DECODERS[options.decoder], options.lmbda, options.preset)
