@@ -36,7 +36,7 @@ _BYPASS_BITS = 4
 _MOST_NIBBLES = 8
 
 
-class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
     """Reader of what the prototype's ConvolutionalAutoencoder wrote: chunks (height, width, 3), uint8.
 
     Parameters

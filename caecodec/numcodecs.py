@@ -65,7 +65,7 @@ def _check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         )
 
 
-class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs is untyped
+class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
     """What the codecs share; each says how it encodes and decodes a chunk."""
 
     parameters: Parameters | OverfittedParameters

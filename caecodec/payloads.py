@@ -123,7 +123,7 @@ def _inner(shard: bytes, array: zarr.Array[Any], key: str) -> Iterator[bytes]:
 def _index_size(array: zarr.Array[Any]) -> tuple[int, bool]:
     """How many bytes the index of a shard has, and whether it is at the start; ParameterError for an uncommon kind."""
     assert array.shards is not None
-    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # v2 metadata has no codecs, and no shards
+    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # of a union with v2's, which has no shards: asserted above
     assert isinstance(codec, ShardingCodec)
     index_codecs = [dict(c.to_dict()) for c in codec.index_codecs]
     if index_codecs != _INDEX_CODECS:

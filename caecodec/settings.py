@@ -94,7 +94,7 @@ def on_cuda(memory: int) -> Settings:
     """`current` for a CUDA device that has this many bytes of memory: its own defaults where a setting is not made."""
     defaults = {"max_batch": CUDA_BATCH, "memory": memory // 4}
     unset = {name: value for name, value in defaults.items() if not os.environ.get(_variable(name))}
-    return replace(current(), **unset)  # type: ignore[arg-type]  # all are integers
+    return replace(current(), **unset)  # type: ignore[arg-type]  # mypy checks ** of one dict against every field; these two are int
 
 
 def configure(**values: str | int | Path | None) -> None:

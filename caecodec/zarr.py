@@ -54,15 +54,15 @@ class Serializer(ArrayBytesCodec):
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""
-        raise NotImplementedError  # as zarr's own compressors do
+        raise NotImplementedError  # zarr's protocol for codecs of variable size, as its gzip and zstd do
 
     # zarr's base classes are no ABC, in which these could be abstract.
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        raise NotImplementedError  # each codec has its own
+        raise NotImplementedError  # abstract: both codecs below define it
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        raise NotImplementedError  # each codec has its own
+        raise NotImplementedError  # abstract: both codecs below define it
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)

@@ -129,7 +129,7 @@ class Line:
         self._streams: queue.SimpleQueue[torch.cuda.Stream] = queue.SimpleQueue()
         if self._device.type == "cuda":
             for _ in range(LANES):
-                self._streams.put(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]  # torch's is untyped
+                self._streams.put(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]  # torch.cuda.Stream.__new__ has no annotations
 
     def takes(self, model: Model, shape: Shape) -> bool:
         """Whether all images of a chunk whose symbols (m, M, rows, columns) have this shape fit into a batch."""

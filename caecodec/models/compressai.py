@@ -34,7 +34,8 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any kind: PyTorch's readers meet a damaged file in the middle of their work
+    # torch.load documents no set of errors: damaged files raise UnpicklingError, RuntimeError, EOFError and others.
+    except Exception as error:
         raise WeightsError(f"checkpoint {path} cannot be read with weights_only=True: {error}") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not isinstance(state, dict) or not all(isinstance(key, str) and _is_real(value) for key, value in state.items()):
@@ -48,7 +49,7 @@ def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
     Raises WeightsError when CompressAI is not installed or the download fails.
     """
     try:
-        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # absent but with its extra
+        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # an extra: one world has it
     except ImportError as error:
         raise WeightsError(
             "weights='compressai' needs CompressAI, which is not installed: pip install 'caecodec[compressai]' "

@@ -46,7 +46,8 @@ def store(group: zarr.Group, path: str, source: Source, work: Work | None = None
                 array[region] = read_padded(source, region)
             else:
                 _store_units(array, source, region, unit, work)
-    except Exception:  # of any kind, and raised again: zarr's other chunks go on, and would make a folder anew that is removed
+    # Nothing is hidden: raised again, once zarr's other chunks have ended. They would make the removed folder anew.
+    except Exception:
         sync(settle())
         raise
     array.resize(source.shape)

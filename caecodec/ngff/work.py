@@ -26,7 +26,7 @@ class State(NamedTuple):
 Tell = Callable[[State], None]
 
 
-class Interrupted(Exception):  # noqa: N818  # no error of anyone's
+class Interrupted(Exception):  # noqa: N818  # like KeyboardInterrupt: a request to stop, not an error
     """What ends the fits that run when the conversion was interrupted."""
 
 

@@ -90,7 +90,8 @@ def _run(jobs: list[_Job]) -> None:
     networks = [first.network] if shared else [job.network for job in jobs]
     try:
         levels = wavefront.decode(networks, [job.coded for job in jobs], first.pictures, first.height, first.width)
-    except Exception as error:  # of any kind: it is raised in the caller whose payload it is
+    # Nothing is hidden: it is raised in the thread that asked for this payload, and this one has to serve the others.
+    except Exception as error:
         if len(jobs) == 1:
             first.error = error
             return

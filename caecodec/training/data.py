@@ -135,7 +135,7 @@ def _tiles(path: Path) -> Iterator[_Tile]:
     shape = getattr(node, "shape", ())
     if channel is None:
         channel = next((len(shape) + axis for axis in (-1, -3) if len(shape) >= 3 and shape[axis] == 3), None)
-    if channel is None or shape[channel] != 3 or node.dtype != np.uint8:  # type: ignore[union-attr]  # a group has no shape
+    if not isinstance(node, zarr.Array) or channel is None or shape[channel] != 3 or node.dtype != np.uint8:
         raise ParameterError(
             f"{path} has shape {shape} and dtype {getattr(node, 'dtype', None)} but training takes uint8 arrays with an axis "
             "of 3 channels, last or third from last"

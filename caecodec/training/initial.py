@@ -107,7 +107,7 @@ def fit_rate(backbone: Backbone, images: Tensor) -> None:
             batch = ordered[torch.randint(len(ordered), (RATE_BATCH,), device=y.device)]
             bits = rate.bits(batch + torch.rand_like(batch) - 0.5)
             optimiser.zero_grad()
-            bits.mean().backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+            bits.mean().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
             for group, lr in zip(optimiser.param_groups, (RATE_LR / 20, RATE_LR), strict=True):
                 group["lr"] = lr * (1 - step / RATE_STEPS)
             optimiser.step()

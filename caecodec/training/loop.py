@@ -196,7 +196,7 @@ class Training:
             typical.copy_(torch.where(typical == 0, loss, typical + 0.02 * (loss - typical)))
             self._sums[index] += torch.stack((bpp, mse, distortion, torch.ones_like(loss)))
         self.optimiser.zero_grad(set_to_none=True)
-        (loss / typical).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+        (loss / typical).backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
         nn.utils.clip_grad_norm_(self.backbone.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1

@@ -33,8 +33,8 @@ class Point(NamedTuple):
 def require() -> None:
     """ParameterError unless the packages of the extra are here: found out before training, not after it."""
     try:
-        import matplotlib  # noqa: F401  # only whether it is there
-        import pytorch_msssim  # noqa: F401  # likewise
+        import matplotlib  # noqa: F401  # found or not is all that counts
+        import pytorch_msssim  # noqa: F401  # found or not is all that counts
     except ImportError as error:
         raise ParameterError(f"training needs {error.name}, which is not installed: pip install 'caecodec[train]'") from error
 

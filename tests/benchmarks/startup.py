@@ -52,9 +52,9 @@ def child(name: str, payload: str) -> dict[str, float]:
     """
     start = time.perf_counter()
     if name == "caecodec":
-        import caecodec  # noqa: F401  # the import that is timed, as below
+        import caecodec  # noqa: F401  # importing it is what is timed
     else:
-        import compressai.models  # noqa: F401  # likewise
+        import compressai.models  # noqa: F401  # importing it is what is timed
     imported = time.perf_counter()
     from . import contenders
 
