@@ -270,6 +270,10 @@ def test_arrays_that_are_no_images(tmp_path):
         zarr.create_array(tmp_path / name, data=array)
         with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
             list(data.images([tmp_path / name]))
+    multiscales = [{"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}]
+    zarr.create_group(tmp_path / "nested", attributes={"multiscales": multiscales}).create_group("0")
+    with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
+        list(data.images([tmp_path / "nested"]))
     with pytest.raises(caecodec.ParameterError, match="does not exist"):
         list(data.images([tmp_path / "nothing"]))
     (tmp_path / "bad.png").write_bytes(b"not a png")
