@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caecodec.cli.train import Progress, parse_qualities
 from caecodec.evaluation import evaluate
-from caecodec.training.loop import Recipe
+from caecodec.training.recipe import Recipe
 from caecodec.training.train import train
 
 

@@ -22,10 +22,13 @@ from caecodec.cli.train import parse_qualities
 from caecodec.codec import encode
 from caecodec.models.registry import FAMILIES
 from caecodec.training import data, initial
-from caecodec.training.backbone import GDN, Backbone, _Normalise
+from caecodec.training.backbone import GDN, Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.export import conditional
-from caecodec.training.loop import LMBDAS, Recipe, Training, rate_distortion
+from caecodec.training.loop import Training
+from caecodec.training.loss import ms_ssim, rate_distortion
+from caecodec.training.normalise import EAGER, ModulatedNormalisation
+from caecodec.training.recipe import LMBDAS, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,21 +48,80 @@ def photographs():
     return [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()]
 
 
+def each(n, index=0):
+    """The same quality for n images."""
+    return torch.full((n,), index)
+
+
 @pytest.mark.parametrize("inverse", [False, True])
 def test_gradients_of_gdn(inverse):
     torch.manual_seed(0)
-    x, beta, gamma = (torch.rand(*shape, dtype=torch.double, requires_grad=True) for shape in ((7, 4), (4,), (4, 4)))
-    assert torch.autograd.gradcheck(lambda x, b, g: _Normalise.apply(x - 0.5, b, g, inverse), (x, beta, gamma))
+    shapes = ((2, 7, 4), (2, 4), (2, 4), (4,), (4, 4))
+    rows, scale, shift, beta, gamma = (torch.rand(*shape, dtype=torch.double, requires_grad=True) for shape in shapes)
+
+    def apply(r, s, t, b, g):
+        return ModulatedNormalisation.apply(r - 0.5, s + 0.1, t, b, g, inverse, EAGER)
+
+    # the gradients of scale, shift and beta are summed in float32
+    assert torch.autograd.gradcheck(apply, (rows, scale, shift, beta, gamma), eps=1e-3, atol=1e-4, rtol=1e-3)
 
 
 def test_gdn_is_what_it_says():
     torch.manual_seed(0)
-    layer, x = GDN(5), torch.randn(2, 5, 3, 4)
+    layer, x, scale, shift = GDN(5), torch.randn(2, 5, 3, 4), torch.rand(2, 5), torch.randn(2, 5)
     beta, gamma = torch.ones(5), 0.002 * torch.eye(5) + 0.0004
-    norm = (beta[:, None, None] + torch.einsum("ij,njhw->nihw", gamma, x * x)).sqrt()
-    torch.testing.assert_close(layer(x), x / norm)
+    modulated = x * scale[:, :, None, None] + shift[:, :, None, None]
+    norm = (beta[:, None, None] + torch.einsum("ij,njhw->nihw", gamma, modulated**2)).sqrt()
+    torch.testing.assert_close(layer(x, scale, shift), modulated / norm)
     inverse = GDN(5, inverse=True)
-    torch.testing.assert_close(inverse(x), x * norm)
+    torch.testing.assert_close(inverse(x, scale, shift), modulated * norm)
+
+
+def perturbed(qualities):
+    torch.manual_seed(0)
+    network = Backbone(qualities, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return network
+
+
+def test_every_sample_has_its_own_quality():
+    """A batch of several qualities gives what each of its images gives alone."""
+    network, x = perturbed((1, 3, 5)), torch.rand(3, 3, 64, 64)
+    quality = torch.tensor([2, 0, 1])
+    y = network.analysis(x, quality)
+    together = (y, network.bits(y, quality), network.synthesis(y, quality))
+    for number in range(3):
+        one = y[number : number + 1]
+        alone = quality[number : number + 1]
+        apart = (network.analysis(x[number : number + 1], alone), network.bits(one, alone), network.synthesis(one, alone))
+        for whole, part in zip(together, apart, strict=True):
+            torch.testing.assert_close(whole[number], part[0], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(y, network.analysis(x, torch.zeros(3, dtype=torch.long)))
+
+
+def test_synthesis_learns_from_rounded_latents():
+    """The image is that of the latents that are coded, and the analysis learns through the rounding."""
+    network, x = perturbed((3,)), torch.rand(2, 3, 64, 64)
+    _, mse, distortion = rate_distortion(network, x, each(2), "mse", torch.Generator())
+    with torch.no_grad():
+        decoded = network.synthesis(network.analysis(x, each(2)).round(), each(2))
+    torch.testing.assert_close(mse, (decoded - x).square().mean((1, 2, 3)))
+    distortion.sum().backward()
+    assert network.ga[0].weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("size", [192, 200])
+def test_ms_ssim_is_that_of_the_package(size):
+    pytorch_msssim = pytest.importorskip("pytorch_msssim")
+    torch.manual_seed(0)
+    b = torch.nn.functional.avg_pool2d(torch.rand(2, 3, size, size), 5, 1, 2)
+    a = (b + 0.05 * torch.randn_like(b)).requires_grad_()
+    ours, theirs = ms_ssim(a, b), pytorch_msssim.ms_ssim(a, b, data_range=1.0, size_average=False)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    gradients = (torch.autograd.grad(value.sum(), a)[0] for value in (ours, theirs))
+    torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-3)
 
 
 def test_principal_components_code_already():
@@ -72,8 +134,8 @@ def test_principal_components_code_already():
     initial.fit_rate(network, crops.draw(32, 128))
     x = crops.draw(8, 128)
     with torch.no_grad():
-        points = [rate_distortion(network, x, index, "mse") for index in range(5)]
-    bpp, mse = [float(p[0]) for p in points], [float(p[1]) for p in points]
+        points = [rate_distortion(network, x, each(8, index), "mse", torch.Generator()) for index in range(5)]
+    bpp, mse = [float(p[0].mean()) for p in points], [float(p[1].mean()) for p in points]
     assert mse == sorted(mse, reverse=True)
     assert bpp == sorted(bpp)
     assert -10 * np.log10(mse[-1]) > 25
@@ -90,8 +152,8 @@ def test_start_from_weights_keeps_or_widens_them(qualities):
     initial.from_weights(network, stored, dict(enumerate(LMBDAS["mse"], 1)))
     x = Crops(photographs(), 128, "cpu", 0).draw(4, 128)
     with torch.no_grad():
-        y = network.analysis(x, 1)
-        x_hat = network.synthesis(y.round(), 1)
+        y = network.analysis(x, each(4, 1))
+        x_hat = network.synthesis(y.round(), each(4, 1))
         if qualities == (2, 4):
             theirs = FAMILIES["cae"].build(weights.load(source, 4).tensors)
             symbols = theirs.analysis(x)
@@ -103,44 +165,109 @@ def test_start_from_weights_keeps_or_widens_them(qualities):
 
 def test_a_checkpoint_is_what_was_trained():
     """The tensors of a weights file give the network that the loop computed."""
-    torch.manual_seed(0)
-    network = Backbone((1, 3), dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.01 * torch.randn_like(parameter))
+    network = perturbed((1, 3))
     tensors = conditional(network.state_dict())
     plain = FAMILIES["cae"].build(caecodec.weights_file.fold(tensors, 3))
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        y = 4 * network.analysis(x, 1)
-        torch.testing.assert_close(network.synthesis(y.round(), 1), plain.synthesis(y.round().int()), atol=1e-3, rtol=1e-3)
+        y = 4 * network.analysis(x, each(2, 1))
+        torch.testing.assert_close(
+            network.synthesis(y.round(), each(2, 1)), plain.synthesis(y.round().int()), atol=1e-3, rtol=1e-3
+        )
 
 
-def test_training_learns_and_resumes(tmp_path):
-    """The loss falls; and a run that was stopped and resumed takes the same steps as one that was not."""
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
 
-    def run(steps, state=None):
-        torch.manual_seed(1)
-        recipe = Recipe(qualities=(3,), steps=60, crop=64, batch=2, lr=1e-3)
-        crops = Crops(photographs(), 64, "cpu", recipe.seed)
-        network = Backbone(recipe.qualities, dtype=torch.float32)
-        initial.klt(network, crops.draw(50, 64), recipe.lmbdas)
-        training = Training(network, recipe, crops)
-        if state:
-            training.resume(state)
-        while training.step < steps:
-            training._advance()
-        return training
 
-    whole, half = run(60), run(30)
-    torch.save(half.state(), tmp_path / "half.ckpt")
-    resumed = run(60, torch.load(tmp_path / "half.ckpt", weights_only=True))
-    for name, value in whole.backbone.state_dict().items():
-        torch.testing.assert_close(resumed.backbone.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-    start, x = run(0), whole.crops.draw(8, 64)
+def small_run(steps, state=None, device="cpu", compiled=False):
+    """Sixty steps from the principal components of photographs, or as many of them."""
+    torch.manual_seed(1)
+    recipe = Recipe(qualities=(2, 4), steps=60, crop=64, batch=3, lr=1e-3)
+    crops = Crops(photographs(), 64, device, recipe.seed)
+    network = Backbone(recipe.qualities, dtype=torch.float32)
+    initial.klt(network, crops.draw(50, 64).cpu(), recipe.lmbdas)
+    training = Training(network, recipe, crops, device, compiled)
+    if state:
+        training.resume(state)
+    while training.step < steps:
+        training.take_step()
+    return training
+
+
+def loss_of(training):
+    """On crops that are always the same, of the lower quality."""
+    x = Crops(photographs(), 64, "cpu", 7).draw(8, 64).to(training.device)
     with torch.no_grad():
-        losses = [(p := rate_distortion(t.backbone, x, 0, "mse"))[0] + 0.0067 * p[2] for t in (start, whole)]
-    assert losses[1] < 0.8 * losses[0]
+        bpp, _, distortion = rate_distortion(
+            training.backbone, x, each(8).to(x.device), "mse", torch.Generator(x.device).manual_seed(0)
+        )
+    return float((bpp + LMBDAS["mse"][1] * distortion).mean())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_learns_and_resumes(tmp_path, device):
+    """The loss falls; and a run that was stopped and resumed takes the same steps as one that was not."""
+    whole, half = small_run(60, device=device), small_run(30, device=device)
+    torch.save(half.state(), tmp_path / "half.ckpt")
+    resumed = small_run(60, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location=device), device)
+    for name, value in whole.backbone.state_dict().items():
+        torch.testing.assert_close(
+            resumed.backbone.state_dict()[name], value, rtol=1e-4, atol=1e-5 if device == "cpu" else 1e-2
+        )
+    assert loss_of(whole) < 0.85 * loss_of(small_run(0, device=device))
+    assert loss_of(resumed) == pytest.approx(loss_of(whole), rel=1e-3 if device == "cpu" else 0.05)
+    if device == "cuda":
+        assert whole.advance._graph is not None
+
+
+@pytest.mark.parametrize("there", DEVICES)
+def test_checkpoints_resume_on_another_kind_of_device(tmp_path, there):
+    """Of random numbers it has others; all else goes on."""
+    state = small_run(20, device=there).state()
+    state["steps"]["device"] = "another"
+    torch.save(state, tmp_path / "half.ckpt")
+    resumed = small_run(21, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location="cpu"))
+    before = state["network"]["ga.1.weight"].cpu()
+    change = (resumed.backbone.ga[1].weight.detach() - before).abs().max()
+    assert 0 < change < 0.01
+    moments = resumed.advance.state()["optimiser"]
+    assert {float(one["step"]) for one in moments.values()} == {21.0}
+
+
+def test_training_says_so_where_there_is_no_graph():
+    """A machine without CUDA cannot have one; training goes on."""
+    training = small_run(0)
+    training.advance._graphs, training.advance._taken = True, 3
+    with pytest.warns(UserWarning, match="without a CUDA graph"):
+        training.take_step()
+    training.take_step()
+    assert (training.step, training.advance._graph) == (2, None)
+    assert training.advance.sums[:, 3].tolist() == [2, 2]
+
+
+def test_training_says_so_where_nothing_compiles():
+    with (
+        torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)),
+        pytest.warns(UserWarning, match=r"without torch\.compile"),
+    ):
+        training = small_run(1, compiled=True)
+    assert training.backbone.parts is EAGER
+
+
+def test_a_step_that_is_not_finite_changes_nothing_for_good():
+    training = small_run(3)
+    training.crops.pixels = training.crops.pixels.float().fill_(float("nan"))
+    before = {name: value.clone() for name, value in training.advance.state()["optimiser"][0].items()}
+    training.take_step()
+    assert training.advance.sums[:, 3].tolist() == [3, 3]
+    assert all(parameter.isfinite().all() for parameter in training.backbone.parameters())
+    after = training.advance.state()["optimiser"][0]
+    torch.testing.assert_close(after["exp_avg"], 0.9 * before["exp_avg"])
+
+
+def test_checkpoints_of_earlier_versions_are_refused():
+    with pytest.raises(caecodec.ParameterError, match="earlier version"):
+        small_run(0, {"network": {}, "optimiser": {}})
 
 
 def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
@@ -285,15 +412,16 @@ def test_crops_are_parts_of_images():
     image = random_image(70, 80, 3)
     drawn = (Crops([image, image[:30]], 64, "cpu", 0).draw(50, 64) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     places = {
-        (y, x, mirrored)
+        (y, x, mirrored, turned)
         for crop in drawn
         for y in range(7)
         for x in range(17)
         for mirrored in (False, True)
-        if np.array_equal(image[y : y + 64, x : x + 64][:, :: -1 if mirrored else 1], crop)
+        for turned in (False, True)
+        if np.array_equal(image[y : y + 64, x : x + 64][:: -1 if turned else 1, :: -1 if mirrored else 1], crop)
     }
     assert len(places) > 20
-    assert {m for _, _, m in places} == {True, False}
+    assert {place[2:] for place in places} == {(True, False), (False, False), (True, True), (False, True)}
     with pytest.raises(caecodec.ParameterError, match="no training image has 128x128"):
         Crops([image], 128, "cpu", 0)
 
@@ -310,11 +438,31 @@ def test_crops_are_parts_of_images():
         ({"steps": 1, "metric": "ms-ssim", "crop": 128}, "at least 192 for ms-ssim"),
         ({"steps": 1, "metric": "psnr"}, "metric is 'psnr'"),
         ({"steps": 1, "batch": -1}, "batch is -1"),
+        ({"steps": 1, "batch": 4}, "each of the 5 qualities"),
+        ({"steps": 1, "lr": 0.0}, "lr is 0.0"),
     ],
 )
 def test_recipes_that_do_not_fit(arguments, message):
     with pytest.raises(caecodec.ParameterError, match=message):
         Recipe(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "memory", "crop", "batch"),
+    [
+        ({}, None, 128, 10),
+        ({"metric": "ms-ssim"}, None, 192, 5),
+        ({"qualities": (6, 7, 8)}, None, 128, 9),
+        ({}, 16 * 2**30, 192, 50),
+        ({"qualities": (6, 7, 8)}, 16 * 2**30, 192, 54),
+        ({}, 4 * 2**30, 192, 25),
+        ({"crop": 256}, 2**20, 256, 5),
+        ({"batch": 7, "crop": 64}, 16 * 2**30, 64, 7),
+    ],
+)
+def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
+    chosen = Recipe(steps=1, **arguments).on(memory)
+    assert (chosen.size, chosen.crops) == (crop, batch)
 
 
 def test_bad_requests(folder, tmp_path, capsys):

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=0, help="when to stop; this or --minutes")
     parser.add_argument("--minutes", type=float, default=0.0, help="when to stop, tables not counted")
-    parser.add_argument("--crop", type=int, help="pixels a side of crops, default 256 (mse) or 192 (ms-ssim)")
-    parser.add_argument("--batch", type=int, help="crops in a step, default 2 (mse) or 3 (ms-ssim)")
-    parser.add_argument("--lr", type=float, default=2e-4, help="learning rate, default %(default)s")
+    parser.add_argument("--crop", type=int, help="pixels a side of crops, default 128, or 192 on a GPU and for ms-ssim")
+    parser.add_argument("--batch", type=int, help="crops in a step, one of each quality at least; default as suits the device")
+    parser.add_argument("--lr", type=float, default=3e-4, help="learning rate, default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument(
         "--validation", type=float, default=0.05, help="part of the images that is held out, default %(default)s"
@@ -49,13 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-every", type=float, default=300, help="seconds between checkpoints, default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: slower to start, faster on CUDA")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="torch.compile: slower to start, faster steps; default on CUDA"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; 130 when interrupted, which leaves a checkpoint."""
-    from ..training.loop import Recipe
+    from ..training.recipe import Recipe
     from ..training.train import train
 
     recipe = Recipe(

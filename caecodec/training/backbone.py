@@ -1,11 +1,13 @@
 """The network that is trained: one backbone for several qualities, and a rate that follows from the channels before.
 
-    x ── conv, modulate ── GDN ── ... ── conv, modulate ── y + noise ── scale ── conv', modulate ── IGDN ── ... ── x_hat
-                                                            └─ bits of each channel, given |y| of the channels before it
+    x ── conv, modulate ── GDN ── ... ── conv, modulate ── y ── round ── scale ── conv', modulate ── IGDN ── ... ── x_hat
+                                                           └─ + noise ── bits of each channel, given those before it
 
-A modulation is a scale and a shift per channel and quality; they fold into the convolutions, so every quality becomes a plain
-FactorizedPrior (weights.fold). The rate is that of a logistic whose scale is a non-negative linear function of the magnitudes
-of earlier channels, at the same place and in the 3x3 mean: a differentiable form of context coding (FORMAT.md, 7).
+A modulation is a scale and a shift per channel and quality. Here they are applied to what a convolution gives, so that a batch
+has samples of all qualities; they fold into the convolutions, and every quality becomes a plain FactorizedPrior (weights.fold).
+Rounding passes gradients straight through: the synthesis learns from the latents that it will decode. The rate is that of a
+logistic whose scale is a non-negative linear function of the magnitudes of earlier channels, at the same place and in the 3x3
+mean: a differentiable form of context coding (FORMAT.md, 7).
 """
 
 from itertools import pairwise
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from ..bitstream.header import METRICS
 from ..models.compressai import BETA_MINIMUM, PEDESTAL
+from .normalise import EAGER, ModulatedNormalisation, Pointwise
 
 LAYERS = 4
 LOW_QUALITIES = 5  # up to this quality networks are narrow
@@ -46,27 +49,6 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return result
 
 
-class _Normalise(torch.autograd.Function):
-    """x / sqrt(beta + gamma x^2), or the product, over rows (n, channels): fewer passes over memory than autograd's own."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, beta: Tensor, gamma: Tensor, inverse: bool) -> Tensor:
-        norm = torch.addmm(beta, x * x, gamma.t())
-        factor = norm.sqrt_() if inverse else norm.rsqrt_()
-        ctx.save_for_backward(x, gamma, factor)
-        ctx.inverse = inverse
-        return x * factor
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        (x, gamma, factor), (gradient,) = ctx.saved_tensors, gradients
-        slope = gradient * x  # becomes the gradient of the norm, but for a factor of +-1/2
-        slope = slope.div_(factor) if ctx.inverse else slope.mul_(factor).mul_(factor).mul_(factor)
-        half = 0.5 if ctx.inverse else -0.5
-        of_x = torch.mm(slope, gamma).mul_(x).mul_(2 * half).addcmul_(gradient, factor)
-        return of_x, slope.sum(0) * half, torch.mm(slope.t(), x * x) * half, None
-
-
 class GDN(nn.Module):
     """Generalised divisive normalisation, its parameters stored as square roots so that they stay non-negative."""
 
@@ -81,13 +63,16 @@ class GDN(nn.Module):
         """What is stored for an effective value."""
         return (value + PEDESTAL).sqrt()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, h, w), channels last -> the same."""
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor, parts: Pointwise = EAGER) -> Tensor:
+        """(n, channels, h, w), channels last, times scale plus shift (n, channels), normalised -> the same."""
         beta = lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
         gamma = lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
-        rows = x.permute(0, 2, 3, 1)
-        normalised: Tensor = _Normalise.apply(rows.reshape(-1, x.shape[1]), beta.to(x.dtype), gamma.to(x.dtype), self.inverse)
-        return normalised.view(rows.shape).permute(0, 3, 1, 2)
+        n, channels, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        normalised: Tensor = ModulatedNormalisation.apply(
+            rows, scale, shift, beta.to(x.dtype), gamma.to(x.dtype), self.inverse, parts
+        )
+        return normalised.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 class Modulation(nn.Module):
@@ -100,7 +85,7 @@ class Modulation(nn.Module):
 
 
 class ConditionalRate(nn.Module):
-    """Bits of latents in coding order, each channel's scale following from the magnitudes of those before it."""
+    """One quality's parameters of the scale of each latent channel, which follows from the magnitudes of those before it."""
 
     mask: Tensor
 
@@ -111,22 +96,12 @@ class ConditionalRate(nn.Module):
         before = torch.tril(torch.ones(channels, channels), -1)
         self.register_buffer("mask", torch.cat([before, before], 1))
 
-    def bits(self, y: Tensor) -> Tensor:
-        """-log2 of the probability of each value of y (n, M, h, w), noisy or rounded."""
-        magnitude = y.abs().clamp(max=CLIP)
-        known = torch.cat([magnitude, F.avg_pool2d(magnitude, 3, 1, 1, count_include_pad=False)], 1)
-        weight = lower_bound(self.w, 0.0) * self.mask
-        scale = F.conv2d(known, weight[:, :, None, None], F.softplus(self.b) + 0.05).clamp(0.08, 64)
-        size = y.abs()
-        likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
-        return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
-
 
 class Backbone(nn.Module):
     """The trainable network of these qualities, 128 hidden and 192 latent channels wide for 1 to 5, 192 and 320 from 6.
 
-    Its state dict is what `caecodec export` reads. Methods take the index of a quality in `qualities`. The layers between
-    the outermost ones compute in `dtype`.
+    Its state dict is what `caecodec export` reads. Methods take for each sample the index of its quality in `qualities`, int64
+    (n,). The layers between the outermost ones compute in `dtype`, and what is point-wise by `parts`.
     """
 
     order: Tensor
@@ -142,7 +117,7 @@ class Backbone(nn.Module):
     def __init__(self, qualities: tuple[int, ...], metric: str = "mse", dtype: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
         hidden, latent = (128, 192) if qualities[0] <= LOW_QUALITIES else (192, 320)
-        self.hidden, self.latent, self.dtype = hidden, latent, dtype
+        self.hidden, self.latent, self.dtype, self.parts = hidden, latent, dtype, EAGER
         count = len(qualities)
         down, up = (3, hidden, hidden, hidden, latent), (latent, hidden, hidden, hidden, 3)
         self.ga = nn.ModuleList(nn.Conv2d(i, o, 5, 2, 2) for i, o in pairwise(down))
@@ -157,36 +132,80 @@ class Backbone(nn.Module):
         self.register_buffer("qualities", torch.tensor(qualities))
         self.register_buffer("metric", torch.tensor(METRIC_IDS[metric]))
 
-    def analysis(self, x: Tensor, quality: int) -> Tensor:
+    def analysis(self, x: Tensor, quality: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1] -> latents (n, M, h/16, w/16), float32."""
         for i, (conv, modulation) in enumerate(zip(self.ga, self.fa, strict=True)):
-            scale = modulation.s[quality].exp()
-            weight, bias = conv.weight * scale[:, None, None, None], conv.bias * scale + modulation.b[quality]
-            dtype = torch.float32 if i == LAYERS - 1 else self.dtype
-            x = F.conv2d(x.to(dtype), _last(weight, dtype), bias.to(dtype), 2, 2)
-            if i < LAYERS - 1:
-                x = self.gan[i](x)
-        return x
-
-    def synthesis(self, y: Tensor, quality: int) -> Tensor:
-        """Latents (n, M, h/16, w/16), float32 -> images (n, 3, h, w), float32."""
-        for i, (conv, modulation) in enumerate(zip(self.gs, self.fs, strict=True)):
-            scale = modulation.s[quality].exp()
-            weight, bias = conv.weight * scale[:, None, None], conv.bias * scale + modulation.b[quality]
+            scale, shift = _modulation(conv, modulation, quality)
             if i == 0:
-                weight = weight * self.fi.s[quality].exp()[:, None, None, None]
-            dtype = torch.float32 if i == 0 else self.dtype
-            y = F.conv_transpose2d(y.to(dtype), _last(weight, dtype), None, 2, 2, 1)
+                x = F.conv2d(_last(F.pixel_unshuffle(x, 2), self.dtype), _last(_by_blocks(conv.weight), self.dtype), None, 1, 1)
+            else:
+                dtype = torch.float32 if i == LAYERS - 1 else self.dtype
+                x = F.conv2d(x.to(dtype), _last(conv.weight, dtype), None, 2, 2)
             if i < LAYERS - 1:
-                y = self.gsn[i]((y + bias.to(dtype)[:, None, None]).to(self.dtype))
-        images: Tensor = y.float() + bias[:, None, None]  # pixels in half precision would be half a grey level off
+                x = self.gan[i](x, scale, shift, self.parts)
+        return x * scale[:, :, None, None] + shift[:, :, None, None]
+
+    def synthesis(self, y: Tensor, quality: Tensor) -> Tensor:
+        """Latents (n, M, h/16, w/16), float32 -> images (n, 3, h, w), float32."""
+        y = y * self.fi.s[quality].exp()[:, :, None, None]
+        for i, (conv, modulation) in enumerate(zip(self.gs, self.fs, strict=True)):
+            scale, shift = _modulation(conv, modulation, quality)
+            if i == LAYERS - 1:
+                weight = _last(_to_blocks(conv.weight), self.dtype)
+                y = F.pixel_shuffle(
+                    F.conv2d(y, weight, None, 1, 1).float(), 2
+                )  # pixels in half precision would be half a level off
+            else:
+                dtype = torch.float32 if i == 0 else self.dtype
+                y = F.conv_transpose2d(y.to(dtype), _last(conv.weight, dtype), None, 2, 2, 1)
+                y = self.gsn[i](y.to(self.dtype), scale, shift, self.parts)
+        images: Tensor = y * scale[:, :, None, None] + shift[:, :, None, None]
         return images
 
-    def bits(self, y: Tensor, quality: int) -> Tensor:
+    def bits(self, y: Tensor, quality: Tensor) -> Tensor:
         """Estimated bits of each value of latents (n, M, h, w), in coding order."""
-        rate = self.cond[quality]
-        assert isinstance(rate, ConditionalRate)
-        return rate.bits(y[:, self.order])
+        weight, bias = (torch.stack([getattr(rate, name) for rate in self.cond])[quality] for name in ("w", "b"))
+        return conditional_bits(y[:, self.order], weight * self.cond[0].mask, bias)
+
+
+def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """-log2 of the probability of each value of y (n, M, h, w), noisy or rounded, in coding order.
+
+    weight (n, M, 2 M) of the magnitudes of other channels, zero where these do not come before; bias (n, M).
+    """
+    n, channels = y.shape[:2]
+    size = y.abs()
+    magnitude = size.clamp(max=CLIP)
+    known = torch.cat([magnitude, F.avg_pool2d(magnitude, 3, 1, 1, count_include_pad=False)], 1)
+    scale = torch.baddbmm((F.softplus(bias) + 0.05)[:, :, None], lower_bound(weight, 0.0), known.view(n, 2 * channels, -1))
+    scale = scale.clamp(0.08, 64).view(y.shape)
+    likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
+    return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
+
+
+def _modulation(conv: nn.Conv2d | nn.ConvTranspose2d, modulation: Modulation, quality: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift (n, channels) of each sample, the bias of the convolution among the shift."""
+    scale = modulation.s[quality].exp()
+    assert modulation.b is not None
+    assert conv.bias is not None
+    return scale, conv.bias * scale + modulation.b[quality]
+
+
+def _by_blocks(weight: Tensor) -> Tensor:
+    """The 3x3 kernel on 2x2 blocks of pixels (out, 4 in, 3, 3) that does what a 5x5 one of stride 2 (out, in, 5, 5) does.
+
+    Processors with matrix units take twelve channels better than three.
+    """
+    out, channels = weight.shape[:2]
+    blocks = F.pad(weight, (0, 1, 0, 1)).view(out, channels, 3, 2, 3, 2)
+    return blocks.permute(0, 1, 3, 5, 2, 4).reshape(out, 4 * channels, 3, 3)
+
+
+def _to_blocks(weight: Tensor) -> Tensor:
+    """The 3x3 kernel to 2x2 blocks (4 out, in, 3, 3) that does what a transposed 5x5 one of stride 2 (in, out, 5, 5) does."""
+    channels, out = weight.shape[:2]
+    blocks = F.pad(weight, (0, 1, 0, 1)).view(channels, out, 3, 2, 3, 2).flip((2, 4))
+    return blocks.permute(1, 3, 5, 0, 2, 4).reshape(4 * out, channels, 3, 3)
 
 
 def _last(weight: Tensor, dtype: torch.dtype) -> Tensor:

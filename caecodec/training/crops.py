@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..errors import ParameterError
 
+MIRRORED, UPSIDE_DOWN = 0.5, 0.1  # of all crops
+
 
 class Crops:
     """Draws batches of crops from RGB images (height, width, 3), uint8; larger images more often, by the root of their area.
@@ -25,21 +27,19 @@ class Crops:
         self.pixels = torch.from_numpy(np.concatenate([image.reshape(-1, 3) for image in kept])).to(device)
         self.heights, self.widths = sizes.to(device).unbind(1)
         self.starts = (sizes.prod(1).cumsum(0) - sizes.prod(1)).to(device)
-        self.chances = sizes.prod(1).sqrt().to(device)
+        chances = sizes.prod(1).double().sqrt().cumsum(0)
+        self.chances = (chances / chances[-1]).float().to(device)  # that a crop is of this image or one before it
         self.random = torch.Generator(device).manual_seed(seed)
 
     def draw(self, batch: int, size: int) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1], float32 and channels last; half of them mirrored."""
+        """Images (batch, 3, size, size) in [0, 1], float32 and channels last; half of them mirrored, a tenth upside down."""
         device = self.pixels.device
-        which = torch.multinomial(self.chances, batch, replacement=True, generator=self.random)
-        place, mirrored = torch.rand(2, batch, generator=self.random, device=device), self._coin(batch)
-        top = (place[0] * (self.heights[which] - size + 1)).long()
-        left = (place[1] * (self.widths[which] - size + 1)).long()
+        image, y, x, mirrored, turned = torch.rand(5, batch, generator=self.random, device=device)
+        which = torch.searchsorted(self.chances, image).clamp(max=self.images - 1)
+        top = (y * (self.heights[which] - size + 1)).long()
+        left = (x * (self.widths[which] - size + 1)).long()
         along = torch.arange(size, device=device)
-        columns = torch.where(mirrored[:, None], size - 1 - along, along) + left[:, None]
-        rows = top[:, None] + along
+        columns = torch.where(mirrored[:, None] < MIRRORED, size - 1 - along, along) + left[:, None]
+        rows = torch.where(turned[:, None] < UPSIDE_DOWN, size - 1 - along, along) + top[:, None]
         index = self.starts[which, None, None] + rows[:, :, None] * self.widths[which, None, None] + columns[:, None, :]
         return self.pixels[index].permute(0, 3, 1, 2).float() / 255
-
-    def _coin(self, batch: int) -> Tensor:
-        return torch.rand(batch, generator=self.random, device=self.pixels.device) < 0.5

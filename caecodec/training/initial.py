@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import weights_file
-from .backbone import GDN, LAYERS, Backbone, ConditionalRate
+from .backbone import GDN, LAYERS, Backbone, ConditionalRate, conditional_bits
 
 NOISE = 1e-3  # in weights that the start leaves at zero, so that they can learn
 SPARE = 0.02  # in channels that the layer has beyond those of the start
@@ -93,7 +93,8 @@ def from_weights(backbone: Backbone, stored: weights_file.Tensors, lmbdas: Mappi
 def fit_rate(backbone: Backbone, images: Tensor) -> None:
     """Order the channels by variance, and fit each quality's rate to the latents of these images (n, 3, size, size)."""
     with torch.no_grad():
-        latents = [backbone.analysis(images, index) for index in range(len(backbone.qualities))]
+        everywhere = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        latents = [backbone.analysis(images, everywhere + index) for index in range(len(backbone.qualities))]
         variance = torch.stack([y.pow(2).mean((0, 2, 3)) for y in latents]).mean(0)
         backbone.order.copy_(variance.argsort(descending=True))
     for rate, y in zip(backbone.cond, latents, strict=True):
@@ -105,7 +106,8 @@ def fit_rate(backbone: Backbone, images: Tensor) -> None:
         optimiser = torch.optim.Adam(groups)
         for step in range(RATE_STEPS):
             batch = ordered[torch.randint(len(ordered), (RATE_BATCH,), device=y.device)]
-            bits = rate.bits(batch + torch.rand_like(batch) - 0.5)
+            weight, bias = ((rate.w * rate.mask).expand(RATE_BATCH, -1, -1), rate.b.expand(RATE_BATCH, -1))
+            bits = conditional_bits(batch + torch.rand_like(batch) - 0.5, weight, bias)
             optimiser.zero_grad()
             bits.mean().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
             for group, lr in zip(optimiser.param_groups, (RATE_LR / 20, RATE_LR), strict=True):

@@ -11,7 +11,7 @@ from .. import codec, weights
 from ..decoding import decode
 from ..errors import ParameterError
 from ..evaluation import ms_ssim, psnr
-from .loop import Recipe
+from .recipe import Recipe
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -101,7 +101,7 @@ def model_card(source: weights.Source, images: Sequence[Path], init: str, traini
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {init} |",
         f"| steps | {training.step} in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
-        f"cosine decay, averaged weights; {recipe.full_batch} crops of {recipe.size}x{recipe.size} a step; "
+        f"cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all qualities; "
         f"seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",

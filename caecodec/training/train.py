@@ -16,13 +16,15 @@ from . import data, initial, report
 from .backbone import Backbone
 from .crops import Crops
 from .export import conditional, export
-from .loop import LMBDAS, Recipe, Report, Training, save_checkpoint
+from .loop import Report, Training, save_checkpoint
+from .recipe import LMBDAS, Recipe
 
 KLT = "klt"
 START_CROPS = 1200
 START_SIZE = 128
 RATE_CROPS = 256
 POOL = 2**30  # training pixels that are kept in memory, three bytes each
+POOL_SHARE = 32  # of a GPU's bytes, a pixel for so many: a tenth of its memory
 REGION = 512
 
 
@@ -60,7 +62,7 @@ def train(
     name: str | None = None,
     validation: float = 0.05,
     gpu: bool | None = None,
-    compiled: bool = False,
+    compiled: bool | None = None,
     resume: bool = False,
     save_every: float = 300,
     overwrite: bool = False,
@@ -71,8 +73,8 @@ def train(
     Parameters
     ----------
     images
-        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. Of more than a gigapixel a
-        random part is used.
+        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. Of more than a gigapixel, or
+        than a tenth of a GPU's memory holds, a random part is used.
     output
         NAME.safetensors. NAME.ckpt, which `resume` goes on from, is written every `save_every` seconds and when the run is
         interrupted; NAME.png (curves) and NAME.md (model card) at the end.
@@ -88,7 +90,8 @@ def train(
     gpu
         True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
     compiled
-        Compile the loss with torch.compile: slower to start, faster on CUDA.
+        Put the point-wise parts through torch.compile: slower to start, faster steps. None: on CUDA. Where it or a CUDA graph
+        cannot be had, a warning says so, and training goes on without.
     on_report
         Called every 50 steps.
 
@@ -109,12 +112,18 @@ def train(
     if not 0 <= validation <= 0.5:
         raise ParameterError(f"validation is {validation} but must be from 0 (hold nothing out) to 0.5")
     every = round(1 / validation) if validation else 0
-    crops = Crops(_regions(images, every, recipe.seed), recipe.size, place.device, recipe.seed)
+    cuda = place.device != "cpu"
+    memory = torch.cuda.get_device_properties(place.device).total_memory if cuda else None
+    recipe = recipe.on(memory)
+    pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
+    crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
-    training = Training(start(init, recipe, crops, _dtype(place.device)), recipe, crops, place.device, compiled)
-    if resume:
-        training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
-    training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+    backbone = start(init, recipe, crops, _dtype(place.device))
+    with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
+        training = Training(backbone, recipe, crops, place.device, cuda if compiled is None else compiled)
+        if resume:
+            training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
+        training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
     report.draw(training.history, recipe, output.with_suffix(".png"))
     points = report.validate(source, data.held_out(images, every)) if every else []
@@ -123,13 +132,14 @@ def train(
 
 
 def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Backbone:
-    """The network that training starts from, on the CPU."""
+    """The network that training starts from, on the device of the crops."""
     backbone = Backbone(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
         initial.klt(backbone, crops.draw(START_CROPS, START_SIZE).cpu(), recipe.lmbdas)
     else:
         initial.from_weights(backbone, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
-    initial.fit_rate(backbone, crops.draw(RATE_CROPS, START_SIZE).cpu())
+    backbone = backbone.to(crops.pixels.device)
+    initial.fit_rate(backbone, crops.draw(RATE_CROPS, START_SIZE))
     return backbone
 
 
@@ -144,9 +154,9 @@ def _stored(init: str, recipe: Recipe) -> weights_file.Tensors:
     return conditional(state) if "fa.0.s" in state else compressai.from_state_dict(state, recipe.qualities[0])
 
 
-def _regions(images: Sequence[Path], every: int, seed: int) -> Iterator[npt.NDArray[np.uint8]]:
+def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterator[npt.NDArray[np.uint8]]:
     """The images that are not held out; of more than fits the pool, random regions of them."""
-    share = POOL / max(1, sum(height * width for height, width in data.sizes(images, every)))
+    share = pool / max(1, sum(height * width for height, width in data.sizes(images, every)))
     rng = np.random.default_rng(seed)
     for image in data.images(images, every):
         if share >= 1:
@@ -162,6 +172,10 @@ def _dtype(device: str) -> torch.dtype:
     """Half precision where the settings ask for it, or leave the choice and the processor has it."""
     precision = settings.current().precision
     if precision == "auto":
-        has_it = torch.cpu._is_avx512_bf16_supported() if device == "cpu" else torch.cuda.is_bf16_supported()
+        has_it = (
+            torch.cpu._is_avx512_bf16_supported()
+            if device == "cpu"
+            else torch.cuda.is_bf16_supported(including_emulation=False)
+        )
         return torch.bfloat16 if has_it else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,0 +1,57 @@
+"""What a step measures of each of its crops: bits per pixel, squared error, and the distortion that is traded against bits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .backbone import Backbone
+
+WINDOW, SIGMA = 11, 1.5
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+C1, C2 = 0.01**2, 0.03**2
+LEAST = 1e-6  # of a scale's similarity, whose power would have no gradient below zero
+
+
+def rate_distortion(
+    backbone: Backbone, x: Tensor, quality: Tensor, metric: str, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bits per pixel, MSE, and the distortion of the loss, each (n,), of images x (n, 3, h, w) at these qualities (n,).
+
+    Bits are those of latents with uniform noise, the image is that of rounded ones, whose gradient is passed straight through
+    the rounding.
+    """
+    y = backbone.analysis(x, quality)
+    noise = torch.rand(y.shape, device=y.device, generator=random) - 0.5
+    bpp = backbone.bits(y + noise, quality).sum((1, 2, 3)) / (x.shape[2] * x.shape[3])
+    x_hat = backbone.synthesis(y + (y.round() - y).detach(), quality)
+    mse = (x_hat - x).square().mean((1, 2, 3))
+    return bpp, mse, 255**2 * mse if metric == "mse" else 1 - ms_ssim(x_hat, x)
+
+
+def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """MS-SSIM (n,) of images (n, 3, h, w), float32 in [0, 1], h = w of at least 161 (Wang et al. 2003).
+
+    As pytorch_msssim computes it, which a CUDA graph cannot hold. Windows are products with banded matrices.
+    """
+    logarithms = []
+    for scale, weight in enumerate(SCALES):
+        means = _windows(torch.cat([a, b, a * a, b * b, a * b], 1))
+        mean_a, mean_b, square_a, square_b, product = means.chunk(5, 1)
+        covariance = product - mean_a * mean_b
+        similarity = (2 * covariance + C2) / (square_a - mean_a**2 + square_b - mean_b**2 + C2)
+        if scale == len(SCALES) - 1:
+            similarity = similarity * (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+        else:
+            a, b = F.avg_pool2d(a, 2, padding=a.shape[2] % 2), F.avg_pool2d(b, 2, padding=b.shape[2] % 2)
+        logarithms.append(weight * similarity.mean((2, 3)).clamp_min(LEAST).log())
+    return torch.stack(logarithms).sum(0).exp().mean(1)
+
+
+def _windows(images: Tensor) -> Tensor:
+    """Gaussian means of every 11x11 window."""
+    size = images.shape[-1]
+    places = torch.arange(size, device=images.device)
+    distance = places - places[: size - WINDOW + 1, None] - WINDOW // 2
+    weight = torch.exp(-(distance**2) / (2 * SIGMA**2)) * (distance.abs() <= WINDOW // 2)
+    band = weight / weight[0].sum()
+    return band @ images @ band.T

@@ -1,0 +1,86 @@
+"""How to train: what a run is told, and the trade-offs of each quality."""
+
+from dataclasses import dataclass, replace
+
+from ..errors import ParameterError
+from .backbone import LOW_QUALITIES
+
+LMBDAS = {
+    "mse": (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18),
+    "ms-ssim": (2.4, 4.58, 8.73, 16.64, 31.73, 60.5, 115.37, 220.0),
+}
+SMALLEST = {"mse": 64, "ms-ssim": 192}  # MS-SSIM needs 161 pixels
+CROP, CUDA_CROP = 128, 192
+PIXELS, CUDA_PIXELS = 10 * 128**2, 2 * 10**6  # of a step, where the memory of the GPU allows
+PIXEL_BYTES = 4096  # of memory that a pixel of a step takes, at most
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    qualities : of one backbone, all within 1 to 5 or all within 6 to 8
+    metric : "mse" or "ms-ssim", the distortion in the loss
+    steps, minutes : when to stop; one of them, the other being 0
+    crop : pixels a side of a crop, a multiple of 32; by default as `on` chooses
+    batch : crops in a step, at least one of each quality; by default as `on` chooses
+    lr : learning rate of the transforms after warm-up, before its cosine decay
+    seed : of the start and of every random choice
+
+    Raises ParameterError where these do not fit.
+    """
+
+    qualities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    metric: str = "mse"
+    steps: int = 0
+    minutes: float = 0.0
+    crop: int | None = None
+    batch: int | None = None
+    lr: float = 3e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metric not in LMBDAS:
+            raise ParameterError(f"metric is {self.metric!r} but must be one of {', '.join(LMBDAS)}")
+        low = {quality <= LOW_QUALITIES for quality in self.qualities}
+        if not set(self.qualities) <= set(range(1, 9)) or len(low) != 1 or len(set(self.qualities)) < len(self.qualities):
+            raise ParameterError(
+                f"qualities are {self.qualities} but one network has some of 1 to 5 or some of 6 to 8, each once; "
+                "train two networks for others"
+            )
+        if (self.steps > 0) == (self.minutes > 0):
+            raise ParameterError(f"steps is {self.steps} and minutes {self.minutes} but one of them must be above 0")
+        smallest = SMALLEST[self.metric]
+        if self.crop is not None and (self.crop < smallest or self.crop % 32):
+            raise ParameterError(f"crop is {self.crop} but must be a multiple of 32, at least {smallest} for {self.metric}")
+        if self.batch is not None and self.batch < len(self.qualities):
+            raise ParameterError(f"batch is {self.batch} but a step has a crop of each of the {len(self.qualities)} qualities")
+        if not self.lr > 0:
+            raise ParameterError(f"lr is {self.lr} but must be above 0")
+
+    def on(self, memory: int | None) -> "Recipe":
+        """The recipe with crop and batch chosen where they are not, for a GPU of so many bytes of memory, or the CPU (None).
+
+        As many crops of each quality; on a GPU of 8 GiB and more a step has two megapixels.
+        """
+        crop = self.crop or max(SMALLEST[self.metric], CROP if memory is None else CUDA_CROP)
+        pixels = PIXELS if memory is None else min(CUDA_PIXELS, memory // PIXEL_BYTES)
+        each = max(1, pixels // crop**2 // len(self.qualities))
+        return replace(self, crop=crop, batch=self.batch or each * len(self.qualities))
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of a crop, once chosen."""
+        assert self.crop is not None
+        return self.crop
+
+    @property
+    def crops(self) -> int:
+        """Crops in a step, once chosen."""
+        assert self.batch is not None
+        return self.batch
+
+    @property
+    def lmbdas(self) -> list[float]:
+        """The rate-distortion trade-off of each quality."""
+        return [LMBDAS[self.metric][quality - 1] for quality in self.qualities]

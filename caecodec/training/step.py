@@ -1,0 +1,160 @@
+"""One step of training, all of it on the device: crops, loss, gradients, Adam, running average.
+
+On CUDA the whole step is one graph, which is launched again and again: nothing in it may ask the device for a number.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .backbone import Backbone
+from .crops import Crops
+from .loss import rate_distortion
+from .normalise import EAGER
+from .recipe import Recipe
+
+RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}
+BETAS = (0.9, 0.99)
+CLIP = 1.0  # the largest norm of all gradients together
+FORGET = 0.02  # of each quality's typical loss, by which it is divided
+BEFORE_GRAPH = 3  # steps by themselves, in which libraries choose how they do things
+
+
+class Step:
+    """Advances a backbone and its running average.
+
+    average : the averaged parameters, by name
+    typical : (qualities,), running mean of each quality's loss
+    sums : (qualities, 4), of bpp, MSE, distortion and 1 over the crops since they were last set to zero
+    """
+
+    def __init__(self, backbone: Backbone, recipe: Recipe, crops: Crops, compiled: bool) -> None:
+        self.backbone, self.recipe, self.crops = backbone, recipe, crops
+        self.device = next(backbone.parameters()).device
+        names, self._parameters = zip(*backbone.named_parameters(), strict=True)
+        self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        self.average = {name: value.detach().clone() for name, value in zip(names, self._parameters, strict=True)}
+        count = len(recipe.qualities)
+        self.typical = torch.zeros(count, device=self.device)
+        self.sums = torch.zeros(count, 4, device=self.device)
+        self.quality = torch.arange(recipe.crops, device=self.device) % count
+        self._share = nn.functional.one_hot(self.quality, count).float()
+        self._share /= self._share.sum(0)  # of each crop in the mean of its quality
+        self._lmbdas = torch.tensor(recipe.lmbdas, device=self.device)[self.quality]
+        self._keep = torch.zeros((), device=self.device)
+        groups = _groups(backbone, self.device)
+        self._optimiser = torch.optim.Adam(groups, betas=BETAS, fused=True, capturable=self.device.type == "cuda")
+        self._taken = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graphs = self.device.type == "cuda"
+        if compiled:
+            self._compile()
+
+    def __call__(self, lr: float, keep: float) -> None:
+        """One step at this learning rate; the average keeps this share of what it was."""
+        for group in self._optimiser.param_groups:
+            group["lr"].fill_(lr * group["rate"])
+        self._keep.fill_(keep)
+        if self._graphs and self._graph is None and self._taken >= BEFORE_GRAPH:
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+        elif self._graphs:  # on a stream of its own, as PyTorch asks of what is captured afterwards
+            stream = torch.cuda.Stream(self.device)
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(stream):
+                self._advance()
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+        else:
+            self._advance()
+        self._taken += 1
+
+    def state(self) -> dict[str, Any]:
+        """What goes on: moments of the optimiser by parameter, typical losses, and the state of random numbers."""
+        moments = self._optimiser.state_dict()["state"]
+        return {
+            "optimiser": moments,
+            "typical": self.typical,
+            "device": self.device.type,
+            "random": self.crops.random.get_state(),
+        }
+
+    def load(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
+        """Go on from a state, of either kind of device; on another kind, with other random numbers."""
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": state["optimiser"]})
+        for name, value in self.average.items():
+            value.copy_(average[name])
+        self.typical.copy_(state["typical"])
+        if state["device"] == self.device.type:
+            self.crops.random.set_state(state["random"].cpu())
+        else:
+            self.crops.random.manual_seed(self.recipe.seed + 1)
+
+    def _advance(self) -> None:
+        x = self.crops.draw(self.recipe.crops, self.recipe.size)
+        torch._foreach_zero_(self._gradients)
+        measured = rate_distortion(self.backbone, x, self.quality, self.recipe.metric, self.crops.random)
+        bpp, _, distortion = measured
+        losses = self._share.T @ (bpp + self._lmbdas * distortion)  # qualities are weighted alike: each by its own mean
+        with torch.no_grad():
+            right = losses.isfinite()
+            self.typical.copy_(
+                torch.where(right, torch.where(self.typical == 0, losses, self.typical.lerp(losses, FORGET)), self.typical)
+            )
+            rows = torch.stack([*measured, torch.ones_like(bpp)], 1)
+            self.sums.add_(torch.where(right[:, None], self._share.T @ rows, 0.0))
+        (losses / self.typical).mean().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
+        with torch.no_grad():
+            norm = torch.stack(torch._foreach_norm(self._gradients)).norm()
+            torch._foreach_mul_(self._gradients, (CLIP / norm).clamp(max=1.0))
+            for gradient in self._gradients:
+                gradient.nan_to_num_(0.0, 0.0, 0.0)  # a step whose norm is not finite is passed over
+        self._optimiser.step()
+        with torch.no_grad():
+            averages = list(self.average.values())
+            change = torch._foreach_sub(self._parameters, averages)
+            torch._foreach_mul_(change, 1 - self._keep)
+            torch._foreach_add_(averages, change)
+
+    def _capture(self) -> None:
+        """Record a step as a graph; where that fails, say so, and go on without."""
+        try:
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self.crops.random)
+            torch.cuda.synchronize(self.device)
+            with torch.cuda.graph(graph):
+                self._advance()
+            self._graph = graph
+        except RuntimeError as error:
+            warnings.warn(f"training runs without a CUDA graph, more slowly: {error}", stacklevel=2)
+            self._graphs = False
+            self.crops.random = torch.Generator(self.device).manual_seed(self.recipe.seed + 1)  # the other is of the graph
+
+    def _compile(self) -> None:
+        """Compile the point-wise parts of the network; where that fails, say so, and go on without."""
+        self.backbone.parts = EAGER.compiled()
+        try:
+            x = self.crops.draw(self.recipe.crops, self.recipe.size)
+            _, mse, _ = rate_distortion(self.backbone, x, self.quality, "mse", self.crops.random)
+            mse.sum().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
+        # Compilers fail in ways of their own, which torch.compile does not list; an error of ours comes again without it.
+        except Exception as error:
+            warnings.warn(f"training runs without torch.compile, more slowly: {error!r}"[:500], stacklevel=2)
+            self.backbone.parts = EAGER
+
+
+def _groups(backbone: Backbone, device: torch.device) -> list[dict[str, Any]]:
+    """Parameters by how fast they learn; each group has a tensor for its learning rate."""
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in RATES}
+    for name, parameter in backbone.named_parameters():
+        first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
+        kind = "transforms" if first in ("ga", "gan", "gs", "gsn") else "modulations"
+        if first == "cond":
+            kind = "rate weights" if last == "w" else "rate biases"
+        groups[kind].append(parameter)
+    return [{"params": groups[kind], "lr": torch.zeros((), device=device), "rate": rate} for kind, rate in RATES.items()]
