@@ -96,6 +96,16 @@ def test_generation_loss(workplace):
     assert all(value < once for value in later)
 
 
+def test_chunk_borders(workplace):
+    folder = workplace / "bordered"
+    folder.mkdir()
+    Image.fromarray(skimage.data.astronaut()[:128, :128]).save(folder / "a.png")
+    command = [sys.executable, str(ROOT / "examples" / "chunk_borders.py"), str(folder), "-q", "1", "--chunk", "64"]
+    _, quality, ratio, _ = run(command, workplace).splitlines()[-1].split("|")
+    assert int(quality) == 1
+    assert 0.8 < float(ratio) < 4
+
+
 def test_every_command_option_and_setting_is_described():
     from caecodec import settings
     from caecodec.cli.main import COMMANDS

@@ -68,7 +68,7 @@ class GDN(nn.Module):
         beta = lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
         gamma = lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
         n, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
+        rows = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).contiguous()
         normalised: Tensor = ModulatedNormalisation.apply(
             rows, scale, shift, beta.to(x.dtype), gamma.to(x.dtype), self.inverse, parts
         )
@@ -95,6 +95,10 @@ class ConditionalRate(nn.Module):
         self.b = nn.Parameter(torch.zeros(channels))
         before = torch.tril(torch.ones(channels, channels), -1)
         self.register_buffer("mask", torch.cat([before, before], 1))
+
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """Weight (M, 2 M) of the magnitudes of other channels, zero where these do not come before, and bias (M,)."""
+        return lower_bound(self.w, 0.0) * self.mask, F.softplus(self.b) + 0.05
 
 
 class Backbone(nn.Module):
@@ -164,20 +168,20 @@ class Backbone(nn.Module):
 
     def bits(self, y: Tensor, quality: Tensor) -> Tensor:
         """Estimated bits of each value of latents (n, M, h, w), in coding order."""
-        weight, bias = (torch.stack([getattr(rate, name) for rate in self.cond])[quality] for name in ("w", "b"))
-        return conditional_bits(y[:, self.order], weight * self.cond[0].mask, bias)
+        weight, bias = (torch.stack(parts)[quality] for parts in zip(*(rate.effective() for rate in self.cond), strict=True))
+        return conditional_bits(y[:, self.order], weight, bias)
 
 
 def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """-log2 of the probability of each value of y (n, M, h, w), noisy or rounded, in coding order.
 
-    weight (n, M, 2 M) of the magnitudes of other channels, zero where these do not come before; bias (n, M).
+    weight (M, 2 M) and bias (M,) of a ConditionalRate, or (n, M, 2 M) and (n, M) of each sample's.
     """
     n, channels = y.shape[:2]
     size = y.abs()
     magnitude = size.clamp(max=CLIP)
     known = torch.cat([magnitude, F.avg_pool2d(magnitude, 3, 1, 1, count_include_pad=False)], 1)
-    scale = torch.baddbmm((F.softplus(bias) + 0.05)[:, :, None], lower_bound(weight, 0.0), known.view(n, 2 * channels, -1))
+    scale = torch.matmul(weight, known.view(n, 2 * channels, -1)) + bias[..., None]
     scale = scale.clamp(0.08, 64).view(y.shape)
     likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
     return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))

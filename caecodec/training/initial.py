@@ -106,8 +106,7 @@ def fit_rate(backbone: Backbone, images: Tensor) -> None:
         optimiser = torch.optim.Adam(groups)
         for step in range(RATE_STEPS):
             batch = ordered[torch.randint(len(ordered), (RATE_BATCH,), device=y.device)]
-            weight, bias = ((rate.w * rate.mask).expand(RATE_BATCH, -1, -1), rate.b.expand(RATE_BATCH, -1))
-            bits = conditional_bits(batch + torch.rand_like(batch) - 0.5, weight, bias)
+            bits = conditional_bits(batch + torch.rand_like(batch) - 0.5, *rate.effective())
             optimiser.zero_grad()
             bits.mean().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
             for group, lr in zip(optimiser.param_groups, (RATE_LR / 20, RATE_LR), strict=True):
