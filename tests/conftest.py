@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caecodec import weights, weights_file
+from caecodec import weights
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL
+from caecodec.weights import file as weights_file
 
 TINY = Path(__file__).parent / "golden" / "tiny.safetensors"
 TINY_CONTEXT = TINY.with_name("tiny-context.safetensors")

@@ -15,7 +15,6 @@ LAYERS = [
     {"alignment", "settings"},
     {"bitstream", "pixels", "ranges", "tiling"},
     {"device_pixels", "entropy", "models"},
-    {"weights_file"},
     {"weights"},
     {"engine", "parameters"},
     {"bounded", "device"},

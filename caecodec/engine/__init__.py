@@ -13,9 +13,10 @@ import threading
 
 import numpy as np
 
-from .. import weights, weights_file
+from .. import weights
 from ..entropy import device as device_entropy
 from ..models.factorized import STRIDE, pixel_bytes
+from ..weights import file as weights_file
 from . import processor
 from .cuda import Line
 from .jobs import Array, Direction, Gpu, Job, Model, Place

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from .bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
-from .entropy.context_tables import ContextTables
-from .entropy.tables import Tables
-from .errors import CorruptionError, FormatVersionError, WeightsError
+from ..bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
+from ..entropy.context_tables import ContextTables
+from ..entropy.tables import Tables
+from ..errors import CorruptionError, FormatVersionError, WeightsError
 
 FORMAT = 1
 METADATA_KEY = "caecodec"

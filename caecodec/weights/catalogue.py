@@ -1,7 +1,7 @@
 """(name or path, metric, quality) -> a verified weights file -> the tensors of a plain network and its tables.
 
 Weights are identified by the SHA-256 of their file: arrays record the first eight hex digits of it, payloads the first four
-bytes. What is in a file is the matter of weights_file. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
+bytes. What is in a file is the matter of file.py. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
 """
 
 import contextlib
@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from . import settings, weights_file
-from .bitstream.header import MAX_QUALITY
-from .errors import FormatVersionError, WeightsError
-from .weights_file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
+from .. import settings
+from ..bitstream.header import MAX_QUALITY
+from ..errors import FormatVersionError, WeightsError
+from . import file as weights_file
+from .file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
 
 DIGEST_BYTES = 4
 DEFAULT = "default"
@@ -89,8 +90,9 @@ def installed() -> tuple[Source, ...]:
 
 def shipped_folder() -> Path:
     """Where the package keeps its weights: inside the wheel, or at the top of a source checkout."""
-    inside = Path(__file__).parent / "_weights"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "weights"
+    package = Path(__file__).parent.parent
+    inside = package / "_weights"
+    return inside if inside.is_dir() else package.parent / "weights"
 
 
 def resolve(spec: Spec, metric: str, quality: int) -> Source:
@@ -222,7 +224,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _convert(checkpoint: Path | None, metric: str, quality: int) -> bytes:
-    from .models import compressai  # imports torch, which only checkpoints need here
+    from ..models import compressai  # imports torch, which only checkpoints need here
 
     state = compressai.pretrained(quality, metric) if checkpoint is None else compressai.read(checkpoint)
     name = COMPRESSAI if checkpoint is None else checkpoint.name
