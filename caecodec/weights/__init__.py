@@ -1,13 +1,24 @@
-"""Weights: found by name, path or digest (catalogue), what is in a file (file)."""
+"""Weights: found by name, path or digest (catalogue), what is in a file (file), and how they travel with data (store).
+
+Importing this imports neither torch nor zarr.
+"""
 
 from .catalogue import (
     CHECKPOINT_SUFFIXES,
     COMPRESSAI,
     DEFAULT,
+    Carried,
+    Refused,
     Source,
     Spec,
+    by_digest,
+    by_place,
+    damaged,
+    file_bytes,
     find,
+    found_as_well,
     installed,
+    known,
     load,
     open_file,
     read_tensors,
@@ -16,22 +27,40 @@ from .catalogue import (
     resolve_all,
     save,
     shipped_folder,
+    user_folder,
 )
+from .store import GROUP, carried, carry, install, read_file, read_group, using
 
 __all__ = [
     "CHECKPOINT_SUFFIXES",
     "COMPRESSAI",
     "DEFAULT",
+    "GROUP",
+    "Carried",
+    "Refused",
     "Source",
     "Spec",
+    "by_digest",
+    "by_place",
+    "carried",
+    "carry",
+    "damaged",
+    "file_bytes",
     "find",
+    "found_as_well",
+    "install",
     "installed",
+    "known",
     "load",
     "open_file",
+    "read_file",
+    "read_group",
     "read_tensors",
     "require_context",
     "resolve",
     "resolve_all",
     "save",
     "shipped_folder",
+    "user_folder",
+    "using",
 ]
