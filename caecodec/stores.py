@@ -2,6 +2,7 @@
 
 import importlib.util
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,25 +51,30 @@ def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
         There is none, or the URL needs fsspec, or a package for its protocol, which is not installed.
     """
     import zarr
-    from zarr.errors import BaseZarrError
-    from zarr.storage import ZipStore
 
-    if is_url(text):
-        require_fsspec(text)
-    try:
-        zipped = not is_url(text) and Path(text).suffix == ZIP and Path(text).is_file()
-        return zarr.open(ZipStore(Path(text)) if zipped else str(text), mode="r")
-    except ImportError as error:
-        raise ParameterError(f"{text} cannot be opened without another package: {error}") from error
-    except (BaseZarrError, OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ParameterError(f"{text} is no Zarr array or group: {error}") from error
+    node: zarr.Group | zarr.Array[Any] = _opened(text, zarr.open, "array or group")
+    return node
 
 
 def open_group(text: Place) -> "zarr.Group":
     """The group at such a place; ParameterError as `open_node`, and for an array."""
-    node = open_node(text)
     import zarr
 
-    if isinstance(node, zarr.Array):
-        raise ParameterError(f"{text} is an array but must be a group; name the group that holds it")
-    return node
+    group: zarr.Group = _opened(text, zarr.open_group, "group")
+    return group
+
+
+def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
+    """What a function of zarr's opens at a place."""
+    from zarr.storage import ZipStore
+
+    zipped = not is_url(text) and Path(text).suffix == ZIP and Path(text).is_file()
+    if is_url(text):
+        require_fsspec(text)
+    try:
+        return function(ZipStore(Path(text)) if zipped else str(text), mode="r")
+    except ImportError as error:
+        raise ParameterError(f"{text} cannot be opened without another package: {error}") from error
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        way_out = "; a zipped store has what is in the group's folder at its top, not the folder" if zipped else ""
+        raise ParameterError(f"{text} is no Zarr {what}: {error}{way_out}") from error

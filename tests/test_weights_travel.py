@@ -252,6 +252,11 @@ def test_every_file_that_a_target_may_need_is_carried(tmp_path, picture, monkeyp
     monkeypatch.delenv("CAECODEC_WEIGHTS")
     engine._reset()
     assert read_group(tmp_path / "a.zarr").pixels.shape == (3, 48, 60)
+    assert all(report.weights_carried for report in inspect(tmp_path / "a.zarr" / "s0"))
+    with pytest.raises(caecodec.WeightsError, match="'mine' have none.*caecodec weights install GROUP"):
+        zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["s0"]
+    weights.install(tmp_path / "a.zarr")
+    assert zarr.open_group(str(tmp_path / "a.zarr"), mode="r")["s0"][:].shape == (3, 48, 60)
 
 
 def test_arrays_that_need_no_weights_carry_none(tmp_path, picture):
@@ -418,6 +423,13 @@ def test_a_file_that_is_no_zip(tmp_path):
         weights.install(tmp_path / "a.zip")
 
 
+def test_a_folder_within_a_zip(tmp_path, newer):
+    with zipfile.ZipFile(tmp_path / "b.zarr.zip", "w") as file:
+        file.write(newer / "zarr.json", "a.ome.zarr/zarr.json")
+    with pytest.raises(caecodec.ParameterError, match="at its top, not the folder"):
+        read_group(tmp_path / "b.zarr.zip")
+
+
 def test_urls_without_fsspec():
     script = """if True:
         import sys
@@ -497,7 +509,7 @@ def test_the_user_folder_is_among_the_users_data(monkeypatch):
     assert "cache" not in str(folder).lower()
 
 
-def test_two_processes_install_at_once(user):
+def test_several_install_at_once(user):
     threads = [threading.Thread(target=weights.install, args=(TINY,)) for _ in range(4)]
     for thread in threads:
         thread.start()
