@@ -127,7 +127,10 @@ def found_as_well(carried: Carried) -> Iterator[None]:
 
 
 def installed() -> tuple[Source, ...]:
-    """The weights files in the folder of CAECODEC_WEIGHTS, those shipped with the package, and those that `install` wrote."""
+    """The weights files in the folder of CAECODEC_WEIGHTS, those shipped with the package, and those that `install` wrote.
+
+    Of several with one name, metric and quality, the first is taken to encode with; of those that `install` wrote, the latest.
+    """
     return tuple(source for sources in by_place().values() for source in sources)
 
 
@@ -174,7 +177,7 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
         wanted = _default_name() if spec.name == DEFAULT else spec
         found = [source for source in known() if spec.digest == source.spec.digest] or _named(wanted.name)
     if not found and spec.digest:
-        raise WeightsError(f"weights {str(spec)!r} are not here: they are not in {_places()}; {_way_out()}; {_choices()}")
+        raise WeightsError(f"weights {str(spec)!r} are not here ({_looked()}); {_way_out()}")
     fitting = [source for source in found if source.metric == metric and quality in source.qualities]
     if not fitting:
         raise WeightsError(f"weights {str(spec)!r} have none for quality {quality}, metric {metric!r}; {_choices()}")
@@ -183,11 +186,6 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
         raise WeightsError(
             f"weights {str(spec)!r} are not here, only {', '.join(map(str, fitting))}; {_way_out()}, or pass "
             f"weights={spec.name!r} to use what is here"
-        )
-    by_install = {source.sha256: source for source in by_place()["installed"]}
-    if pinned[0].sha256 in by_install and len({source.sha256 for source in pinned}) > 1:
-        raise WeightsError(
-            f"weights {str(spec)!r} are installed more than once: {', '.join(map(str, pinned))}; say which by NAME@DIGEST"
         )
     return pinned[0]
 
@@ -230,21 +228,23 @@ def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:
     for refused in (*damaged(), *(refused for one in carried for refused in one.refused)):
         if refused.digest == digest.hex():
             raise WeightsError(f"{wanted}, which are here but are refused: {refused.reason}")
-    raise WeightsError(f"{wanted}, which are not here{looked}: they are not in {_places()}; {_way_out()}, or pass weights=PATH")
+    raise WeightsError(f"{wanted}, which are not here{looked} ({_looked()}); {_way_out()}, or pass weights=PATH")
 
 
 def by_digest(text: str) -> Source:
     """The installed weights of a SHA-256, of its first eight digits or more, or of NAME@DIGEST; WeightsError for none."""
     digest = text.rsplit("@", 1)[-1].lower()
     if not re.fullmatch("[0-9a-f]{8,64}", digest):
-        raise WeightsError(f"{text!r} is no digest, which is eight to 64 hexadecimal digits of a SHA-256; {_choices()}")
+        raise WeightsError(
+            f"{text!r} is no digest, which is eight to 64 hexadecimal digits of a SHA-256; see `caecodec weights list`"
+        )
     for source in installed():
         if source.sha256.startswith(digest):
             return source
     for refused in damaged():
         if refused.digest == digest[: 2 * DIGEST_BYTES]:
             raise WeightsError(f"weights of digest {digest} are refused: {refused.reason}")
-    raise WeightsError(f"weights of digest {digest} are not here: they are not in {_places()}; {_way_out()}; {_choices()}")
+    raise WeightsError(f"weights of digest {digest} are not here ({_looked()}); {_way_out()}")
 
 
 def load(source: Source, quality: int) -> Network:
@@ -372,15 +372,15 @@ def _folder_sources(folder: Path) -> tuple[Source, ...]:
 
 
 def _user_sources() -> tuple[tuple[Source, ...], tuple[Refused, ...]]:
-    """What `install` wrote, and what is no weights file in its folder."""
-    sources, refused = [], []
+    """What `install` wrote, the latest first, and what is no weights file in its folder."""
+    dated, refused = [], []
     for path in sorted(user_folder().glob(f"*{SUFFIX}")):
         try:
             stat = path.stat()
-            sources.append(_user_source(path, stat.st_mtime_ns, stat.st_size))
+            dated.append((stat.st_mtime_ns, _user_source(path, stat.st_mtime_ns, stat.st_size)))
         except (WeightsError, FormatVersionError, OSError) as error:
             refused.append(Refused(path.stem[: 2 * DIGEST_BYTES], f"{error}; remove {path}, or install it anew"))
-    return tuple(sources), tuple(refused)
+    return tuple(source for _, source in sorted(dated, key=lambda one: -one[0])), tuple(refused)
 
 
 @lru_cache
@@ -437,11 +437,11 @@ def _named(name: str) -> list[Source]:
     return [source for source in (trusted if shipped else known()) if source.name == name]
 
 
-def _places() -> str:
-    """Where weights are looked for, for error messages."""
+def _looked() -> str:
+    """Where weights were looked for, for error messages."""
     extra = settings.current().weights
-    setting = "CAECODEC_WEIGHTS, which is not set" if extra is None else f"{extra} (CAECODEC_WEIGHTS)"
-    return f"{setting}, {shipped_folder()} (shipped), nor {user_folder()} (installed)"
+    first, last = ("", ", CAECODEC_WEIGHTS being unset") if extra is None else (f"{extra} as CAECODEC_WEIGHTS says, ", "")
+    return f"looked in {first}{shipped_folder()}, where the shipped ones are, and {user_folder()}, for installed ones{last}"
 
 
 def _way_out() -> str:

@@ -116,7 +116,7 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
                 "convert it with caecodec export"
             ) from error
         raise WeightsError(
-            f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint"
+            f"{where} is not a caecodec weights file ({_brief(error)}); pass one, or a CompressAI checkpoint"
         ) from error
     if version != FORMAT:
         raise FormatVersionError(
@@ -125,6 +125,11 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
     if not known:
         raise WeightsError(f"weights file {where} describes no known network ({about}): upgrade caecodec or replace the file")
     return about
+
+
+def _brief(error: Exception) -> str:
+    """What an error says, without the whole file, which some errors of Python's hold."""
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def notes(data: bytes) -> dict[str, str]:

@@ -212,7 +212,9 @@ def _check(source: Source) -> None:
 def _write(source: Source, path: Path) -> Source:
     """A file that is whole or not there, whoever else writes it."""
     data = file_bytes(source)
-    if not (path.is_file() and path.read_bytes() == data):
+    if path.is_file() and path.read_bytes() == data:
+        path.touch()  # of one name, the latest installed is taken
+    else:
         partial = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex}.partial")
         try:
             with partial.open("xb") as file:
