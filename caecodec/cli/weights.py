@@ -63,12 +63,8 @@ def _line(source: Source, origin: str) -> str:
 
 def _found(what: Place) -> Sequence[Source]:
     """What a digest, a file or a group names."""
-    if not is_url(what) and not Path(what).exists() and Path(what).suffix not in (".safetensors", ".zarr", ZIP):
-        return [weights.by_digest(str(what))]
-    if is_url(what) and not str(what).endswith(".safetensors"):
-        return weights.read_group(what)
-    path = Path(what)
-    return weights.read_group(path) if path.is_dir() or path.suffix == ZIP else [weights.read_file(path)]
+    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
+    return weights.read(what) if is_place else [weights.by_digest(str(what))]
 
 
 def _description(source: Source) -> str:

@@ -29,7 +29,7 @@ from .catalogue import (
     shipped_folder,
     user_folder,
 )
-from .store import GROUP, carried, carry, install, read_file, read_group, using
+from .store import GROUP, carried, carry, install, read, read_file, read_group, using
 
 __all__ = [
     "CHECKPOINT_SUFFIXES",
@@ -53,6 +53,7 @@ __all__ = [
     "known",
     "load",
     "open_file",
+    "read",
     "read_file",
     "read_group",
     "read_tensors",

@@ -57,9 +57,9 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
     if not wanted:
         return
     holder = group.require_group(GROUP)
-    there = holder.attrs.get(_DIGESTS, [])
-    there = there if isinstance(there, list) else []
-    for key in wanted.keys() - set(there):
+    listed = holder.attrs.get(_DIGESTS)
+    there = {key for key in listed if isinstance(key, str)} if isinstance(listed, list) else set()
+    for key in wanted.keys() - there:
         file = of_bytes(file_bytes(wanted[key]), wanted[key].where)
         data = np.frombuffer(file.content or b"", np.uint8)
         attributes: dict[str, Any] = {
@@ -71,7 +71,7 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
             attributes=attributes, overwrite=True,
         )  # fmt: skip
         array[:] = data
-    holder.attrs[_DIGESTS] = sorted({*there, *wanted})  # last: what is listed is whole
+    holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last: what is listed is whole
 
 
 def carried(place: "stores.Place | zarr.Group", without: Collection[str] = ()) -> Carried:
@@ -131,7 +131,7 @@ def install(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
     ParameterError
         There is no such file or group.
     """
-    found = (read_file(source),) if isinstance(source, str | Path) and _is_file(source) else read_group(source)
+    found = read(source)
     for one in found:
         _check(one)
     folder = user_folder()
@@ -144,6 +144,13 @@ def install(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
         ) from error
 
 
+def read(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
+    """The weights in a file or a group; raises as `read_file` and `read_group` do."""
+    if isinstance(source, str | Path) and _is_file(source):
+        return (read_file(source),)
+    return read_group(source)
+
+
 def read_file(source: stores.Place) -> Source:
     """The weights in a safetensors file at a path or URL.
 
@@ -154,13 +161,7 @@ def read_file(source: stores.Place) -> Source:
             f"{source} is a checkpoint, but weights files alone (.safetensors) are taken; make one of it: "
             f"caecodec export {source} -o NAME.safetensors"
         )
-    try:
-        with _open(source) as file:
-            data: bytes = file.read(MAX_BYTES + 1)
-    except ImportError as error:
-        raise ParameterError(f"{source} cannot be opened without another package: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"weights file {source} cannot be read: {error}") from error
+    data = stores.read_bytes(source, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise WeightsError(f"{source} has more than {MAX_BYTES} bytes, the most of a weights file; name another")
     return of_bytes(data, str(source))
@@ -171,12 +172,12 @@ def read_group(place: "stores.Place | zarr.Group") -> tuple[Source, ...]:
 
     Raises WeightsError where it carries none, or one is refused; ParameterError where there is no group or array.
     """
-    if isinstance(place, str | Path):
-        stores.open_node(place)  # for its errors
     found = carried(place)
     if found.refused:
         raise WeightsError(found.refused[0].reason)
     if not found.sources:
+        if isinstance(place, str | Path):
+            stores.open_node(place)  # for its errors
         raise WeightsError(f"{place} carries no weights; encode with --with-weights to have a group carry them")
     return found.sources
 
@@ -186,15 +187,6 @@ def _is_file(source: stores.Place) -> bool:
         return str(source).endswith(SUFFIX)
     path = Path(source)
     return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and path.suffix != stores.ZIP)
-
-
-def _open(source: stores.Place) -> Any:
-    if not stores.is_url(source):
-        return Path(source).open("rb")
-    stores.require_fsspec(source)
-    import fsspec
-
-    return fsspec.open(source, "rb")
 
 
 def _check(source: Source) -> None:
