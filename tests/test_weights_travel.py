@@ -591,7 +591,7 @@ def test_commands(group, tmp_path, user, capsys):
     assert main(["weights", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"tiny@{KEY} (mse, quality 1, 4), installed, {TINY.stat().st_size} bytes" in lines
-    assert sum(", shipped, " in line for line in lines) == 4
+    assert sum(", shipped, " in line for line in lines) == len(weights.by_place()["shipped"]) > 0
     for what in (KEY, f"tiny@{KEY}", str(TINY)):
         assert main(["weights", "show", what]) == 0
         text = capsys.readouterr().out
