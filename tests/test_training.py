@@ -109,7 +109,7 @@ def test_a_checkpoint_is_what_was_trained():
         for parameter in network.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     tensors = conditional(network.state_dict())
-    plain = FAMILIES["cae"].build(caecodec.weights_file.fold(tensors, 3))
+    plain = FAMILIES["cae"].build(weights.file.fold(tensors, 3))
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         y = 4 * network.analysis(x, 1)
