@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
-from zarr.errors import BaseZarrError
 
-from . import payloads, weights
+from . import payloads, stores, weights
 from .bitstream import container, families
 from .bitstream.header import CODING_CONSTANT, CODINGS
 from .errors import ParameterError
@@ -19,12 +18,15 @@ from .overfitted.parameters import OverfittedParameters
 from .parameters import Parameters
 from .weights import Spec
 
+_MISSING = "NOT installed: `caecodec weights install FILE`, or GROUP where a group carries them"
+
 
 @dataclass(frozen=True)
 class Report:
     """What `inspect` finds in one file or array; bytes are of the payloads, chunks those that are stored.
 
-    qualities, entropy, weights, weights_installed : of family "cae"
+    qualities, entropy, weights, weights_installed, weights_carried : of family "cae"; the last: the group carries all it needs
+    carried, refused : what weights the group carries, and why others in it are no use
     decoders, network_bytes, shared_network : of family "overfitted"; sizes of networks, what those of payloads take, and the
         digest of a network in the array's metadata
     chunks_lossless, lossless_bytes : of family "overfitted"; chunks that could not be fitted, stored by family "cae"
@@ -40,6 +42,9 @@ class Report:
     entropy: tuple[str, ...]
     weights: str
     weights_installed: bool
+    weights_carried: bool
+    carried: tuple[str, ...]
+    refused: tuple[str, ...]
     decoders: tuple[str, ...]
     shared_network: str
     shape: tuple[int, ...]
@@ -92,13 +97,13 @@ class Report:
             "bits per pixel": f"{self.bpp:.4f}",
             "ratio": f"{self.ratio:.1f}",
         }
+        if self.carried or self.refused:
+            rows["group carries"] = "; ".join([*self.carried, *(f"REFUSED: {reason}" for reason in self.refused)])
         return "\n".join([self.path, *(f"  {name:15} {value}" for name, value in rows.items())])
 
     def _autoencoder(self) -> tuple[dict[str, str], str]:
         """What the family has of rows, and the parts of the bytes."""
-        there = (
-            "installed" if self.weights_installed else "NOT installed: put their file into the folder CAECODEC_WEIGHTS names"
-        )
+        there = "installed" if self.weights_installed else "carried by the group" if self.weights_carried else _MISSING
         rows = {
             "model": f"cae, quality {', '.join(map(str, self.qualities)) or 'none'}, {self.metric}",
             "asked for": self.asked,
@@ -142,7 +147,7 @@ class _Asked(NamedTuple):
         """By a payload alone."""
         header = payload.header
         if isinstance(payload, container.Payload):
-            known = (source.spec for source in weights.installed() if source.digest == payload.header.digest)
+            known = (source.spec for source in weights.known() if source.digest == payload.header.digest)
             spec = next(known, Spec(header.digest.hex()))
             return cls.of(Parameters(payload.header.quality, payload.header.metric, header.channel_axis, spec))
         return cls("overfitted", "mse", "", header.channel_axis, shared=header.digest.hex())
@@ -200,8 +205,8 @@ class _Sums:
             self.escapes += len(payload.raw)
 
 
-def inspect(path: Path) -> list[Report]:
-    """A report on a .cae file, or on each caecodec array at or below a Zarr path.
+def inspect(path: stores.Place) -> list[Report]:
+    """A report on a .cae file, or on each caecodec array at or below a Zarr path, in a zipped store (.zip), or at a URL.
 
     Raises
     ------
@@ -210,22 +215,29 @@ def inspect(path: Path) -> list[Report]:
     CorruptionError, FormatVersionError
         A payload that cannot be read.
     """
-    if path.is_file():
-        data = path.read_bytes()
+    if not stores.is_url(path) and Path(path).is_file() and Path(path).suffix != stores.ZIP:
+        data = Path(path).read_bytes()
         payload = families.parse(data)
         header = payload.header
         return [_report(str(path), _Asked.by(payload), header.shape, header.shape, header.dtype, [data])]
+    carried = weights.carried(path)
+    with weights.found_as_well(carried):
+        return _reports(path, carried)
+
+
+def _reports(path: stores.Place, carried: weights.Carried) -> list[Report]:
+    """Of the arrays at or below a Zarr path."""
     try:
-        node = zarr.open(str(path), mode="r")
-    except (BaseZarrError, OSError, ValueError) as error:
+        node = stores.open_node(path)
+        arrays = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
-    arrays = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
     reports = []
     for array in arrays:
         if isinstance(array, zarr.Array) and (array is node or _is_ours(array)):
-            name = str(path) if array is node else str(path / array.path)
+            name = str(path) if array is node else f"{str(path).rstrip('/')}/{array.path}"
             asked, stored = _Asked.of(payloads.parameters(array)), payloads.payloads(array)
-            reports.append(_report(name, asked, array.shape, array.chunks, array.dtype.name, stored))
+            reports.append(_report(name, asked, array.shape, array.chunks, array.dtype.name, stored, carried))
     if not reports:
         raise ParameterError(f"{path} holds no array coded by caecodec")
     return reports
@@ -246,6 +258,7 @@ def _report(
     chunk: tuple[int, ...],
     dtype: str,
     stored: Iterable[bytes],
+    carried: weights.Carried = weights.Carried(),  # noqa: B008  # immutable
 ) -> Report:
     sums, axis = _Sums(asked.family), asked.channel_axis
     for data in stored:
@@ -261,6 +274,9 @@ def _report(
         entropy=tuple(sorted(sums.entropy)),
         weights=str(asked.weights or ""),
         weights_installed=needed <= {source.digest for source in weights.installed()},
+        weights_carried=bool(needed) and needed <= {source.digest for source in carried.sources},
+        carried=tuple(map(str, carried.sources)),
+        refused=tuple(one.reason for one in carried.refused),
         decoders=tuple(sorted(sums.decoders)),
         shared_network=asked.shared,
         shape=shape,

@@ -24,7 +24,7 @@ from .bitstream.header import MAX_SIZE
 from .entropy.tables import PRECISION, Tables
 from .errors import CorruptionError, ParameterError, WeightsError
 from .parameters import parse_metric, parse_quality
-from .weights_file import Network
+from .weights.file import Network
 
 STRIDE = 16
 HALO = 1  # latent positions

@@ -114,6 +114,12 @@ class Parameters:
         specs = {source.spec for source in sources.values()}
         return replace(parsed, weights=specs.pop() if len(specs) == 1 else weights_.Spec(specs.pop().name))
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether who reads the array needs weights: not with max_error alone, if one file is named by its digest."""
+        of_network = (self.quality, self.psnr, self.bpp) != (None, None, None)
+        return of_network or self.weights.digest is None
+
     def sources(self) -> dict[int, weights_.Source]:
         """The weights to encode with, by quality: of the one that was asked for, or of all there are.
 

@@ -11,7 +11,8 @@ CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 fo
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
 CAECODEC_MAX_BATCH     most images in one pass of the network                        16; on CUDA 256
 CAECODEC_MEMORY        bytes all passes may take (K, M, G suffixes), larger is tiled 1G; on CUDA a quarter of what it has
-CAECODEC_WEIGHTS       a folder of weights files, searched before the shipped ones
+CAECODEC_WEIGHTS       a folder of weights files, searched before all others
+CAECODEC_USER_WEIGHTS  the folder that `caecodec weights install` writes to          in the user's data folder
 =====================  ===========================================================  ====================================
 """
 
@@ -38,6 +39,7 @@ class Settings:
     max_batch: int = 16
     memory: int = 2**30
     weights: Path | None = None
+    user_weights: Path | None = None
 
 
 def parse_device(text: str, name: str = "CAECODEC_DEVICE") -> str:
@@ -79,14 +81,18 @@ def current() -> Settings:
     def get(name: str, default: str) -> str:
         return os.environ.get(name) or default
 
-    folder = get("CAECODEC_WEIGHTS", "")
+    def folder(name: str) -> Path | None:
+        text = get(name, "")
+        return Path(text) if text else None
+
     return Settings(
         device=parse_device(get("CAECODEC_DEVICE", "cpu")),
         precision=_parse_precision(get("CAECODEC_PRECISION", "auto")),
         threads=_parse_count("CAECODEC_THREADS", get("CAECODEC_THREADS", "0"), 0),
         max_batch=_parse_count("CAECODEC_MAX_BATCH", get("CAECODEC_MAX_BATCH", "16"), 1),
         memory=_parse_memory(get("CAECODEC_MEMORY", "1G")),
-        weights=Path(folder) if folder else None,
+        weights=folder("CAECODEC_WEIGHTS"),
+        user_weights=folder("CAECODEC_USER_WEIGHTS"),
     )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caecodec import weights, weights_file
+from caecodec import settings, weights
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL
+from caecodec.weights import file as weights_file
 
 TINY = Path(__file__).parent / "golden" / "tiny.safetensors"
 TINY_CONTEXT = TINY.with_name("tiny-context.safetensors")
@@ -18,6 +19,13 @@ def pytest_report_header():
 
     there = "CUDA is present" if torch.cuda.is_available() else "no CUDA device: the tests that need one are skipped"
     return f"caecodec: {there}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_user_weights(tmp_path_factory):
+    """No test sees what the user has installed, or installs anything there."""
+    with settings.using(user_weights=tmp_path_factory.mktemp("user") / "weights"):
+        yield
 
 
 @pytest.fixture(scope="session")

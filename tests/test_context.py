@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caecodec
-from caecodec import weights, weights_file
+from caecodec import weights
 from caecodec.bitstream import container, varint
 from caecodec.bitstream.header import CODING_CONTEXT, CODING_STATIC
 from caecodec.entropy import context, static, streams
 from caecodec.entropy.context_tables import LEFT, MAGNITUDES, NONE, UP
 from caecodec.errors import CorruptionError, WeightsError
+from caecodec.weights import file as weights_file
 
 TABLES = seeded_context(0)
 CHANNELS = len(TABLES.order)

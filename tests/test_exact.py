@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY, seeded_tensors
 
-from caecodec import weights, weights_file
+from caecodec import weights
 from caecodec.errors import WeightsError
 from caecodec.models import exact
 from caecodec.models.exact import ExactSynthesis
 from caecodec.models.factorized import FactorizedPrior
+from caecodec.weights import file as weights_file
 
 TENSORS = weights_file.fold(seeded_tensors(0), 4)
 TENSORS["medians"] = np.linspace(-0.5, 0.5, 12, dtype=np.float32)

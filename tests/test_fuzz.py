@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caecodec
-from caecodec import weights_file
 from caecodec.models.factorized import FactorizedPrior
+from caecodec.weights import file as weights_file
 
 
 @pytest.fixture(scope="module")

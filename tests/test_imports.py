@@ -12,10 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "caecodec"
 # Each layer imports only from those before it (and from itself).
 LAYERS = [
     {"errors"},
-    {"alignment", "settings"},
+    {"alignment", "settings", "stores"},
     {"bitstream", "pixels", "ranges", "tiling"},
     {"device_pixels", "entropy", "models"},
-    {"weights_file"},
     {"weights"},
     {"engine", "parameters"},
     {"bounded", "device"},

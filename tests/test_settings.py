@@ -43,7 +43,7 @@ def test_child_processes_have_them():
 
 
 def test_defaults_on_cuda():
-    with settings.using(max_batch=None, memory=None):
+    with settings.using(max_batch=None, memory=None, user_weights=None):
         assert settings.on_cuda(2**36) == settings.Settings(max_batch=settings.CUDA_BATCH, memory=2**34)
         with settings.using(max_batch=7):
             assert settings.on_cuda(2**36) == settings.Settings(max_batch=7, memory=2**34)

@@ -167,7 +167,7 @@ def test_a_checkpoint_is_what_was_trained():
     """The tensors of a weights file give the network that the loop computed."""
     network = perturbed((1, 3))
     tensors = conditional(network.state_dict())
-    plain = FAMILIES["cae"].build(caecodec.weights_file.fold(tensors, 3))
+    plain = FAMILIES["cae"].build(weights.file.fold(tensors, 3))
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         y = 4 * network.analysis(x, each(2, 1))

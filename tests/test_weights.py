@@ -7,7 +7,8 @@ import safetensors.numpy
 from conftest import TINY, random_image, save_seeded, seeded_tensors
 
 import caecodec
-from caecodec import weights, weights_file
+from caecodec import weights
+from caecodec.weights import file as weights_file
 
 
 def resolve(text, quality=4, metric="mse"):

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..stores import place
 from .report import Bars, outcome
 
 SUMMARY = "Convert groups and .cae files, or folders of them, to image and video files."
@@ -11,8 +12,9 @@ SUMMARY = "Convert groups and .cae files, or folders of them, to image and video
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec decode."""
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help=".ome.zarr groups, .cae files, or folders of them"
-    )
+        "inputs", nargs="+", type=place, metavar="INPUT",
+        help=".ome.zarr groups, such as zips (.zip) or URLs (s3://...) too, .cae files, or folders of them",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
     parser.add_argument(
         "--format", default="png",

@@ -30,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cae.add_argument("--max-error", type=float, help="a bound on the error of every value, in its units; 0: lossless")
     cae.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default mse")
     cae.add_argument("--weights", help="an installed name, or the path of a weights file or checkpoint")
+    travel = cae.add_mutually_exclusive_group()
+    travel.add_argument(
+        "--with-weights", action="store_true", default=None,
+        help="store the weights in the group, to be read wherever it goes; default for weights that are not shipped",
+    )  # fmt: skip
+    travel.add_argument(
+        "--without-weights", action="store_false", dest="with_weights", default=None, help="store no weights in the group"
+    )
     cae.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
 
     overfitted = parser.add_argument_group("of codec overfitted, which fits a network to each chunk")

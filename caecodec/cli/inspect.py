@@ -3,14 +3,17 @@
 import argparse
 import dataclasses
 import json
-from pathlib import Path
+
+from ..stores import place
 
 SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Zarr array, or the arrays of a group."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec inspect."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="a .cae file, a Zarr array or a group")
+    parser.add_argument(
+        "path", type=place, metavar="PATH", help="a .cae file, a Zarr array or a group, also zipped or at a URL"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, evaluate, export, fit_entropy, inspect, train
+from . import decode, encode, evaluate, export, fit_entropy, inspect, train, weights
 
-COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy)
+COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy, weights)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ..ngff.convert import Failure
+from ..ngff.convert import Failure, Job
 from ..ngff.work import State
 
 
@@ -24,9 +24,9 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
 
-    def images(self, jobs: list[tuple[Path, Path]]) -> Iterable[tuple[Path, Path]]:
+    def images(self, jobs: list[Job]) -> Iterable[Job]:
         """The list of jobs, which moves the bar as it is worked through."""
-        bar: Iterable[tuple[Path, Path]] | None = self._make(jobs, unit="image")
+        bar: Iterable[Job] | None = self._make(jobs, unit="image")
         return jobs if bar is None else bar
 
     def chunks(self, state: State) -> None:

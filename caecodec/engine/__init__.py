@@ -13,9 +13,10 @@ import threading
 
 import numpy as np
 
-from .. import weights, weights_file
+from .. import weights
 from ..entropy import device as device_entropy
 from ..models.factorized import STRIDE, pixel_bytes
+from ..weights import file as weights_file
 from . import processor
 from .cuda import Line
 from .jobs import Array, Direction, Gpu, Job, Model, Place
@@ -48,7 +49,8 @@ class Engine:
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = weights.load(source, quality)
-                self._sources[source.digest] = source
+                if source.content is None:  # what a group carries is known for the length of an operation
+                    self._sources[source.digest] = source
             return self._loaded[key]
 
     def run(self, model: Model, direction: Direction, batch: Array) -> Array:

@@ -27,7 +27,7 @@ from ..entropy.device import DeviceTables, Prepared, Shape
 from ..entropy.streams import Coded
 from ..entropy.tables import Tables
 from ..models.factorized import STRIDE, FactorizedPrior, pixel_bytes
-from ..weights_file import Network
+from ..weights.file import Network
 from .jobs import Array, Model, Waiter
 from .networks import Networks
 from .pool import Pool

@@ -10,7 +10,7 @@ from ..models import precision
 from ..models.exact import ExactSynthesis
 from ..models.factorized import FactorizedPrior
 from ..models.registry import FAMILIES
-from ..weights_file import Network
+from ..weights.file import Network
 from .forks import held_back
 from .jobs import Array, Job, Model
 

@@ -1,12 +1,13 @@
 """Folders and files, to OME-NGFF groups or .cae files, and back: each output whole or not there."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from .. import stores, weights
 from ..bitstream import families
 from ..decoding import decode
 from ..errors import CaeCodecError, ParameterError
@@ -25,13 +26,15 @@ from .work import Tell, Work
 
 PAYLOAD_SUFFIX = ".cae"
 GROUP_SUFFIX = ".ome.zarr"
-Progress = Callable[[list[tuple[Path, Path]]], Iterable[tuple[Path, Path]]]
+Job = tuple[stores.Place, Path]
+Progress = Callable[[list[Job]], Iterable[Job]]
+_Place = TypeVar("_Place", Path, stores.Place)
 
 
 class Failure(NamedTuple):
     """A file that was not converted, and why."""
 
-    path: Path
+    path: stores.Place
     error: Exception
 
 
@@ -79,19 +82,20 @@ def encode_paths(
     if output.suffix == PAYLOAD_SUFFIX:
         if options.codec not in LEARNED:
             raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
-        if options.shared or options.resume:
-            name = "shared" if options.shared else "resume"
+        of_groups = [name for name in ("shared", "resume", "with_weights") if getattr(options, name)]
+        if of_groups:
+            name = of_groups[0]
             raise ParameterError(
                 f"{name} is for groups of chunks but {output} is one payload; leave it out, or name a .zarr group"
             )
     if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
-    jobs = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
-    return _convert(jobs, lambda file, target: _encode(file, target, options, tell), progress)
+    jobs: list[Job] = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
+    return _convert(jobs, lambda file, target: _encode(Path(file), target, options, tell), progress)
 
 
 def decode_paths(
-    inputs: list[Path],
+    inputs: Sequence[stores.Place],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
@@ -100,6 +104,7 @@ def decode_paths(
 ) -> tuple[list[Path], list[Failure]]:
     """Convert OME-NGFF groups and .cae files, and those in folders, each to an image file; otherwise as `encode_paths`.
 
+    Groups may be zipped stores (.zip) and URLs of fsspec's, too. Weights that a group carries need not be installed.
     `output` is an image file where there is one input and it has such a suffix, else a folder for files of this `suffix`.
     """
     sources = list(_expand(inputs, _is_coded, "OME-NGFF groups (.zarr) or .cae files"))
@@ -169,22 +174,23 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
     return codec.encode_with(parameters, array, options.gpu)
 
 
-def _decode(source: Path, target: Path, overwrite: bool, gpu: bool | None) -> None:
+def _decode(source: stores.Place, target: Path, overwrite: bool, gpu: bool | None) -> None:
     refuse_existing(target, overwrite)
-    is_video = is_video_group(source)
+    is_video = not _is_payload(source) and is_video_group(source)
     if is_video != (target.suffix.lower() in video.SUFFIXES):
         kind, way_out = ("a video", ".yuv or .y4m (--format y4m)") if is_video else ("an image", ".png or .tif (--format tiff)")
         raise ParameterError(f"{source} holds {kind}, which {target.name} cannot hold; use the suffix {way_out}")
     if is_video:
-        video.write_video(target, read_video_group(source))
+        with weights.using(source):
+            video.write_video(target, read_video_group(source))
     else:
         write_image(target, _read(source, gpu))
 
 
-def _read(source: Path, gpu: bool | None) -> Image:
-    if source.suffix != PAYLOAD_SUFFIX:
+def _read(source: stores.Place, gpu: bool | None) -> Image:
+    if not _is_payload(source):
         return read_group(source)
-    payload = source.read_bytes()
+    payload = Path(source).read_bytes()
     pixels = decode(payload, gpu=gpu)
     channel_axis = families.parse(payload).header.channel_axis
     if pixels.ndim != (2 if channel_axis is None else 3):
@@ -198,7 +204,7 @@ def _read(source: Path, gpu: bool | None) -> Image:
 
 
 def _convert(
-    jobs: list[tuple[Path, Path]], convert: Callable[[Path, Path], None], progress: Progress
+    jobs: list[Job], convert: Callable[[stores.Place, Path], None], progress: Progress
 ) -> tuple[list[Path], list[Failure]]:
     written: list[Path] = []
     failed: list[Failure] = []
@@ -214,9 +220,13 @@ def _convert(
     return written, failed
 
 
-def _expand(inputs: list[Path], wanted: Callable[[Path], bool], what: str) -> Iterator[Path]:
-    """The inputs, folders replaced by what is wanted of their content."""
-    for path in inputs:
+def _expand(inputs: Sequence[_Place], wanted: Callable[[Path], bool], what: str) -> Iterator[_Place]:
+    """The inputs, folders replaced by what is wanted of their content; URLs as they are."""
+    for one in inputs:
+        if stores.is_url(one):
+            yield one
+            continue
+        path = Path(one)
         if not path.exists():
             raise ParameterError(f"{path} does not exist; check its name")
         if path.is_dir() and not _is_coded(path):
@@ -232,13 +242,19 @@ def _is_group(path: Path) -> bool:
     return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
 
 
+def _is_payload(source: stores.Place) -> bool:
+    return not stores.is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
+
+
 def _is_coded(path: Path) -> bool:
-    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX
+    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX or path.name.endswith(f".zarr{stores.ZIP}")
 
 
-def _stem(path: Path) -> str:
-    """The name of a file or group without .ome and the like."""
-    return path.stem.removesuffix(".ome")
+def _stem(source: stores.Place) -> str:
+    """The name of a file, group or zipped store without .ome and the like."""
+    name = stores.name(source)
+    name = name.removesuffix(stores.ZIP) if name.endswith(f".zarr{stores.ZIP}") else name
+    return Path(name).stem.removesuffix(".ome")
 
 
 def _suffix(path: Path) -> str:

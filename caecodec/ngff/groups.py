@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from .. import stores, weights
 from ..errors import ParameterError
 from . import blocks
 from .compressors import ZARR_FORMATS
@@ -62,8 +63,10 @@ def new_group(path: Path, options: Options) -> zarr.Group:
     return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
 
-def read_group(path: Path, level: int = 0) -> Image:
+def read_group(path: stores.Place, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
+
+    `path` may be that of a zipped store (.zip), or a URL of fsspec's. Weights that the group carries need not be installed.
 
     Raises
     ------
@@ -72,12 +75,13 @@ def read_group(path: Path, level: int = 0) -> Image:
     CaeCodecError
         What decoding its chunks raises.
     """
-    image = open_multiscales(path)
-    array = image.level(level)
-    pixels = blocks.read(array, (slice(None),) * array.ndim)
-    rgb = image.rgb(array)
-    labels = () if rgb else image.labels()
-    return Image(pixels, image.axes, rgb, labels, image.sizes(level), image.icc_profile())
+    with weights.using(path):
+        image = open_multiscales(path)
+        array = image.level(level)
+        pixels = blocks.read(array, (slice(None),) * array.ndim)
+        rgb = image.rgb(array)
+        labels = () if rgb else image.labels()
+        return Image(pixels, image.axes, rgb, labels, image.sizes(level), image.icc_profile())
 
 
 def _halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from .. import weights
 from ..overfitted.parameters import OverfittedParameters
 from .blocks import Source, chunk_count, padded_shape, parts, read_padded, store
 from .compressors import array_options, learned_parameters
@@ -31,8 +32,10 @@ class Level:
 def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, work: Work | None = None) -> None:
     """Write arrays at these paths of a group; those that are there already, begun with the same options, are gone on with.
 
-    Raises what `blocks.store` and `array_options` raise.
+    The weights that `options` have the group carry are written first. Raises what `weights.carry`, `blocks.store` and
+    `array_options` raise.
     """
+    weights.carry(group, options.carried())
     layouts = {path: _layout(options, level) for path, level in levels.items()}
     if work:
         work.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))

@@ -1,7 +1,6 @@
 """The attributes of OME-NGFF groups, 0.4 and 0.5: what is read of them, and what is written for an image."""
 
 import base64
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy.typing as npt
 import zarr
 from zarr.errors import BaseZarrError
 
+from .. import stores
 from ..errors import ParameterError
 from .image import AXES, COLOURS, Image, Size
 from .tiff_metadata import unit
@@ -20,12 +20,13 @@ _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # of ch
 _OME = ("multiscales", "omero", "labels", "image-label", "plate", "well", "bioformats2raw.layout")  # top-level in 0.4
 _VERSIONED = ("multiscales", "image-label", "plate", "well", "omero")  # have a version of their own in 0.4
 _ATTRIBUTE = "caecodec"
+_NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multiscales"
 
 
 class Multiscales(NamedTuple):
     """An OME-NGFF image group at a path: its attributes, what of them is OME's, its axes, and the paths of its levels."""
 
-    path: Path
+    path: stores.Place
     group: zarr.Group
     attributes: dict[str, Any]
     ome: dict[str, Any]
@@ -83,10 +84,16 @@ class Multiscales(NamedTuple):
         return base64.b64decode(profile) if profile else None
 
 
-def open_multiscales(path: Path) -> Multiscales:
-    """The OME-NGFF image at a path; ParameterError where there is none, or one of other axes than t, c, z, y, x."""
+def open_multiscales(path: stores.Place) -> Multiscales:
+    """The OME-NGFF image at a path, in a zipped store, or at a URL.
+
+    ParameterError where there is none, or one of other axes than t, c, z, y, x.
+    """
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = stores.open_group(path)
+    except ParameterError as error:
+        raise ParameterError(_NONE.format(path, error)) from error
+    try:
         attributes: dict[str, Any] = group.attrs.asdict()
         ome = attributes.get("ome", attributes)
         if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels"} & set(ome):
@@ -94,8 +101,8 @@ def open_multiscales(path: Path) -> Multiscales:
         image = ome["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]
         paths = [dataset["path"] for dataset in image["datasets"]]
-    except (BaseZarrError, OSError, KeyError, IndexError, TypeError) as error:
-        raise ParameterError(f"{path} is not an OME-NGFF image ({error}); give the group that holds its multiscales") from error
+    except (OSError, KeyError, IndexError, TypeError) as error:
+        raise ParameterError(_NONE.format(path, error)) from error
     if not {"y", "x"} <= set(axes) or axes != [name for name in AXES if name in axes]:
         raise ParameterError(
             f"{path} has axes {', '.join(axes)} but an image has y, x and any of t, c, z before, in this order"

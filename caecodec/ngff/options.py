@@ -6,7 +6,7 @@ from typing import Any
 from ..errors import ParameterError
 from ..overfitted.parameters import OverfittedParameters
 from ..parameters import Parameters
-from ..weights import DEFAULT
+from ..weights import DEFAULT, Source, by_place
 
 CODECS = ("cae", "overfitted", "none", "blosc", "jpeg2k")
 LEARNED = ("cae", "overfitted")
@@ -14,7 +14,7 @@ NGFF_VERSIONS = ("0.5", "0.4")
 DEPTHS = (8, 10)
 MAX_CHUNK = 4096
 _OF_CODECS = {
-    "cae": ("quality", "metric", "weights", "entropy", "max_error", "psnr", "bpp"),
+    "cae": ("quality", "metric", "weights", "entropy", "max_error", "psnr", "bpp", "with_weights"),
     "overfitted": ("quality", "lmbda", "preset", "decoder", "seed", "shared"),
 }
 _DEFAULTS: dict[str, Any] = {"metric": "mse", "weights": DEFAULT}
@@ -31,6 +31,8 @@ class Options:
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
     ngff : "0.5" (Zarr v3) or "0.4" (Zarr v2)
+    with_weights : store the weights that the arrays need in the group, for codec "cae"; None: those that are not shipped with
+        caecodec
     overwrite : replace what is there
     resume : keep a group that is not finished, and go on with one that was begun with the same options and source
     size, depth : width and height, and bits, of raw .yuv files; None: as their names say
@@ -60,6 +62,7 @@ class Options:
     resume: bool = False
     size: tuple[int, int] | None = None
     depth: int | None = None
+    with_weights: bool | None = None
     parameters: Parameters | OverfittedParameters = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class Options:
         if self.depth not in (None, *DEPTHS):
             raise ParameterError(f"depth is {self.depth} but must be {' or '.join(map(str, DEPTHS))} bits")
         given = self._given()
+        given.pop("with_weights", None)
         if self.codec == "cae":
             arguments = {**_DEFAULTS, "quality": None, "channel_axis": -3, **given}
             object.__setattr__(self, "parameters", Parameters.parse(**arguments))
@@ -89,9 +93,23 @@ class Options:
     def stored(self) -> dict[str, Any]:
         """All that what is written depends on."""
         parameters = {**self.parameters.config(), "shared": self.shared} if self.codec in LEARNED else {}
-        names = ("codec", "chunk_size", "shard_size", "ngff", "size", "depth")
+        names = ("codec", "chunk_size", "shard_size", "ngff", "size", "depth", "with_weights")
         own = {name: getattr(self, name) for name in names}
         return {**own, "size": None if self.size is None else list(self.size), **parameters}
+
+    def carried(self) -> tuple[Source, ...]:
+        """The weights to store in the group.
+
+        Raises WeightsError where those that were asked for are not here.
+        """
+        if self.codec != "cae" or self.with_weights is False:
+            return ()
+        assert isinstance(self.parameters, Parameters)
+        if not self.parameters.needs_weights:
+            return ()
+        shipped = () if self.with_weights else {source.sha256 for source in by_place()["shipped"]}
+        needed = {source.sha256: source for source in self.parameters.sources().values()}
+        return tuple(source for sha256, source in needed.items() if sha256 not in shipped)
 
     def _given(self) -> dict[str, Any]:
         """The options of the codec that are not left as they are; ParameterError for those of another one."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import zarr
 
+from .. import weights
 from ..errors import ParameterError
 from . import blocks
 from .compressors import LOSSLESS, lossless_options
@@ -23,7 +24,8 @@ def reencode(source: Path, target: Path, options: Options, work: Work | None = N
     """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, with another codec; `target` as of `write_group`.
 
     The levels keep their values, shapes and paths, the groups and arrays their attributes. All else that the group holds, its
-    labels above all, is stored without loss, with Blosc. Memory for a few chunks is enough.
+    labels above all, is stored without loss, with Blosc; but of weights those alone that the new levels need, as
+    `Options.with_weights` says. Weights that the source carries need not be installed. Memory for a few chunks is enough.
 
     Raises
     ------
@@ -32,6 +34,11 @@ def reencode(source: Path, target: Path, options: Options, work: Work | None = N
     CaeCodecError
         What decoding and encoding its chunks raises.
     """
+    with weights.using(source):
+        _reencode(source, target, options, work)
+
+
+def _reencode(source: Path, target: Path, options: Options, work: Work | None) -> None:
     image = open_multiscales(source)
     levels = {path: image.level(i) for i, path in enumerate(image.paths)}
     if options.codec not in LOSSLESS:
@@ -59,7 +66,7 @@ def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str],
     """Copy all members of a group but the levels of the image, without loss."""
     for name, member in source.members():
         path = prefix + name
-        if path in levels:
+        if path in levels or name == weights.GROUP:
             continue
         if isinstance(member, zarr.Group):
             target.require_group(path).attrs.update(translated(member.attrs.asdict(), ngff))

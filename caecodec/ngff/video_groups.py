@@ -7,6 +7,7 @@ import numpy as np
 import zarr
 from zarr.errors import BaseZarrError
 
+from .. import stores
 from ..errors import ParameterError
 from .groups import new_group
 from .levels import Level, write_levels
@@ -30,18 +31,18 @@ def write_video_group(path: Path, video: Video, options: Options, work: Work | N
     write_levels(group, levels, options, work)
 
 
-def is_video_group(path: Path) -> bool:
+def is_video_group(path: stores.Place) -> bool:
     """Whether `write_video_group` wrote what is at a path."""
     try:
-        return ATTRIBUTE in zarr.open_group(str(path), mode="r").attrs
-    except (BaseZarrError, OSError, ValueError):
+        return ATTRIBUTE in stores.open_group(path).attrs
+    except ParameterError:
         return False
 
 
-def read_video_group(path: Path) -> Video:
+def read_video_group(path: stores.Place) -> Video:
     """The video in a group, whose planes are read as they are used; ParameterError where there is none, or it is damaged."""
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = stores.open_group(path)
         said: Any = group.attrs[ATTRIBUTE]
         depth, header = said["depth"], said["y4m"]
         y, u, v = (group[name] for name in NAMES)

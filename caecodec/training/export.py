@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import weights, weights_file
+from .. import weights
 from ..bitstream.header import METRICS
 from ..errors import ParameterError
 from ..models import compressai
+from ..weights import file as weights_file
 from . import context, data, symbols, tables
 
 FAMILY = "cae"

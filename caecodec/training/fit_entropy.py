@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import weights, weights_file
+from .. import weights
 from ..entropy import context as context_model
 from ..entropy import static
 from ..entropy.streams import Coded
 from ..errors import ParameterError
+from ..weights import file as weights_file
 from . import context, data, symbols
 
 CROPS = 3000

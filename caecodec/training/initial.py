@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .. import weights_file
+from ..weights import file as weights_file
 from .backbone import GDN, LAYERS, Backbone, ConditionalRate, conditional_bits
 
 NOISE = 1e-3  # in weights that the start leaves at zero, so that they can learn

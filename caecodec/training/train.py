@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .. import settings, weights, weights_file
+from .. import settings, weights
 from ..engine import Place
 from ..errors import ParameterError
 from ..models import compressai
+from ..weights import file as weights_file
 from . import data, initial, report
 from .backbone import Backbone
 from .crops import Crops

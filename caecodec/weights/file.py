@@ -12,10 +12,10 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from .bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
-from .entropy.context_tables import ContextTables
-from .entropy.tables import Tables
-from .errors import CorruptionError, FormatVersionError, WeightsError
+from ..bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
+from ..entropy.context_tables import ContextTables
+from ..entropy.tables import Tables
+from ..errors import CorruptionError, FormatVersionError, WeightsError
 
 FORMAT = 1
 METADATA_KEY = "caecodec"
@@ -26,6 +26,7 @@ CONTEXT_PARTS = {
     "order": np.int16, "difference": np.uint8, "radius": np.uint8, "weight": np.int8,
     "threshold": np.int32, "table": np.uint8, "mass": np.int32,
 }  # fmt: skip
+_PICKLES = (b"PK\x03\x04", b"\x80")  # what files of torch.save begin with, and pickles
 NO_CONTEXT = "{} no context tables; run caecodec fit-entropy to add them to a copy, or use entropy='static'"
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -109,8 +110,13 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
             and all(isinstance(q, int) and 1 <= q <= MAX_QUALITY for q in about["qualities"])
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        if data.startswith(_PICKLES):
+            raise WeightsError(
+                f"{where} is not a caecodec weights file but a pickle, or a checkpoint of PyTorch's, which can run code; "
+                "convert it with caecodec export"
+            ) from error
         raise WeightsError(
-            f"{where} is not a caecodec weights file ({error!r}); pass one, or a CompressAI checkpoint"
+            f"{where} is not a caecodec weights file ({_brief(error)}); pass one, or a CompressAI checkpoint"
         ) from error
     if version != FORMAT:
         raise FormatVersionError(
@@ -119,6 +125,17 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
     if not known:
         raise WeightsError(f"weights file {where} describes no known network ({about}): upgrade caecodec or replace the file")
     return about
+
+
+def _brief(error: Exception) -> str:
+    """What an error says, without the whole file, which some errors of Python's hold."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def notes(data: bytes) -> dict[str, str]:
+    """What else the metadata of a weights file say, such as a model card; of one that `describe` takes."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return {str(key): str(value) for key, value in header["__metadata__"].items() if key != METADATA_KEY}
 
 
 def serialise(stored: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> bytes:

@@ -1,27 +1,34 @@
 """(name or path, metric, quality) -> a verified weights file -> the tensors of a plain network and its tables.
 
 Weights are identified by the SHA-256 of their file: arrays record the first eight hex digits of it, payloads the first four
-bytes. What is in a file is the matter of weights_file. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
+bytes. What is in a file is the matter of file.py. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
 """
 
 import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from . import settings, weights_file
-from .bitstream.header import MAX_QUALITY
-from .errors import FormatVersionError, WeightsError
-from .weights_file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
+import platformdirs
+
+from .. import settings
+from ..bitstream.header import MAX_QUALITY
+from ..errors import FormatVersionError, WeightsError
+from . import file as weights_file
+from .file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
 
 DIGEST_BYTES = 4
 DEFAULT = "default"
 COMPRESSAI = "compressai"
+SUFFIX = ".safetensors"
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt")
+_INSTALL = "caecodec weights install"
 
 
 class Spec(NamedTuple):
@@ -44,7 +51,7 @@ class Spec(NamedTuple):
     def path(self) -> Path | None:
         """The name as a path, where it looks like that of a weights file or checkpoint."""
         path = Path(self.name)
-        return path if path.suffix in (".safetensors", *CHECKPOINT_SUFFIXES) else None
+        return path if path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) else None
 
     def __str__(self) -> str:
         name = self.path.name if self.path else self.name
@@ -55,7 +62,8 @@ class Spec(NamedTuple):
 class Source:
     """A weights file that was found: a .safetensors, or a CompressAI checkpoint that is converted when read.
 
-    `location` is the file, or None for CompressAI's own pretrained models.
+    `location` is the file; None for CompressAI's own pretrained models, and for a file that a group carries, whose bytes are
+    `content`.
     """
 
     name: str
@@ -64,6 +72,12 @@ class Source:
     qualities: tuple[int, ...]
     sha256: str
     location: Path | None
+    content: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def where(self) -> str:
+        """The file, or the weights' name and digest, for messages."""
+        return str(self.location or self.spec)
 
     @property
     def digest(self) -> bytes:
@@ -80,17 +94,71 @@ class Source:
         return f"{self.spec} ({self.metric}, quality {qualities})"
 
 
+class Refused(NamedTuple):
+    """Weights that are no use: the start of their digest, which is what they are named by, and why."""
+
+    digest: str
+    reason: str
+
+
+class Carried(NamedTuple):
+    """The weights that groups at hand carry: those whose digest is proven, and others."""
+
+    sources: tuple[Source, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+_carried: tuple[Carried, ...] = ()
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def found_as_well(carried: Carried) -> Iterator[None]:
+    """Have `find` and `resolve` look among these too, last, for the length of a with block, in all threads."""
+    global _carried
+    with _lock:
+        _carried = (*_carried, carried)
+    try:
+        yield
+    finally:
+        with _lock:
+            place = next(i for i, one in enumerate(_carried) if one is carried)
+            _carried = _carried[:place] + _carried[place + 1 :]
+
+
 def installed() -> tuple[Source, ...]:
-    """The weights files in the folder of CAECODEC_WEIGHTS, then those shipped with the package."""
+    """The weights files in the folder of CAECODEC_WEIGHTS, those shipped with the package, and those that `install` wrote.
+
+    Of several with one name, metric and quality, the first is taken to encode with; of those that `install` wrote, the latest.
+    """
+    return tuple(source for sources in by_place().values() for source in sources)
+
+
+def by_place() -> dict[str, tuple[Source, ...]]:
+    """The same by where they are: "CAECODEC_WEIGHTS", "shipped", "installed"."""
     extra = settings.current().weights
-    folders = [shipped_folder()] if extra is None else [extra, shipped_folder()]
-    return tuple(source for folder in folders for source in _folder_sources(folder))
+    return {
+        "CAECODEC_WEIGHTS": () if extra is None else _folder_sources(extra),
+        "shipped": _folder_sources(shipped_folder()),
+        "installed": _user_sources()[0],
+    }
+
+
+def damaged() -> tuple[Refused, ...]:
+    """What is in the folder that `install` writes to and is no weights file, by the start of its name."""
+    return _user_sources()[1]
+
+
+def user_folder() -> Path:
+    """Where `install` puts weights: CAECODEC_USER_WEIGHTS, or in the user's data, which no cleaner of caches removes."""
+    return settings.current().user_weights or platformdirs.user_data_path("caecodec", appauthor=False) / "weights"
 
 
 def shipped_folder() -> Path:
     """Where the package keeps its weights: inside the wheel, or at the top of a source checkout."""
-    inside = Path(__file__).parent / "_weights"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "weights"
+    package = Path(__file__).parent.parent
+    inside = package / "_weights"
+    return inside if inside.is_dir() else package.parent / "weights"
 
 
 def resolve(spec: Spec, metric: str, quality: int) -> Source:
@@ -107,15 +175,17 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
         raise WeightsError(f"weights file {spec.path} does not exist; {_choices()}")
     else:
         wanted = _default_name() if spec.name == DEFAULT else spec
-        found = [source for source in installed() if source.name == wanted.name or spec.digest == source.spec.digest]
+        found = [source for source in known() if spec.digest == source.spec.digest] or _named(wanted.name)
+    if not found and spec.digest:
+        raise WeightsError(f"weights {str(spec)!r} are not here ({_looked()}); {_way_out()}")
     fitting = [source for source in found if source.metric == metric and quality in source.qualities]
     if not fitting:
         raise WeightsError(f"weights {str(spec)!r} have none for quality {quality}, metric {metric!r}; {_choices()}")
     pinned = [source for source in fitting if spec.digest in (None, source.spec.digest)]
     if not pinned:
         raise WeightsError(
-            f"weights {str(spec)!r} are not here, only {', '.join(map(str, fitting))}; put the file of that digest into "
-            f"a folder named by CAECODEC_WEIGHTS, or pass weights={spec.name!r} to use what is here"
+            f"weights {str(spec)!r} are not here, only {', '.join(map(str, fitting))}; {_way_out()}, or pass "
+            f"weights={spec.name!r} to use what is here"
         )
     return pinned[0]
 
@@ -139,9 +209,10 @@ def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:
     Raises
     ------
     WeightsError
-        They are not here; the message says what is and what to do.
+        They are not here, or are damaged; the message says where they were looked for and what to do.
     """
     looked = ""
+    carried = _carried
     for source in installed():
         if source.digest == digest:
             return source
@@ -150,10 +221,30 @@ def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:
         if source.digest == digest:
             return source
         looked = f" ({spec.name} has digest {source.spec.digest})"
-    raise WeightsError(
-        f"payload was written with weights of digest {digest.hex()} (metric {metric!r}, quality {quality}), which are "
-        f"not here{looked}; put their file into a folder named by CAECODEC_WEIGHTS, or pass weights=PATH; {_choices()}"
-    )
+    for source in (source for one in carried for source in one.sources):
+        if source.digest == digest:
+            return source
+    wanted = f"payload was written with weights of digest {digest.hex()} (metric {metric!r}, quality {quality})"
+    for refused in (*damaged(), *(refused for one in carried for refused in one.refused)):
+        if refused.digest == digest.hex():
+            raise WeightsError(f"{wanted}, which are here but are refused: {refused.reason}")
+    raise WeightsError(f"{wanted}, which are not here{looked} ({_looked()}); {_way_out()}, or pass weights=PATH")
+
+
+def by_digest(text: str) -> Source:
+    """The installed weights of a SHA-256, of its first eight digits or more, or of NAME@DIGEST; WeightsError for none."""
+    digest = text.rsplit("@", 1)[-1].lower()
+    if not re.fullmatch("[0-9a-f]{8,64}", digest):
+        raise WeightsError(
+            f"{text!r} is no digest, which is eight to 64 hexadecimal digits of a SHA-256; see `caecodec weights list`"
+        )
+    for source in installed():
+        if source.sha256.startswith(digest):
+            return source
+    for refused in damaged():
+        if refused.digest == digest[: 2 * DIGEST_BYTES]:
+            raise WeightsError(f"weights of digest {digest} are refused: {refused.reason}")
+    raise WeightsError(f"weights of digest {digest} are not here ({_looked()}); {_way_out()}")
 
 
 def load(source: Source, quality: int) -> Network:
@@ -166,17 +257,25 @@ def load(source: Source, quality: int) -> Network:
     FormatVersionError
         A weights file of a newer format.
     """
+    return weights_file.network(file_bytes(source), quality, source.where)
+
+
+def file_bytes(source: Source) -> bytes:
+    """The safetensors file of these weights, one that a checkpoint is converted to included.
+
+    Raises WeightsError where it has changed or cannot be read.
+    """
     data = _read(source)
     if hashlib.sha256(data).hexdigest() != source.sha256:
-        raise WeightsError(f"weights file {source.location} does not have SHA-256 {source.sha256}: restore or reinstall it")
-    return weights_file.network(data, quality, str(source.location))
+        raise WeightsError(f"weights file {source.where} does not have SHA-256 {source.sha256}: restore or reinstall it")
+    return data
 
 
 def open_file(path: Path, metric: str, quality: int) -> Source:
     """The weights file at a path; or the checkpoint there, for the metric and quality that it was trained for."""
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist; name a .safetensors file or a CompressAI checkpoint")
-    if path.suffix != ".safetensors":
+    if path.suffix != SUFFIX:
         return _open(Spec(str(path)), metric, quality)
     stat = path.stat()
     return _file_source(path, stat.st_mtime_ns, stat.st_size)
@@ -184,7 +283,7 @@ def open_file(path: Path, metric: str, quality: int) -> Source:
 
 def read_tensors(source: Source) -> Tensors:
     """All tensors of a weights file or checkpoint, of every quality, as they are stored."""
-    return weights_file.tensors(_read(source), str(source.location))
+    return weights_file.tensors(_read(source), source.where)
 
 
 def require_context(source: Source, quality: int) -> None:
@@ -209,7 +308,9 @@ def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, q
 
 def _read(source: Source) -> bytes:
     """The bytes of a weights file, converted where it is a checkpoint."""
-    if source.location and source.location.suffix == ".safetensors":
+    if source.content is not None:
+        return source.content
+    if source.location and source.location.suffix == SUFFIX:
         return _bytes(source.location)
     return _convert(source.location, source.metric, source.qualities[0])
 
@@ -222,7 +323,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _convert(checkpoint: Path | None, metric: str, quality: int) -> bytes:
-    from .models import compressai  # imports torch, which only checkpoints need here
+    from ..models import compressai  # imports torch, which only checkpoints need here
 
     state = compressai.pretrained(quality, metric) if checkpoint is None else compressai.read(checkpoint)
     name = COMPRESSAI if checkpoint is None else checkpoint.name
@@ -237,7 +338,7 @@ def _open(spec: Spec, metric: str, quality: int) -> Source:
         return Source(COMPRESSAI, "cae", metric, (quality,), sha256, None)
     path = spec.path
     stat = path.stat()
-    if path.suffix == ".safetensors":
+    if path.suffix == SUFFIX:
         return replace(_file_source(path, stat.st_mtime_ns, stat.st_size), name=str(path))
     sha256 = _conversion_digest(path, stat.st_mtime_ns, metric, quality)
     return Source(str(path), "cae", metric, (quality,), sha256, path)
@@ -250,10 +351,14 @@ def _conversion_digest(path: Path | None, modified: int, metric: str, quality: i
 
 @lru_cache
 def _file_source(path: Path, modified: int, size: int) -> Source:
-    data = _bytes(path)
-    about = weights_file.describe(data, str(path))
-    digest = hashlib.sha256(data).hexdigest()
-    return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), digest, path)
+    return replace(of_bytes(_bytes(path), str(path)), location=path, content=None)
+
+
+def of_bytes(data: bytes, where: str) -> Source:
+    """The weights in the bytes of a file; raises as `file.describe` does."""
+    about = weights_file.describe(data, where)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), sha256, None, data)
 
 
 def _folder_sources(folder: Path) -> tuple[Source, ...]:
@@ -262,8 +367,32 @@ def _folder_sources(folder: Path) -> tuple[Source, ...]:
     manifest = folder / "manifest.json"
     if manifest.exists():
         return _manifest_sources(folder, manifest.stat().st_mtime_ns)
-    stats = ((path, path.stat()) for path in sorted(folder.glob("*.safetensors")))
+    stats = ((path, path.stat()) for path in sorted(folder.glob(f"*{SUFFIX}")))
     return tuple(_file_source(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+
+
+def _user_sources() -> tuple[tuple[Source, ...], tuple[Refused, ...]]:
+    """What `install` wrote, the latest first, and what is no weights file in its folder."""
+    dated, refused = [], []
+    for path in sorted(user_folder().glob(f"*{SUFFIX}")):
+        try:
+            stat = path.stat()
+            dated.append((stat.st_mtime_ns, _user_source(path, stat.st_mtime_ns, stat.st_size)))
+        except (WeightsError, FormatVersionError, OSError) as error:
+            refused.append(Refused(path.stem[: 2 * DIGEST_BYTES], f"{error}; remove {path}, or install it anew"))
+    return tuple(source for _, source in sorted(dated, key=lambda one: -one[0])), tuple(refused)
+
+
+@lru_cache
+def _user_source(path: Path, modified: int, size: int) -> Source:
+    """The weights in a file that is named by its SHA-256, which is proven when they are loaded: only the header is read."""
+    if not re.fullmatch("[0-9a-f]{64}", path.stem):
+        raise WeightsError(f"{path} is not named by its SHA-256, as `{_INSTALL} FILE` names files")
+    with path.open("rb") as file:
+        start = file.read(8)
+        header = start + file.read(min(int.from_bytes(start, "little"), size))
+    about = weights_file.describe(header, str(path))
+    return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), path.stem, path)
 
 
 @lru_cache
@@ -295,10 +424,37 @@ def _default_name() -> Spec:
     return Spec(manifest["default"])
 
 
+def known() -> tuple[Source, ...]:
+    """All that is installed, and what groups at hand carry."""
+    return (*installed(), *(source for one in _carried for source in one.sources))
+
+
+def _named(name: str) -> list[Source]:
+    """Those of a name. What comes with data, or was installed from there, never takes the place of what is shipped."""
+    places = by_place()
+    shipped = name in {source.name for source in places["shipped"]}
+    trusted = (*places["CAECODEC_WEIGHTS"], *places["shipped"])
+    return [source for source in (trusted if shipped else known()) if source.name == name]
+
+
+def _looked() -> str:
+    """Where weights were looked for, for error messages."""
+    extra = settings.current().weights
+    first, last = ("", ", CAECODEC_WEIGHTS being unset") if extra is None else (f"{extra} as CAECODEC_WEIGHTS says, ", "")
+    return f"looked in {first}{shipped_folder()}, where the shipped ones are, and {user_folder()}, for installed ones{last}"
+
+
+def _way_out() -> str:
+    return (
+        f"if the group that needs them carries them, run `{_INSTALL} GROUP`, where GROUP is its path or URL; otherwise get "
+        f"their file and run `{_INSTALL} FILE`, or put it into a folder named by CAECODEC_WEIGHTS"
+    )
+
+
 def _choices() -> str:
     """What is installed and how to get more, for error messages."""
     there = ", ".join(map(str, installed())) or "none"
     return (
         f"installed: {there}; choose one of these, give the path of a .safetensors file or a CompressAI checkpoint, "
-        "or weights='compressai' (extra compressai)"
+        f"weights='compressai' (extra compressai), or install others (`{_INSTALL} GROUP`, or FILE)"
     )

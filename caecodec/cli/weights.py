@@ -1,0 +1,89 @@
+"""caecodec weights: what is installed, what a file or group holds, and bringing it here."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import weights
+from ..errors import WeightsError
+from ..stores import ZIP, Place, is_url, place
+from ..weights import Source, file
+
+SUMMARY = "List, show and install weights, from files or from the groups that carry them."
+_WIDTH = 200  # of what a file says in its own words
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of caecodec weights."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=summary, description=summary)
+
+    add("list", "What is installed: name and digest, metric, qualities, bytes, and where it is.")
+    add("show", "All about weights.").add_argument(
+        "what", type=place, metavar="DIGEST|FILE|GROUP", help="the start of a digest, a .safetensors file, or a group"
+    )
+    add("install", "Bring weights into your folder, where they are found by their digest.").add_argument(
+        "sources", nargs="+", type=place, metavar="GROUP|FILE",
+        help="a .safetensors file, or a group that carries weights, also zipped (.zip); paths or URLs",
+    )  # fmt: skip
+    add("path", "Print the path of a weights file.").add_argument(
+        "digest", metavar="DIGEST", help="of the file's SHA-256, the first eight digits or more"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    if arguments.action == "list":
+        for origin, sources in weights.by_place().items():
+            for source in sources:
+                print(_line(source, origin))
+        for refused in weights.damaged():
+            print(f"DAMAGED: {refused.reason}")
+    elif arguments.action == "show":
+        found = _found(arguments.what)
+        print("\n\n".join(map(_description, found)))
+    elif arguments.action == "install":
+        for one in arguments.sources:
+            for source in weights.install(one):
+                print(f"{source.location}: {source}")
+    else:
+        print(weights.by_digest(arguments.digest).location)
+    return 0
+
+
+def _line(source: Source, origin: str) -> str:
+    """What the list says of one: no more than that it is damaged, where it is."""
+    try:
+        return f"{source}, {origin}, {len(weights.file_bytes(source))} bytes"
+    except WeightsError as error:
+        return f"DAMAGED: {error}"
+
+
+def _found(what: Place) -> Sequence[Source]:
+    """What a digest, a file or a group names."""
+    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
+    return weights.read(what) if is_place else [weights.by_digest(str(what))]
+
+
+def _description(source: Source) -> str:
+    data = weights.file_bytes(source)
+    network = file.network(data, source.qualities[0], source.where)
+    rows = {
+        "SHA-256": source.sha256,
+        "metric": source.metric,
+        "qualities": ", ".join(map(str, source.qualities)),
+        "family": source.family,
+        "channels": f"{network.hidden} hidden, {network.latent} latent",
+        "entropy coding": "static" if network.context is None else "context, static",
+        "bytes": str(len(data)),
+        "file": str(source.location or "carried by the group"),
+        **{_plain(key): _plain(text) for key, text in file.notes(data).items()},
+    }
+    return "\n".join([str(source.spec), *(f"  {name:15} {value}" for name, value in rows.items())])
+
+
+def _plain(text: str) -> str:
+    """A file's own words on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)[:_WIDTH]
