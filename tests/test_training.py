@@ -24,7 +24,7 @@ from caecodec.models.registry import FAMILIES
 from caecodec.training import data, initial
 from caecodec.training.backbone import GDN, Backbone
 from caecodec.training.crops import Crops
-from caecodec.training.export import conditional
+from caecodec.training.export import conditional, export
 from caecodec.training.loop import Training
 from caecodec.training.loss import ms_ssim, rate_distortion
 from caecodec.training.normalise import EAGER, ModulatedNormalisation
@@ -320,8 +320,12 @@ def test_ms_ssim_from_mse_weights(tmp_path):
     payload = encode(photographs()[0], quality=3, metric="ms-ssim", weights=output)
     assert psnr(caecodec.decode(payload, weights=output), photographs()[0]) > 22
     exported = tmp_path / "again.safetensors"
-    assert main(["export", str(output.with_suffix(".ckpt")), str(tmp_path), "-o", str(exported)]) == 0
+    assert main(["export", str(output.with_suffix(".ckpt")), str(tmp_path), "-o", str(exported), "--crops", "2"]) == 0
     assert weights.open_file(exported, "mse", 3).metric == "ms-ssim"
+    few, all_of_them = (weights.read_tensors(weights.open_file(path, "mse", 3)) for path in (exported, output))
+    assert not np.array_equal(few["q3.static.mass"], all_of_them["q3.static.mass"])
+    with pytest.raises(caecodec.ParameterError, match="crops is 0"):
+        export(output.with_suffix(".ckpt"), tmp_path / "none.safetensors", [tmp_path], crops=0)
 
 
 def test_example_of_ones_own_images(tmp_path):

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the weights' name; default that of the checkpoint (CompressAI) or of the output")
     parser.add_argument("-q", "--quality", type=int, help="CompressAI, either way: the quality; default none")
     parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default that of the training checkpoint, or mse")
+    parser.add_argument(
+        "--crops", type=int, help="training checkpoints: crops of 256x256 to fit tables to, default 1200 or more"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         name=arguments.name,
         metric=arguments.metric,
         quality=arguments.quality,
+        crops=arguments.crops,
         overwrite=arguments.overwrite,
     )
     print(f"{source.location}: {source}, SHA-256 {source.sha256}")

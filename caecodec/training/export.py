@@ -32,13 +32,15 @@ def export(
     name: str | None = None,
     metric: str | None = None,
     quality: int | None = None,
+    crops: int | None = None,
     overwrite: bool = False,
     without: int = 0,
 ) -> weights.Source:
     """Write `output`, a weights file, from a checkpoint; `metric` is that of the checkpoint, or where it names none, mse.
 
     A CompressAI checkpoint needs `quality`, the one it was trained for; a conditional backbone, `images` to fit its entropy
-    tables to (folders and tar files of photographs; every `without`-th is left out, 0 being none). `name` is by default that
+    tables to (folders and tar files of photographs; every `without`-th is left out, 0 being none): to so many `crops` of
+    256x256, by default 1200, and one of each image at least. `name` is by default that
     of the CompressAI checkpoint's file, so that the weights have the digest that payloads written with the checkpoint itself
     name; or else that of `output`.
 
@@ -53,6 +55,8 @@ def export(
         raise ParameterError(f"output is {output} but a weights file is named NAME.safetensors")
     if output.exists() and not overwrite:
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    if crops is not None and crops < 1:
+        raise ParameterError(f"crops is {crops} but entropy tables are fitted to at least 1 (leave it out for 1200 or more)")
     state = compressai.read(checkpoint)
     if "fa.0.s" not in state:
         if quality is None:
@@ -68,7 +72,7 @@ def export(
         metric = metric or (METRICS[int(state["metric"])] if "metric" in state else None)
         tensors, qualities = conditional(state), _qualities(state)
         for q in qualities:
-            tensors.update(_fitted(tensors, q, images, without))
+            tensors.update(_fitted(tensors, q, images, without, crops))
     return weights.save(output, tensors, name=name or output.stem, family=FAMILY, metric=metric or "mse", qualities=qualities)
 
 
@@ -117,13 +121,16 @@ def conditional(state: Mapping[str, Tensor]) -> weights_file.Tensors:
     return tensors
 
 
-def _fitted(tensors: weights_file.Tensors, quality: int, images: Sequence[Path], without: int) -> weights_file.Tensors:
+def _fitted(
+    tensors: weights_file.Tensors, quality: int, images: Sequence[Path], without: int, most: int | None
+) -> weights_file.Tensors:
     """Tables of one quality, fitted to the symbols of random crops, as many of each image."""
     plain = weights_file.fold(tensors, quality)
     histograms, kept = tables.Histograms(len(plain["medians"])), []
     large = [size for size in data.sizes(images, without) if min(size) >= symbols.CROP]
     twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that see each pixel two times
-    crops = (crop for _, crop in data.spread(images, symbols.CROP, min(twice, max(len(large), CROPS)), without=without))
+    total = min(twice, most or max(len(large), CROPS))
+    crops = (crop for _, crop in data.spread(images, symbols.CROP, total, without=without))
     for batch in symbols.batches(FAMILY, plain, crops):
         histograms.add(batch)
         kept.append(symbols.narrow(batch))

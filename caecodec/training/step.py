@@ -65,7 +65,7 @@ class Step:
         if self._graph is not None:
             self._graph.replay()
         elif self._graphs:  # on a stream of its own, as PyTorch asks of what is captured afterwards
-            stream = torch.cuda.Stream(self.device)
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # its annotations are incomplete
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 self._advance()
