@@ -23,7 +23,7 @@ from .recipe import LMBDAS, Recipe
 KLT = "klt"
 START_CROPS = 1200
 START_SIZE = 128
-RATE_CROPS = 256
+RATE_CROPS = 128
 POOL = 2**30  # training pixels that are kept in memory, three bytes each
 POOL_SHARE = 32  # of a GPU's bytes, a pixel for so many: a tenth of its memory
 REGION = 512
