@@ -272,7 +272,7 @@ def test_checkpoints_of_earlier_versions_are_refused():
 
 def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
     output = tmp_path / "mine.safetensors"
-    command = ["train", str(folder), "-o", str(output), "--qualities", "2,4", "--steps", "3", "--crop", "64"]
+    command = ["train", str(folder), "-o", str(output), "--qualities", "2,4", "--steps", "3", "--crop", "64", "--batch", "4"]
     assert main([*command, "--validation", "0.34", "--init", "default"]) == 0
     printed = capsys.readouterr().out
     assert "step 3" in printed
@@ -303,7 +303,7 @@ def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch)
 
     assert main([*command, "--init", "klt"]) == 1  # exists
     assert "exists already" in capsys.readouterr().err
-    longer = [*command[:6], "--steps", "5", "--crop", "64"]
+    longer = [*command[:6], "--steps", "5", "--crop", "64", "--batch", "4"]
     assert main([*longer, "--resume", "--overwrite", "--quiet"]) == 0
     state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
     assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
@@ -347,7 +347,7 @@ def test_example_of_ones_own_images(tmp_path):
 def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     output = tmp_path / "mine.safetensors"
     command = [sys.executable, "-m", "caecodec", "train", str(folder), "-o", str(output), "--qualities", "1",
-               "--crop", "64", "--minutes", "10", "--init", "default", "--save-every", "0.01"]  # fmt: skip
+               "--crop", "64", "--batch", "4", "--minutes", "10", "--init", "default", "--save-every", "0.01"]  # fmt: skip
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout.readline().startswith("step 50")
@@ -471,7 +471,7 @@ def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
 
 def test_bad_requests(folder, tmp_path, capsys):
     output = tmp_path / "mine.safetensors"
-    command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--quiet"]
+    command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]
     for more, message in (
         (["--steps", "1", "--resume"], "there is no checkpoint"),
         (["--steps", "1", "--validation", "0.9"], "validation is 0.9"),
