@@ -247,7 +247,7 @@ def test_training_says_so_where_there_is_no_graph():
 
 def test_training_says_so_where_nothing_compiles():
     with (
-        torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)),
+        torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),
         pytest.warns(UserWarning, match=r"without torch\.compile"),
     ):
         training = small_run(1, compiled=True)
