@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -204,9 +205,7 @@ def _check(source: Source) -> None:
 def _write(source: Source, path: Path) -> Source:
     """A file that is whole or not there, whoever else writes it."""
     data = file_bytes(source)
-    if path.is_file() and path.read_bytes() == data:
-        path.touch()  # of one name, the latest installed is taken
-    else:
+    if not (path.is_file() and path.read_bytes() == data):
         partial = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex}.partial")
         try:
             with partial.open("xb") as file:
@@ -216,6 +215,10 @@ def _write(source: Source, path: Path) -> Source:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+    # Of one name the latest installed is taken; clocks of file systems are too coarse to tell two that follow each other.
+    others = (other.stat().st_mtime_ns for other in path.parent.glob(f"*{SUFFIX}") if other != path)
+    latest = max(time.time_ns(), 1 + max(others, default=0))
+    os.utime(path, ns=(latest, latest))
     return next(one for one in by_place()["installed"] if one.sha256 == source.sha256)
 
 
