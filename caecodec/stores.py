@@ -94,7 +94,7 @@ def _explained(text: Place, problem: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ParameterError(f"{text} cannot be opened without another package: {error}") from error
-    # Behind a URL is any package of fsspec's, with errors of its own; of a local path, what is not known here is raised as it is.
+    # Behind a URL is any package of fsspec's, with errors of its own; of a path, what is not known here is raised as it is.
     except Exception as error:
         if not (is_url(text) or isinstance(error, _UNREADABLE)):
             raise
