@@ -31,7 +31,8 @@ def rate_distortion(
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """MS-SSIM (n,) of images (n, 3, h, w), float32 in [0, 1], h = w of at least 161 (Wang et al. 2003).
 
-    As pytorch_msssim computes it, which a CUDA graph cannot hold. Windows are products with banded matrices.
+    Unlike the reference, which takes the windows that lie within the image, this has one around every pixel, cut off at the
+    border: otherwise the pixels beside the border of a chunk would count least. Windows are products with banded matrices.
     """
     logarithms = []
     for scale, weight in enumerate(SCALES):
@@ -48,10 +49,9 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _windows(images: Tensor) -> Tensor:
-    """Gaussian means of every 11x11 window."""
-    size = images.shape[-1]
-    places = torch.arange(size, device=images.device)
-    distance = places - places[: size - WINDOW + 1, None] - WINDOW // 2
+    """Gaussian means of the 11x11 window around every pixel, of the part of it that lies within the image."""
+    positions = torch.arange(images.shape[-1], device=images.device)
+    distance = positions - positions[:, None]
     weight = torch.exp(-(distance**2) / (2 * SIGMA**2)) * (distance.abs() <= WINDOW // 2)
-    band = weight / weight[0].sum()
+    band = weight / weight.sum(1, keepdim=True)
     return band @ images @ band.T
