@@ -14,9 +14,9 @@ from .errors import CaeCodecError, CorruptionError, FormatVersionError, Paramete
 
 if TYPE_CHECKING:
     from . import settings, torch, weights, zarr
-    from .alignment import check_aligned
-    from .codec import encode
-    from .decoding import decode
+    from .arrays.alignment import check_aligned
+    from .codecs.autoencoder.codec import encode
+    from .codecs.decoding import decode
     from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
 
 __version__ = "0.1.0"
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 _LAZY = {
-    "encode": "codec",
-    "decode": "decoding",
+    "encode": "codecs.autoencoder.codec",
+    "decode": "codecs.decoding",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
-    "check_aligned": "alignment",
+    "check_aligned": "arrays.alignment",
 }
 _MODULES = ("ngff", "numcodecs", "settings", "torch", "weights", "zarr")
 

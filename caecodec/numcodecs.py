@@ -1,6 +1,5 @@
 """numcodecs codecs: the compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted)."""
 
-import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,58 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .bitstream import families
-from .decoding import decode
-from .errors import CorruptionError
-from .overfitted.parameters import OverfittedParameters
-from .parameters import Parameters
+from .chunks.decoded import DecodedChunk, check_fits
+from .codecs.autoencoder.parameters import Parameters
+from .codecs.decoding import decode
+from .codecs.overfitted.parameters import OverfittedParameters
 from .weights import DEFAULT, Spec
-
-
-class Chunk(np.ndarray[Any, np.dtype[Any]]):
-    """A decoded chunk that goes by its own dtype and shape alone.
-
-    The Zarr v2 format gives a codec neither: zarr views what `decode` returns as the dtype, flattens it and shapes it as the
-    array's metadata say. Where these are others, this raises CorruptionError instead of scrambling the pixels. Otherwise it
-    is an ordinary array, and what is computed from it too.
-    """
-
-    coded_shape: tuple[int, ...] | None
-
-    def __array_finalize__(self, source: Any) -> None:
-        self.coded_shape = getattr(source, "coded_shape", None)
-
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        return array[()] if return_scalar else np.asarray(array)
-
-    def view(self, *arguments: Any, **options: Any) -> Any:
-        """`numpy.ndarray.view`; CorruptionError for the bits of another dtype."""
-        wanted = arguments[0] if arguments else options.get("dtype")
-        if self.coded_shape is not None and isinstance(wanted, np.dtype) and wanted != self.dtype:
-            raise CorruptionError(
-                f"payload holds a chunk of {self.dtype} but {wanted} is expected here: "
-                "it belongs to another array, or the array's metadata was changed"
-            )
-        return super().view(*arguments, **options)
-
-    def reshape(self, *shape: Any, **options: Any) -> Any:
-        """`numpy.ndarray.reshape`; CorruptionError where the flattened chunk would take another shape than it had."""
-        wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        coded = self.coded_shape
-        if coded is None or self.ndim != 1 or self.size != math.prod(coded) or len(wanted) == 1 or -1 in wanted:
-            return super().reshape(*shape, **options)
-        _check_fits(coded, wanted)
-        return self.view(np.ndarray).reshape(*shape, **options)
-
-
-def _check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """CorruptionError unless a chunk of shape `coded` is one of shape `wanted`, but for axes of length 1, or flat."""
-    if len(wanted) == 1 and wanted[0] == math.prod(coded):
-        return
-    if [n for n in coded if n != 1] != [n for n in wanted if n != 1]:
-        raise CorruptionError(
-            f"payload holds a chunk of shape {coded} but {wanted} is expected here: "
-            "it belongs to another array, or the array's metadata was changed"
-        )
 
 
 class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
@@ -86,14 +38,14 @@ class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no
         return self._encode(numcodecs.compat.ensure_ndarray(buf))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk in a payload, a `Chunk`; copied into `out`, an array of its shape or a flat one, where that is given.
+        """The chunk in a payload, a `DecodedChunk`; copied into `out`, an array of its shape or a flat one, where given.
 
         Raises CorruptionError (before anything is allocated, where `out` does not fit), FormatVersionError or WeightsError.
         """
         data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
         if out is not None:
-            _check_fits(families.parse(data).header.shape, np.shape(out))
-        array = self._decode(data).view(Chunk)
+            check_fits(families.parse(data).header.shape, np.shape(out))
+        array = self._decode(data).view(DecodedChunk)
         array.coded_shape = array.shape
         if out is None:
             return array
@@ -160,7 +112,7 @@ class ConvolutionalAutoencoder(Compressor):
         self.gpu = gpu
 
     def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        from . import codec  # here, because it imports torch: metadata alone opens without
+        from .codecs.autoencoder import codec  # here, because it imports torch: metadata alone opens without
 
         return codec.encode_with(self.parameters, array, self.gpu)
 
@@ -217,7 +169,7 @@ class OverfittedAutoencoder(Compressor):
         self.gpu = gpu
 
     def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        from .overfitted import codec
+        from .codecs.overfitted import codec
 
         return codec.encode_with(self.parameters, array, self.gpu)
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 import zarr
 
-from . import payloads
-from .decoding import start_decode
+from .arrays import payloads
+from .codecs.decoding import start_decode
+from .codecs.overfitted.parameters import OverfittedParameters
 from .engine import Place
 from .errors import ParameterError
-from .overfitted.parameters import OverfittedParameters
 from .weights import DEFAULT, Spec
 
 GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched

@@ -11,14 +11,14 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
-from . import pixels
-from .decoding import Decoding, decode, start_decode
-from .overfitted.parameters import OverfittedParameters
-from .parameters import Parameters
+from .chunks import pixels
+from .codecs.autoencoder.parameters import Parameters
+from .codecs.decoding import Decoding, decode, start_decode
+from .codecs.overfitted.parameters import OverfittedParameters
 from .weights import DEFAULT, Spec
 
 if TYPE_CHECKING:
-    from . import device
+    from .codecs.autoencoder import device
 
 NAME = "caecodec.cae"
 OVERFITTED_NAME = "caecodec.overfitted"
@@ -100,7 +100,7 @@ class ConvolutionalAutoencoder(Serializer):
         object.__setattr__(self, "gpu", gpu)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        from . import codec  # here, because it imports torch: metadata alone opens without
+        from .codecs.autoencoder import codec  # here, because it imports torch: metadata alone opens without
 
         encoding = self._start_encode(chunk_data)
         if encoding:
@@ -130,7 +130,7 @@ class ConvolutionalAutoencoder(Serializer):
         return self._finish_decode(decoding, chunk_spec)
 
     def _start_encode(self, chunk_data: NDBuffer) -> "device.Encoding | None":
-        from . import device
+        from .codecs.autoencoder import device
 
         array = chunk_data.as_ndarray_like()
         chunk = device.from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
@@ -142,7 +142,7 @@ class ConvolutionalAutoencoder(Serializer):
         return start_decode(data, weights, self._gpu(array), chunk_spec.shape, dtype, keep=_is_cuda(array))
 
     def _finish_decode(self, decoding: Decoding, chunk_spec: ArraySpec) -> NDBuffer:
-        from . import device
+        from .codecs.autoencoder import device
 
         if decoding.kept:
             return chunk_spec.prototype.nd_buffer.from_ndarray_like(device.to_cuda(decoding.tensor()))
@@ -188,7 +188,7 @@ class OverfittedAutoencoder(Serializer):
         object.__setattr__(self, "gpu", gpu)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        from .overfitted import codec
+        from .codecs.overfitted import codec
 
         return chunk_spec.prototype.buffer.from_bytes(codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self.gpu))
 

@@ -13,8 +13,8 @@ import skimage.data
 import zarr
 from PIL import Image
 
+from caecodec.arrays.inspection import inspect
 from caecodec.evaluation import psnr
-from caecodec.inspection import inspect
 from caecodec.ngff import Options, decode_paths, encode_paths
 
 QUALITY = 5

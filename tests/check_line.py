@@ -13,8 +13,9 @@ import zarr
 from conftest import TINY, TINY_CONTEXT, psnr, random_image
 
 import caecodec
-from caecodec import decoding, device
 from caecodec.bitstream import container
+from caecodec.codecs import decoding
+from caecodec.codecs.autoencoder import device
 from caecodec.engine import Engine, cuda, engine
 from caecodec.engine.cuda import Line
 

@@ -20,7 +20,7 @@ import numpy as np
 import caecodec
 from caecodec.bitstream import container, families, overfitted, varint
 from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, OVERFITTED_VERSION, RGB_VERSION
-from caecodec.overfitted.network import LARGEST, Network, identify
+from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full

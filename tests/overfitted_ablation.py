@@ -17,10 +17,10 @@ import skimage.data
 import torch
 from PIL import Image
 
-from caecodec.overfitted import fit, gradients, quantise, scratch, soap
-from caecodec.overfitted.architecture import DECODERS
-from caecodec.overfitted.gradients import Objective
-from caecodec.overfitted.network import Network
+from caecodec.codecs.overfitted import fit, gradients, quantise, scratch, soap
+from caecodec.codecs.overfitted.architecture import DECODERS
+from caecodec.codecs.overfitted.gradients import Objective
+from caecodec.codecs.overfitted.network import Network
 
 
 class Adam:

@@ -5,9 +5,9 @@ Fitting takes seconds to minutes a chunk; what is tested with these is all aroun
 
 import numpy as np
 
-from caecodec.overfitted import laplace, wavefront
-from caecodec.overfitted.fit import Fitted
-from caecodec.overfitted.network import Network
+from caecodec.codecs.overfitted import laplace, wavefront
+from caecodec.codecs.overfitted.fit import Fitted
+from caecodec.codecs.overfitted.network import Network
 
 STEPS = (8, 8, 10, 8, 8, 8)
 # Columns: luma and two differences of colour; rows: red, green and blue.
@@ -76,6 +76,6 @@ def picture_latents(network, pictures):
 
 
 def fit_by_hand(pictures, raw_bits, decoder, parameters, shared, gpu):
-    """What stands in for the fit, with the arguments and results of caecodec.overfitted.codec._fit."""
+    """What stands in for the fit, with the arguments and results of caecodec.codecs.overfitted.codec._fit."""
     network = picture_network(decoder, pictures.shape[1]) if shared is None else shared
     return Fitted(network, picture_latents(network, pictures))

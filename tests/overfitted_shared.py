@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from overfitted_ablation import loss, pictures
 
-from caecodec.overfitted import codec, fit
-from caecodec.overfitted.architecture import choose
-from caecodec.overfitted.network import identify
-from caecodec.overfitted.parameters import OverfittedParameters
+from caecodec.codecs.overfitted import codec, fit
+from caecodec.codecs.overfitted.architecture import choose
+from caecodec.codecs.overfitted.network import identify
+from caecodec.codecs.overfitted.parameters import OverfittedParameters
 
 
 def main():

@@ -16,8 +16,8 @@ import skimage.data
 from overfitted_samples import fit_by_hand
 
 import caecodec
-from caecodec.overfitted import codec, fit
-from caecodec.overfitted.architecture import DECODERS
+from caecodec.codecs.overfitted import codec, fit
+from caecodec.codecs.overfitted.architecture import DECODERS
 
 CHUNKS = 64
 

@@ -28,7 +28,7 @@ def compressai_network(source):
     """CompressAI's own network with the parameters of a weights file."""
     from compressai.models import FactorizedPrior
 
-    from caecodec.models import compressai
+    from caecodec.models.factorized import compressai
 
     plain = weights.load(source, QUALITY)
     tables = plain.tables

@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import caecodec
-from caecodec import payloads
-from caecodec.alignment import check_aligned
+from caecodec.arrays import payloads
+from caecodec.arrays.alignment import check_aligned
 
 
 class Grid:

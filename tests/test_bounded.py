@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as npst
 from test_planes import counts
 
 import caecodec
-from caecodec import bounded
 from caecodec.bitstream import container
 from caecodec.bitstream.header import CODING_BOUNDED
+from caecodec.codecs.autoencoder import bounded
 from caecodec.errors import CaeCodecError, CorruptionError, ParameterError
 
 DTYPES = ["uint8", "uint16", "int16", "float32", "float64"]

@@ -10,8 +10,8 @@ from conftest import TINY, psnr, random_image, save_seeded
 from PIL import Image
 
 import caecodec
+from caecodec.arrays.inspection import inspect
 from caecodec.cli.main import COMMANDS, main, parser
-from caecodec.inspection import inspect
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import caecodec
-from caecodec import codec, engine, pixels, settings, weights
+from caecodec import engine, settings, weights
 from caecodec.bitstream import container
+from caecodec.chunks import pixels
+from caecodec.codecs.autoencoder import codec
 from caecodec.entropy import static
 
 LAYOUTS = {"yxc": -1, "cyx": -3}

@@ -13,9 +13,11 @@ from compressai.models import FactorizedPrior
 from conftest import psnr
 
 import caecodec
-from caecodec import codec, engine, pixels, weights
+from caecodec import engine, weights
 from caecodec.bitstream import container
+from caecodec.chunks import pixels
 from caecodec.cli.main import main
+from caecodec.codecs.autoencoder import codec
 
 WIDTHS = {4: (128, 192), 7: (192, 320)}
 AXES = pixels.Axes.of(3, -1)

@@ -16,13 +16,13 @@ from conftest import psnr, random_image
 from PIL import Image
 
 import caecodec
-from caecodec import payloads
+from caecodec.arrays import payloads
+from caecodec.arrays.inspection import inspect
 from caecodec.bitstream import families
 from caecodec.bitstream.overfitted import CODING_OWN, CODING_SHARED
 from caecodec.cli.main import main
-from caecodec.inspection import inspect
 from caecodec.ngff import Options, blocks, decode_paths, encode_paths, levels, read_group, work
-from caecodec.ngff.partial import resumable_folder
+from caecodec.storage.partial import resumable_folder
 
 QUICK = {"codec": "overfitted", "preset": "instant", "quality": 3, "chunk_size": 32}
 OPTIONS = Options(**QUICK)

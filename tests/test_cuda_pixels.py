@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import random_image
 
-from caecodec import device_pixels, pixels, tiling
+from caecodec.chunks import device_pixels, pixels, tiling
 
 CASES = [
     ("uint8", (33, 47, 3), -1), ("uint8", (3, 33, 47), 0), ("uint8", (20, 30), None), ("uint8", (2, 3, 4, 20, 30), 2),

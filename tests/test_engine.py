@@ -158,7 +158,7 @@ def test_idle_threads_end(recorder):
 
 
 def test_a_failure_in_the_network_reaches_the_caller(tiny, monkeypatch):
-    from caecodec.models.factorized import FactorizedPrior
+    from caecodec.models.factorized.network import FactorizedPrior
 
     payload = caecodec.encode(random_image(64, 64, 3), quality=4, weights=tiny)
 

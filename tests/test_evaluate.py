@@ -20,8 +20,8 @@ import caecodec
 from caecodec.cli.main import main
 from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
 from caecodec.evaluation.curves import Measurement, Point
-from caecodec.evaluation.metrics import decibels, shared_range
 from caecodec.evaluation.published import read_published
+from caecodec.images.metrics import decibels, shared_range
 
 OUTPUTS = ["bd_rate.csv", "ms_ssim.png", "points.csv", "psnr.png", "report.html", "results.json"]
 OURS = "caecodec photo mse"

@@ -11,9 +11,9 @@ from conftest import TINY, seeded_tensors
 
 from caecodec import weights
 from caecodec.errors import WeightsError
-from caecodec.models import exact
-from caecodec.models.exact import ExactSynthesis
-from caecodec.models.factorized import FactorizedPrior
+from caecodec.models.factorized import exact
+from caecodec.models.factorized.exact import ExactSynthesis
+from caecodec.models.factorized.network import FactorizedPrior
 from caecodec.weights import file as weights_file
 
 TENSORS = weights_file.fold(seeded_tensors(0), 4)
@@ -146,7 +146,7 @@ def test_threads_and_instruction_sets_change_nothing():
     script = (
         "import sys, zlib, numpy, torch\n"
         "from caecodec import weights\n"
-        "from caecodec.models.exact import ExactSynthesis\n"
+        "from caecodec.models.factorized.exact import ExactSynthesis\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
         "source = weights.resolve(weights.Spec.parse(sys.argv[1]), 'mse', 4)\n"
         "network = ExactSynthesis.build(weights.load(source, 4).tensors)\n"

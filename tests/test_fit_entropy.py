@@ -84,7 +84,7 @@ def test_fit_entropy_command(folder, tmp_path, capsys):
 def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
     import torch
 
-    from caecodec.models import compressai
+    from caecodec.models.factorized import compressai
 
     network = weights.load(weights.open_file(TINY, "mse", 4), 4)
     tables = static_tables_of_16_bits(network.latent)

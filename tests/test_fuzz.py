@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caecodec
-from caecodec.models.factorized import FactorizedPrior
+from caecodec.models.factorized.network import FactorizedPrior
 from caecodec.weights import file as weights_file
 
 

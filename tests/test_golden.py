@@ -12,10 +12,10 @@ import test_exact
 from conftest import TINY, TINY_CONTEXT
 
 import caecodec
-from caecodec import pixels as pixels_
 from caecodec import weights
 from caecodec.bitstream import container
 from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC
+from caecodec.chunks import pixels as pixels_
 from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
 

@@ -11,7 +11,7 @@ from conftest import TINY, TINY_CONTEXT, save_seeded, seeded_tensors
 
 import caecodec
 from caecodec import weights
-from caecodec.models import compressai
+from caecodec.models.factorized import compressai
 
 ABOUT = {"format": 1, "name": "x", "family": "cae", "metric": "mse", "qualities": [4]}
 RAN = []

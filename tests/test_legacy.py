@@ -17,7 +17,8 @@ import zarr
 from conftest import random_image
 
 import caecodec
-from caecodec import engine, legacy, weights
+from caecodec import engine, weights
+from caecodec.codecs.prototype import codec as legacy
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"

@@ -5,7 +5,7 @@ import pytest
 
 import caecodec
 from caecodec.evaluation import bd_rate, ms_ssim, psnr
-from caecodec.evaluation.metrics import decibels
+from caecodec.images.metrics import decibels
 
 
 def test_psnr_of_a_known_error():

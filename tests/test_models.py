@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caecodec.models import factorized, precision
-from caecodec.models.factorized import GDN, FactorizedPrior, sub_pixel
+from caecodec.models.factorized import network as factorized
+from caecodec.models.factorized import precision
+from caecodec.models.factorized.network import GDN, FactorizedPrior, sub_pixel
 
 
 @pytest.fixture(scope="module")

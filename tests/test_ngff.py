@@ -11,11 +11,11 @@ from ome_zarr_models.common.omero import Omero
 from PIL import Image, ImageCms
 
 import caecodec
-from caecodec import payloads
+from caecodec.arrays import payloads
+from caecodec.images.files import read_rgb
+from caecodec.images.image import from_picture
 from caecodec.ngff import Options, decode_paths, encode_paths, read_group, read_image, write_image
-from caecodec.ngff.files import read_rgb
 from caecodec.ngff.groups import pyramid
-from caecodec.ngff.image import from_picture
 
 
 @pytest.fixture

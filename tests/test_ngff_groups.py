@@ -83,8 +83,8 @@ def test_levels_and_attributes_stay(tmp_path, ngff, to):
 
 def test_all_levels_without_loss(tmp_path, photograph):
     """A pyramid of ours, coded anew: every level is what it was, and RGB shares chunks."""
+    from caecodec.images.image import from_picture
     from caecodec.ngff import write_group
-    from caecodec.ngff.image import from_picture
 
     write_group(tmp_path / "a.zarr", from_picture(photograph[:90, :100]), "a", EXACT)
     target = reencoded(tmp_path / "a.zarr", tmp_path / "b.zarr", Options(codec="blosc", chunk_size=64, shard_size=128))

@@ -22,15 +22,15 @@ from overfitted_samples import fit_by_hand, picture_network, random_latents, ran
 
 import caecodec
 from caecodec import settings
+from caecodec.arrays.inspection import inspect
 from caecodec.bitstream import families, overfitted
 from caecodec.bitstream.overfitted import CODING_CONSTANT, CODING_OWN, CODING_SHARED
 from caecodec.cli.main import main
-from caecodec.inspection import inspect
-from caecodec.overfitted import batches, codec, wavefront
-from caecodec.overfitted.architecture import LOP, MOP
-from caecodec.overfitted.network import digest, identify
-from caecodec.overfitted.parameters import LMBDAS, OverfittedParameters
-from caecodec.overfitted.synthesis import synthesise
+from caecodec.codecs.overfitted import batches, codec, wavefront
+from caecodec.codecs.overfitted.architecture import LOP, MOP
+from caecodec.codecs.overfitted.network import digest, identify
+from caecodec.codecs.overfitted.parameters import LMBDAS, OverfittedParameters
+from caecodec.codecs.overfitted.synthesis import synthesise
 from caecodec.zarr import OverfittedAutoencoder as Serializer
 
 

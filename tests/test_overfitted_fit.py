@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 
 import caecodec
-from caecodec.overfitted import fit as fitting
-from caecodec.overfitted import wavefront
-from caecodec.overfitted.architecture import DECODERS, LOP, MOP, OFFSETS, level_sizes
-from caecodec.overfitted.fit import PRESETS, fit
-from caecodec.overfitted.gradients import Objective
-from caecodec.overfitted.parameters import LMBDAS
-from caecodec.overfitted.reports import Progress
-from caecodec.overfitted.synthesis import synthesise
+from caecodec.codecs.overfitted import fit as fitting
+from caecodec.codecs.overfitted import wavefront
+from caecodec.codecs.overfitted.architecture import DECODERS, LOP, MOP, OFFSETS, level_sizes
+from caecodec.codecs.overfitted.fit import PRESETS, fit
+from caecodec.codecs.overfitted.gradients import Objective
+from caecodec.codecs.overfitted.parameters import LMBDAS
+from caecodec.codecs.overfitted.reports import Progress
+from caecodec.codecs.overfitted.synthesis import synthesise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,12 +8,12 @@ import pytest
 import reference_overfitted
 
 import caecodec
-from caecodec import pixels as pixels_
 from caecodec.bitstream import families, overfitted
 from caecodec.bitstream.overfitted import CODING_CONSTANT, CODING_OWN
-from caecodec.overfitted import laplace, wavefront
-from caecodec.overfitted.architecture import DECODERS
-from caecodec.overfitted.network import Network
+from caecodec.chunks import pixels as pixels_
+from caecodec.codecs.overfitted import laplace, wavefront
+from caecodec.codecs.overfitted.architecture import DECODERS
+from caecodec.codecs.overfitted.network import Network
 
 GOLDEN = Path(__file__).parent / "golden"
 

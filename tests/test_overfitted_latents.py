@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from overfitted_samples import Sampler, picture_latents, picture_network, random_latents, random_network
 
 from caecodec import CorruptionError
-from caecodec.overfitted import laplace, wavefront
-from caecodec.overfitted.architecture import DECODERS, LOP, MOP, OFFSETS
-from caecodec.overfitted.arm import Arm
-from caecodec.overfitted.network import Network
-from caecodec.overfitted.synthesis import synthesise
+from caecodec.codecs.overfitted import laplace, wavefront
+from caecodec.codecs.overfitted.architecture import DECODERS, LOP, MOP, OFFSETS
+from caecodec.codecs.overfitted.arm import Arm
+from caecodec.codecs.overfitted.network import Network
+from caecodec.codecs.overfitted.synthesis import synthesise
 
 SIZES = [(1, 1, 1), (2, 1, 5), (1, 7, 1), (3, 13, 22), (1, 65, 100), (2, 2, 3)]
 each_decoder = pytest.mark.parametrize("decoder", DECODERS.values(), ids=DECODERS)

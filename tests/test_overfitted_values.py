@@ -11,10 +11,10 @@ from overfitted_samples import random_network
 from caecodec import CorruptionError, ParameterError
 from caecodec.bitstream.overfitted import DECODERS as WIRE_IDS
 from caecodec.bitstream.overfitted import pack_coded
-from caecodec.overfitted import laplace
-from caecodec.overfitted.architecture import DECODERS, HOP, LOP, MOP, OFFSETS, choose, level_sizes
-from caecodec.overfitted.laplace import Coded, Reader
-from caecodec.overfitted.network import GROUPS, Network, digest, identify
+from caecodec.codecs.overfitted import laplace
+from caecodec.codecs.overfitted.architecture import DECODERS, HOP, LOP, MOP, OFFSETS, choose, level_sizes
+from caecodec.codecs.overfitted.laplace import Coded, Reader
+from caecodec.codecs.overfitted.network import GROUPS, Network, digest, identify
 
 # Tables
 

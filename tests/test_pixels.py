@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caecodec import pixels
+from caecodec.chunks import pixels
 from caecodec.errors import ParameterError
 
 RGB = pixels.Layout(separate=False)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import caecodec
-from caecodec import pixels
 from caecodec.bitstream import container
 from caecodec.bitstream.header import CODING_CONSTANT
+from caecodec.chunks import pixels
+from caecodec.chunks.ranges import Ranges
 from caecodec.errors import CorruptionError, ParameterError
-from caecodec.ranges import Ranges
 
 DTYPES = ["uint8", "uint16", "int16", "float32", "float64"]
 

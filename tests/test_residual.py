@@ -6,7 +6,8 @@ import reference_residual
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caecodec.entropy import interlaced, lattice, residual, scales
+from caecodec.entropy.residual import interlaced, lattice, scales
+from caecodec.entropy.residual import planes as residual
 from caecodec.entropy.tables import TOTAL
 from caecodec.errors import CorruptionError, ParameterError
 

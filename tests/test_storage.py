@@ -16,7 +16,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
 import caecodec
-from caecodec.inspection import inspect
+from caecodec.arrays.inspection import inspect
 from caecodec.ngff import blocks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")

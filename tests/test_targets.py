@@ -10,7 +10,7 @@ import caecodec
 from caecodec import weights
 from caecodec.bitstream import container
 from caecodec.bitstream.header import CODING_BOUNDED
-from caecodec.parameters import Parameters
+from caecodec.codecs.autoencoder.parameters import Parameters
 
 
 def quality_of(payload):
@@ -54,7 +54,7 @@ def test_a_psnr_that_no_quality_reaches(photograph, target):
 
 
 def test_at_most_four_passes(photograph, monkeypatch):
-    from caecodec import codec
+    from caecodec.codecs.autoencoder import codec
 
     calls = []
     analyse = codec.analyse
@@ -76,7 +76,7 @@ def test_chunks_of_an_array_choose_for_themselves(photograph, tmp_path):
     again = zarr.open_array(tmp_path / "a.zarr")
     assert again.serializer == codec
     assert "quality" not in again.serializer.to_dict()["configuration"]
-    from caecodec.inspection import inspect
+    from caecodec.arrays.inspection import inspect
 
     (report,) = inspect(tmp_path / "a.zarr")
     assert len(report.qualities) == 2

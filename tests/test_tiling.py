@@ -3,8 +3,9 @@ import pytest
 import torch
 from conftest import TINY, random_image
 
-from caecodec import tiling, weights
-from caecodec.models.factorized import HALO, STRIDE, FactorizedPrior
+from caecodec import weights
+from caecodec.chunks import tiling
+from caecodec.models.factorized.network import HALO, STRIDE, FactorizedPrior
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_an_error_does_not_wait_for_other_chunks(monkeypatch):
             time.sleep(0.1)
             raise caecodec.CorruptionError("damaged")
 
-        return caecodec.decoding.Decoding(by_cpu, fortran=False)
+        return caecodec.codecs.decoding.Decoding(by_cpu, fortran=False)
 
     monkeypatch.setattr(caecodec.torch, "start_decode", start)
     with pytest.raises(caecodec.CorruptionError, match="damaged"):

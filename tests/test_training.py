@@ -19,7 +19,7 @@ import caecodec
 from caecodec import settings, weights
 from caecodec.cli.main import main
 from caecodec.cli.train import parse_qualities
-from caecodec.codec import encode
+from caecodec.codecs.autoencoder.codec import encode
 from caecodec.models.registry import FAMILIES
 from caecodec.training import data, initial
 from caecodec.training.backbone import GDN, Backbone

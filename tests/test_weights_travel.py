@@ -24,8 +24,8 @@ from PIL import Image
 
 import caecodec
 from caecodec import engine, settings, weights
+from caecodec.arrays.inspection import inspect
 from caecodec.cli.main import main
-from caecodec.inspection import inspect
 from caecodec.ngff import Options, decode_paths, encode_paths, read_group
 
 DIGEST = hashlib.sha256(TINY.read_bytes()).hexdigest()
@@ -269,7 +269,7 @@ def test_arrays_that_need_no_weights_carry_none(tmp_path, picture):
 
 
 def test_a_checkpoint_is_carried_as_what_it_is_converted_to(tmp_path, picture):
-    from caecodec.models import compressai
+    from caecodec.models.factorized import compressai
 
     plain = weights.load(weights.resolve(weights.Spec.parse(TINY), "mse", 4), 4)
     state = compressai.to_state_dict(plain.tensors, plain.tables.mass, plain.tables.length, plain.tables.offset)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..stores import place
+from ..storage.locations import place
 from .report import Bars, outcome
 
 SUMMARY = "Convert groups and .cae files, or folders of them, to image and video files."

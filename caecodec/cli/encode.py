@@ -4,9 +4,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from ..codecs.overfitted.architecture import DECODERS
+from ..codecs.overfitted.parameters import PRESETS
 from ..ngff.options import CODECS, DEPTHS, NGFF_VERSIONS, Options
-from ..overfitted.architecture import DECODERS
-from ..overfitted.parameters import PRESETS
 from .report import Bars, outcome
 
 SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr (or one image to a .cae file)."

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 
-from ..stores import place
+from ..storage.locations import place
 
 SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Zarr array, or the arrays of a group."
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the reports."""
-    from ..inspection import inspect
+    from ..arrays.inspection import inspect
 
     reports = inspect(arguments.path)
     if arguments.json:

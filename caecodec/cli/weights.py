@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import weights
 from ..errors import WeightsError
-from ..stores import ZIP, Place, is_url, place
+from ..storage.locations import ZIP, Place, is_url, place
 from ..weights import Source, file
 
 SUMMARY = "List, show and install weights, from files or from the groups that carry them."

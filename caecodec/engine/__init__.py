@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import weights
 from ..entropy import device as device_entropy
-from ..models.factorized import STRIDE, pixel_bytes
+from ..models.factorized.network import STRIDE, pixel_bytes
 from ..weights import file as weights_file
 from . import processor
 from .cuda import Line

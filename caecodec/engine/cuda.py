@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import device_pixels, weights
-from ..device_pixels import Picture
+from .. import weights
+from ..chunks import device_pixels
+from ..chunks.device_pixels import Picture
 from ..entropy import device as entropy
 from ..entropy.context_tables import ContextTables
 from ..entropy.device import DeviceTables, Prepared, Shape
 from ..entropy.streams import Coded
 from ..entropy.tables import Tables
-from ..models.factorized import STRIDE, FactorizedPrior, pixel_bytes
+from ..models.factorized.network import STRIDE, FactorizedPrior, pixel_bytes
 from ..weights.file import Network
 from .jobs import Array, Model, Waiter
 from .networks import Networks

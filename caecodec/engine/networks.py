@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 
 from .. import settings, weights
-from ..models import precision
-from ..models.exact import ExactSynthesis
-from ..models.factorized import FactorizedPrior
+from ..models.factorized import precision
+from ..models.factorized.exact import ExactSynthesis
+from ..models.factorized.network import FactorizedPrior
 from ..models.registry import FAMILIES
 from ..weights.file import Network
 from .forks import held_back

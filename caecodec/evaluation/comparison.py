@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from ..errors import ParameterError
+from ..images.metrics import bd_rate, shared_range
 from .curves import METRICS, BdRate, Curve, Metric
-from .metrics import bd_rate, shared_range
 
 
 def compare(curves: Sequence[Curve]) -> tuple[BdRate, ...]:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bitstream.header import MAX_QUALITY
-from ..codec import encode_with
-from ..decoding import decode
+from ..codecs.autoencoder.codec import encode_with
+from ..codecs.autoencoder.parameters import Parameters, parse_entropy, parse_metric, parse_quality
+from ..codecs.decoding import decode
+from ..codecs.overfitted import codec as overfitted_codec
+from ..codecs.overfitted.parameters import OverfittedParameters
 from ..engine import Place
 from ..errors import ParameterError, WeightsError
-from ..overfitted import codec as overfitted_codec
-from ..overfitted.parameters import OverfittedParameters
-from ..parameters import Parameters, parse_entropy, parse_metric, parse_quality
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
 from . import extra
 from .curves import Kind

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from .metrics import decibels
+from ..images.metrics import decibels
 
 Kind = Literal["caecodec", "reference codec", "published"]
 Metric = Literal["psnr", "ms_ssim"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import __version__
 from ..engine import Place
 from ..errors import ParameterError
-from ..ngff.partial import complete_folder, refuse_existing
+from ..storage.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
 from . import contenders, extra
 from .cache import Cache

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaeCodecError, ParameterError
-from ..ngff.files import read_rgb
+from ..images.files import read_rgb
+from ..images.metrics import MS_SSIM_SIDE, ms_ssim, psnr
 from ..training import data
 from .cache import Cache, key
 from .contenders import Contender, Setting
 from .curves import Curve, ImageInfo, Measurement, Point
-from .metrics import MS_SSIM_SIDE, ms_ssim, psnr
 
 SIDE = 192  # of what is shown
 Array = npt.NDArray[np.uint8]

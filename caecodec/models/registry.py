@@ -1,5 +1,5 @@
 """Model families by name; the wire ids are in bitstream/header.py."""
 
-from .factorized import FactorizedPrior
+from .factorized.network import FactorizedPrior
 
 FAMILIES = {"cae": FactorizedPrior}

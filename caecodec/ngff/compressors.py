@@ -11,10 +11,10 @@ from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from .. import numcodecs as numcodecs_
 from .. import zarr as zarr_
+from ..codecs.autoencoder.parameters import Parameters
+from ..codecs.overfitted.parameters import OverfittedParameters
 from ..errors import ParameterError
-from ..overfitted.parameters import OverfittedParameters
-from ..parameters import Parameters
-from .image import COLOURS
+from ..images.image import COLOURS
 from .options import LEARNED, Options
 
 JPEG2K_LEVEL = 32  # dB

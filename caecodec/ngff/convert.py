@@ -7,18 +7,19 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import stores, weights
+from .. import weights
 from ..bitstream import families
-from ..decoding import decode
+from ..codecs.decoding import decode
+from ..codecs.overfitted.parameters import OverfittedParameters
 from ..errors import CaeCodecError, ParameterError
-from ..overfitted.parameters import OverfittedParameters
+from ..images.files import SUFFIXES, read_image, writable, write_image
+from ..images.image import COLOURS, Image, check_dtype, from_picture
+from ..storage import locations
+from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from . import video
-from .files import SUFFIXES, read_image, writable, write_image
 from .groups import read_group, write_group
-from .image import COLOURS, Image, check_dtype, from_picture
 from .metadata import open_multiscales
 from .options import LEARNED, Options
-from .partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from .records import begin, differences, record
 from .reencode import reencode, refuse_labels
 from .video_groups import is_video_group, read_video_group, write_video_group
@@ -26,15 +27,15 @@ from .work import Tell, Work
 
 PAYLOAD_SUFFIX = ".cae"
 GROUP_SUFFIX = ".ome.zarr"
-Job = tuple[stores.Place, Path]
+Job = tuple[locations.Place, Path]
 Progress = Callable[[list[Job]], Iterable[Job]]
-_Place = TypeVar("_Place", Path, stores.Place)
+_Place = TypeVar("_Place", Path, locations.Place)
 
 
 class Failure(NamedTuple):
     """A file that was not converted, and why."""
 
-    path: stores.Place
+    path: locations.Place
     error: Exception
 
 
@@ -95,7 +96,7 @@ def encode_paths(
 
 
 def decode_paths(
-    inputs: Sequence[stores.Place],
+    inputs: Sequence[locations.Place],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
@@ -166,15 +167,15 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
         array, channel_axis = np.ascontiguousarray(image.pixels), 0
     parameters = replace(options.parameters, channel_axis=channel_axis)
     if isinstance(parameters, OverfittedParameters):
-        from ..overfitted import codec as overfitted  # torch
+        from ..codecs.overfitted import codec as overfitted  # torch
 
         return overfitted.encode_with(parameters, array, options.gpu)
-    from .. import codec  # torch
+    from ..codecs.autoencoder import codec  # torch
 
     return codec.encode_with(parameters, array, options.gpu)
 
 
-def _decode(source: stores.Place, target: Path, overwrite: bool, gpu: bool | None) -> None:
+def _decode(source: locations.Place, target: Path, overwrite: bool, gpu: bool | None) -> None:
     refuse_existing(target, overwrite)
     is_video = not _is_payload(source) and is_video_group(source)
     if is_video != (target.suffix.lower() in video.SUFFIXES):
@@ -187,7 +188,7 @@ def _decode(source: stores.Place, target: Path, overwrite: bool, gpu: bool | Non
         write_image(target, _read(source, gpu))
 
 
-def _read(source: stores.Place, gpu: bool | None) -> Image:
+def _read(source: locations.Place, gpu: bool | None) -> Image:
     if not _is_payload(source):
         return read_group(source)
     payload = Path(source).read_bytes()
@@ -204,7 +205,7 @@ def _read(source: stores.Place, gpu: bool | None) -> Image:
 
 
 def _convert(
-    jobs: list[Job], convert: Callable[[stores.Place, Path], None], progress: Progress
+    jobs: list[Job], convert: Callable[[locations.Place, Path], None], progress: Progress
 ) -> tuple[list[Path], list[Failure]]:
     written: list[Path] = []
     failed: list[Failure] = []
@@ -223,7 +224,7 @@ def _convert(
 def _expand(inputs: Sequence[_Place], wanted: Callable[[Path], bool], what: str) -> Iterator[_Place]:
     """The inputs, folders replaced by what is wanted of their content; URLs as they are."""
     for one in inputs:
-        if stores.is_url(one):
+        if locations.is_url(one):
             yield one
             continue
         path = Path(one)
@@ -242,18 +243,18 @@ def _is_group(path: Path) -> bool:
     return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
 
 
-def _is_payload(source: stores.Place) -> bool:
-    return not stores.is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
+def _is_payload(source: locations.Place) -> bool:
+    return not locations.is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
 
 
 def _is_coded(path: Path) -> bool:
-    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX or path.name.endswith(f".zarr{stores.ZIP}")
+    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX or path.name.endswith(f".zarr{locations.ZIP}")
 
 
-def _stem(source: stores.Place) -> str:
+def _stem(source: locations.Place) -> str:
     """The name of a file, group or zipped store without .ome and the like."""
-    name = stores.name(source)
-    name = name.removesuffix(stores.ZIP) if name.endswith(f".zarr{stores.ZIP}") else name
+    name = locations.name(source)
+    name = name.removesuffix(locations.ZIP) if name.endswith(f".zarr{locations.ZIP}") else name
     return Path(name).stem.removesuffix(".ome")
 
 

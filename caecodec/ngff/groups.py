@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from .. import stores, weights
+from .. import weights
 from ..errors import ParameterError
+from ..images.image import Image
+from ..storage import locations
 from . import blocks
 from .compressors import ZARR_FORMATS
-from .image import Image
 from .levels import Level, write_levels
 from .metadata import attributes_of, axes_of, dataset_of, omero_of, open_multiscales
 from .options import Options
@@ -63,7 +64,7 @@ def new_group(path: Path, options: Options) -> zarr.Group:
     return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
 
-def read_group(path: stores.Place, level: int = 0) -> Image:
+def read_group(path: locations.Place, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
     `path` may be that of a zipped store (.zip), or a URL of fsspec's. Weights that the group carries need not be installed.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import zarr
 
 from .. import weights
-from ..overfitted.parameters import OverfittedParameters
+from ..codecs.overfitted.parameters import OverfittedParameters
 from .blocks import Source, chunk_count, padded_shape, parts, read_padded, store
 from .compressors import array_options, learned_parameters
 from .options import Options
@@ -53,7 +53,7 @@ def _layout(options: Options, level: Level, network: bytes | None = None) -> dic
 
 def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, work: Work) -> bytes | None:
     """The section of a network fitted to a sample of the chunks of an array; None where each has one colour, and needs none."""
-    from ..overfitted.codec import fit_network  # torch
+    from ..codecs.overfitted.codec import fit_network  # torch
 
     parameters = learned_parameters(options, level.axes, level.rgb)
     assert isinstance(parameters, OverfittedParameters)

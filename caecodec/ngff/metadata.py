@@ -8,10 +8,10 @@ import numpy.typing as npt
 import zarr
 from zarr.errors import BaseZarrError
 
-from .. import stores
 from ..errors import ParameterError
-from .image import AXES, COLOURS, Image, Size
-from .tiff_metadata import unit
+from ..images.image import AXES, COLOURS, Image, Size
+from ..images.tiff_metadata import unit
+from ..storage import locations
 
 _TYPES = {"t": "time", "c": "channel"}
 _RGB = ("FF0000", "00FF00", "0000FF")
@@ -26,7 +26,7 @@ _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multisc
 class Multiscales(NamedTuple):
     """An OME-NGFF image group at a path: its attributes, what of them is OME's, its axes, and the paths of its levels."""
 
-    path: stores.Place
+    path: locations.Place
     group: zarr.Group
     attributes: dict[str, Any]
     ome: dict[str, Any]
@@ -84,13 +84,13 @@ class Multiscales(NamedTuple):
         return base64.b64decode(profile) if profile else None
 
 
-def open_multiscales(path: stores.Place) -> Multiscales:
+def open_multiscales(path: locations.Place) -> Multiscales:
     """The OME-NGFF image at a path, in a zipped store, or at a URL.
 
     ParameterError where there is none, or one of other axes than t, c, z, y, x.
     """
     try:
-        group = stores.open_group(path)
+        group = locations.open_group(path)
     except ParameterError as error:
         raise ParameterError(_NONE.format(path, error)) from error
     try:

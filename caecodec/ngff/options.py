@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..codecs.autoencoder.parameters import Parameters
+from ..codecs.overfitted.parameters import OverfittedParameters
 from ..errors import ParameterError
-from ..overfitted.parameters import OverfittedParameters
-from ..parameters import Parameters
 from ..weights import DEFAULT, Source, by_place
 
 CODECS = ("cae", "overfitted", "none", "blosc", "jpeg2k")

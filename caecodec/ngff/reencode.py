@@ -7,10 +7,10 @@ import zarr
 
 from .. import weights
 from ..errors import ParameterError
+from ..images.image import check_dtype
 from . import blocks
 from .compressors import LOSSLESS, lossless_options
 from .groups import new_group
-from .image import check_dtype
 from .levels import Level, write_levels
 from .metadata import Multiscales, open_multiscales, translated
 from .options import Options

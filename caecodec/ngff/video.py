@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
+from ..storage.partial import complete_file
 from .blocks import Source, read
-from .partial import complete_file
 
 SUFFIXES = (".yuv", ".y4m")
 NAMES = ("y", "u", "v")

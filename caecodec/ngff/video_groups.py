@@ -7,8 +7,8 @@ import numpy as np
 import zarr
 from zarr.errors import BaseZarrError
 
-from .. import stores
 from ..errors import ParameterError
+from ..storage import locations
 from .groups import new_group
 from .levels import Level, write_levels
 from .options import DEPTHS, Options
@@ -31,18 +31,18 @@ def write_video_group(path: Path, video: Video, options: Options, work: Work | N
     write_levels(group, levels, options, work)
 
 
-def is_video_group(path: stores.Place) -> bool:
+def is_video_group(path: locations.Place) -> bool:
     """Whether `write_video_group` wrote what is at a path."""
     try:
-        return ATTRIBUTE in stores.open_group(path).attrs
+        return ATTRIBUTE in locations.open_group(path).attrs
     except ParameterError:
         return False
 
 
-def read_video_group(path: stores.Place) -> Video:
+def read_video_group(path: locations.Place) -> Video:
     """The video in a group, whose planes are read as they are used; ParameterError where there is none, or it is damaged."""
     try:
-        group = stores.open_group(path)
+        group = locations.open_group(path)
         said: Any = group.attrs[ATTRIBUTE]
         depth, header = said["depth"], said["y4m"]
         y, u, v = (group[name] for name in NAMES)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import zarr
 
-from ..overfitted.reports import Progress, reporting
+from ..codecs.overfitted.reports import Progress, reporting
 
 GRACE = 3  # seconds
 

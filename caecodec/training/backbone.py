@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bitstream.header import METRICS
-from ..models.compressai import BETA_MINIMUM, PEDESTAL
+from ..models.factorized.compressai import BETA_MINIMUM, PEDESTAL
 from .normalise import EAGER, ModulatedNormalisation, Pointwise
 
 LAYERS = 4

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import weights
 from ..bitstream.header import METRICS
 from ..errors import ParameterError
-from ..models import compressai
+from ..models.factorized import compressai
 from ..weights import file as weights_file
 from . import context, data, symbols, tables
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import codec, weights
-from ..decoding import decode
+from .. import weights
+from ..codecs.autoencoder import codec
+from ..codecs.decoding import decode
 from ..errors import ParameterError
 from ..evaluation import ms_ssim, psnr
 from .recipe import Recipe

@@ -11,7 +11,7 @@ import torch
 from .. import settings, weights
 from ..engine import Place
 from ..errors import ParameterError
-from ..models import compressai
+from ..models.factorized import compressai
 from ..weights import file as weights_file
 from . import data, initial, report
 from .backbone import Backbone

@@ -323,7 +323,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _convert(checkpoint: Path | None, metric: str, quality: int) -> bytes:
-    from ..models import compressai  # imports torch, which only checkpoints need here
+    from ..models.factorized import compressai  # imports torch, which only checkpoints need here
 
     state = compressai.pretrained(quality, metric) if checkpoint is None else compressai.read(checkpoint)
     name = COMPRESSAI if checkpoint is None else checkpoint.name

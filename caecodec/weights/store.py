@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import stores
 from ..errors import FormatVersionError, ParameterError, WeightsError
+from ..storage import locations
 from . import file as weights_file
 from .catalogue import (
     CHECKPOINT_SUFFIXES,
@@ -75,7 +75,7 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
     holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last: what is listed is whole
 
 
-def carried(place: "stores.Place | zarr.Group", without: Collection[str] = ()) -> Carried:
+def carried(place: "locations.Place | zarr.Group", without: Collection[str] = ()) -> Carried:
     """The weights that a group carries, or one that it lies in, proven; those of SHA-256 in `without` are not read.
 
     Nothing where there is no group. What is no use is among `refused`, with the reason.
@@ -101,7 +101,7 @@ def carried(place: "stores.Place | zarr.Group", without: Collection[str] = ()) -
 
 
 @contextlib.contextmanager
-def using(place: "stores.Place | zarr.Group") -> Iterator[None]:
+def using(place: "locations.Place | zarr.Group") -> Iterator[None]:
     """The weights that a group carries are found for the length of a with block, without being installed.
 
     They are found in all threads of this process, as by dask; other processes need them installed. What reads the arrays of the
@@ -111,7 +111,7 @@ def using(place: "stores.Place | zarr.Group") -> Iterator[None]:
         yield
 
 
-def install(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
+def install(source: "locations.Place | zarr.Group") -> tuple[Source, ...]:
     """Bring weights into the user's folder, where they are found by their digest.
 
     Parameters
@@ -145,30 +145,30 @@ def install(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
         ) from error
 
 
-def read(source: "stores.Place | zarr.Group") -> tuple[Source, ...]:
+def read(source: "locations.Place | zarr.Group") -> tuple[Source, ...]:
     """The weights in a file or a group; raises as `read_file` and `read_group` do."""
     if isinstance(source, str | Path) and _is_file(source):
         return (read_file(source),)
     return read_group(source)
 
 
-def read_file(source: stores.Place) -> Source:
+def read_file(source: locations.Place) -> Source:
     """The weights in a safetensors file at a path or URL.
 
     Raises WeightsError unless it is one, ParameterError where it is not there.
     """
-    if not stores.is_url(source) and Path(source).suffix in CHECKPOINT_SUFFIXES:
+    if not locations.is_url(source) and Path(source).suffix in CHECKPOINT_SUFFIXES:
         raise WeightsError(
             f"{source} is a checkpoint, but weights files alone (.safetensors) are taken; make one of it: "
             f"caecodec export {source} -o NAME.safetensors"
         )
-    data = stores.read_bytes(source, MAX_BYTES + 1)
+    data = locations.read_bytes(source, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise WeightsError(f"{source} has more than {MAX_BYTES} bytes, the most of a weights file; name another")
     return of_bytes(data, str(source))
 
 
-def read_group(place: "stores.Place | zarr.Group") -> tuple[Source, ...]:
+def read_group(place: "locations.Place | zarr.Group") -> tuple[Source, ...]:
     """All weights that a group carries, or one that it lies in.
 
     Raises WeightsError where it carries none, or one is refused; ParameterError where there is no group or array.
@@ -178,16 +178,16 @@ def read_group(place: "stores.Place | zarr.Group") -> tuple[Source, ...]:
         raise WeightsError(found.refused[0].reason)
     if not found.sources:
         if isinstance(place, str | Path):
-            stores.open_node(place)  # for its errors
+            locations.open_node(place)  # for its errors
         raise WeightsError(f"{place} carries no weights; encode with --with-weights to have a group carry them")
     return found.sources
 
 
-def _is_file(source: stores.Place) -> bool:
-    if stores.is_url(source):
+def _is_file(source: locations.Place) -> bool:
+    if locations.is_url(source):
         return str(source).endswith(SUFFIX)
     path = Path(source)
-    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and path.suffix != stores.ZIP)
+    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and path.suffix != locations.ZIP)
 
 
 def _check(source: Source) -> None:
@@ -222,21 +222,21 @@ def _write(source: Source, path: Path) -> Source:
     return next(one for one in by_place()["installed"] if one.sha256 == source.sha256)
 
 
-def _groups(place: "stores.Place | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
+def _groups(place: "locations.Place | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
     """The group at a place and, of a folder, those it lies in; nothing where there is none."""
     if not isinstance(place, str | Path):
         yield place.path or str(place.store), place
         return
-    local = not stores.is_url(place) and Path(place).is_dir()
-    nodes: list[stores.Place] = [place]
+    local = not locations.is_url(place) and Path(place).is_dir()
+    nodes: list[locations.Place] = [place]
     if local:
         for parent in Path(place).resolve().parents:
-            if not stores.is_node(parent):
+            if not locations.is_node(parent):
                 break
             nodes.append(parent)
     for node in nodes:
         try:
-            yield str(node), stores.open_group(node)
+            yield str(node), locations.open_group(node)
         except ParameterError:  # an array, or no Zarr data: whoever reads it says so
             continue
 

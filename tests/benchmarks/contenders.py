@@ -116,7 +116,7 @@ def compressai(quality: int, device: str) -> Contender:
     except ImportError:
         raise MissingError("not installed: pip install compressai (Python 3.11 or 3.12)") from None
     from caecodec import weights
-    from caecodec.models.compressai import to_state_dict
+    from caecodec.models.factorized.compressai import to_state_dict
 
     plain = weights.load(weights.resolve(weights.Spec(weights.DEFAULT), "mse", quality), quality)
     state = to_state_dict(plain.tensors, plain.tables.mass, plain.tables.length, plain.tables.offset)

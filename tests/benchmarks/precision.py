@@ -2,7 +2,8 @@
 
 For each quality and each choice of convolutions that run in bfloat16, with the rest and the other transform in float32: the
 change of PSNR, the change of the ideal length of the symbols, and both as one loss in dB. A change of rate is worth what the
-next quality makes of it. caecodec/models/precision.py has a table of what stays below 0.02 dB for both transforms together.
+next quality makes of it. The table of what stays below 0.02 dB, for both transforms together, is in
+caecodec/models/factorized/precision.py.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from PIL import Image
 
 from caecodec import weights
 from caecodec.entropy import context
-from caecodec.models.factorized import FactorizedPrior
+from caecodec.models.factorized.network import FactorizedPrior
 
 CHOICES = {"g_a": [("g_a.2",), ("g_a.4",), ("g_a.2", "g_a.4")], "g_s": [("g_s.2",), ("g_s.4",), ("g_s.2", "g_s.4")]}
 DB_PER_DOUBLING = 4.5  # of the rate: what the next quality gains, on photographs

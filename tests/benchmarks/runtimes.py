@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from caecodec import weights
-from caecodec.models.factorized import GDN, FactorizedPrior
-from caecodec.models.precision import LAYERS
+from caecodec.models.factorized.network import GDN, FactorizedPrior
+from caecodec.models.factorized.precision import LAYERS
 
 QUALITY = 4
 Run = Callable[[np.ndarray], np.ndarray]

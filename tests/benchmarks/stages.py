@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 import caecodec
-from caecodec import codec, pixels, tiling
 from caecodec.bitstream import container
 from caecodec.bitstream.header import CODING_CONTEXT
+from caecodec.chunks import pixels, tiling
+from caecodec.codecs.autoencoder import codec
+from caecodec.codecs.autoencoder.parameters import Parameters
 from caecodec.engine import Place, engine
 from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
-from caecodec.models.factorized import STRIDE
-from caecodec.parameters import Parameters
+from caecodec.models.factorized.network import STRIDE
 
 from . import contenders, timing
 from .images import Pixels, chunks

@@ -16,13 +16,15 @@ import overfitted_samples
 import prototype
 
 import caecodec
-from caecodec import bounded, codec, pixels, weights
+from caecodec import weights
 from caecodec.bitstream import container
-from caecodec.overfitted import codec as overfitted_codec
-from caecodec.overfitted.architecture import DECODERS
-from caecodec.overfitted.fit import Fitted
-from caecodec.overfitted.parameters import OverfittedParameters
-from caecodec.parameters import Parameters
+from caecodec.chunks import pixels
+from caecodec.codecs.autoencoder import bounded, codec
+from caecodec.codecs.autoencoder.parameters import Parameters
+from caecodec.codecs.overfitted import codec as overfitted_codec
+from caecodec.codecs.overfitted.architecture import DECODERS
+from caecodec.codecs.overfitted.fit import Fitted
+from caecodec.codecs.overfitted.parameters import OverfittedParameters
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""Stored arrays: the payloads of their chunks, inspection, alignment."""

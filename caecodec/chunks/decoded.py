@@ -1,0 +1,55 @@
+"""A decoded chunk that refuses to be taken for one of another dtype or shape."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..errors import CorruptionError
+
+
+class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
+    """A decoded chunk that goes by its own dtype and shape alone.
+
+    The Zarr v2 format gives a codec neither: zarr views what `decode` returns as the dtype, flattens it and shapes it as the
+    array's metadata say. Where these are others, this raises CorruptionError instead of scrambling the pixels. Otherwise it
+    is an ordinary array, and what is computed from it too.
+    """
+
+    coded_shape: tuple[int, ...] | None
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.coded_shape = getattr(source, "coded_shape", None)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
+
+    def view(self, *arguments: Any, **options: Any) -> Any:
+        """`numpy.ndarray.view`; CorruptionError for the bits of another dtype."""
+        wanted = arguments[0] if arguments else options.get("dtype")
+        if self.coded_shape is not None and isinstance(wanted, np.dtype) and wanted != self.dtype:
+            raise CorruptionError(
+                f"payload holds a chunk of {self.dtype} but {wanted} is expected here: "
+                "it belongs to another array, or the array's metadata was changed"
+            )
+        return super().view(*arguments, **options)
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        """`numpy.ndarray.reshape`; CorruptionError where the flattened chunk would take another shape than it had."""
+        wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        coded = self.coded_shape
+        if coded is None or self.ndim != 1 or self.size != math.prod(coded) or len(wanted) == 1 or -1 in wanted:
+            return super().reshape(*shape, **options)
+        check_fits(coded, wanted)
+        return self.view(np.ndarray).reshape(*shape, **options)
+
+
+def check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """CorruptionError unless a chunk of shape `coded` is one of shape `wanted`, but for axes of length 1, or flat."""
+    if len(wanted) == 1 and wanted[0] == math.prod(coded):
+        return
+    if [n for n in coded if n != 1] != [n for n in wanted if n != 1]:
+        raise CorruptionError(
+            f"payload holds a chunk of shape {coded} but {wanted} is expected here: "
+            "it belongs to another array, or the array's metadata was changed"
+        )

@@ -1,0 +1,1 @@
+"""Codecs: what users name, each turning a chunk into a payload and back."""

@@ -1,0 +1,1 @@
+"""The codec of a trained autoencoder: latents of a network from a weights file."""

@@ -1,0 +1,195 @@
+"""The whole line of the overfitted codec: array -> pictures -> fitted network and latents -> payload, and back.
+
+Decoding takes numpy and constriction alone. Probabilities are integers, so latents decode to the same values on every machine.
+Pictures are made of them in float32, and may be one grey level off where a value lies next to a rounding boundary.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bitstream.overfitted import CODING_CONSTANT, CODING_OWN, CODING_SHARED, Header, Payload, pack
+from ...chunks import pixels
+from ...errors import CorruptionError, ParameterError, WeightsError
+from ...weights import DEFAULT
+from ..autoencoder.parameters import Parameters
+from . import wavefront
+from .architecture import DECODERS, Decoder, choose
+from .batches import batches
+from .laplace import Coded
+from .network import Network, digest, identify
+from .parameters import OverfittedParameters
+
+if TYPE_CHECKING:
+    from .fit import Fitted
+
+_SAMPLE = 2**18  # pixels to which a network for many chunks is fitted
+
+
+def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
+    """A chunk as a payload, fitting a network and latents to it (or latents alone, where the network is shared).
+
+    Raises ParameterError for a chunk that the codec does not take.
+    """
+    axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
+    pixels.check_finite(array)
+    colour = pixels.constant(array, axes)
+    if colour is not None:
+        data = colour.astype(array.dtype.newbyteorder("<")).tobytes()
+        return pack(Payload(_header(array, axes, choose(parameters.decoder, array.size), CODING_CONSTANT), colour=data))
+    shared = parameters.shared()
+    layout = _layout(array, axes, shared)
+    count = layout.images(len(axes.images(array)), axes.channels(array.shape))
+    size = count * array.shape[axes.height] * array.shape[axes.width]
+    decoder = choose(parameters.decoder, size) if shared is None else shared.decoder
+    header = _header(array, axes, decoder, CODING_OWN if shared is None else CODING_SHARED, parameters.section)
+    if not count:
+        return pack(Payload(header, layout.pack()))
+    pictures = pixels.to_images(array, axes, layout)[:, : _channels(layout)]
+    raw_bits = 8 * array.dtype.itemsize * _channels(layout)
+    fitted = _fit(pictures, raw_bits, decoder, parameters, shared, gpu)
+    if fitted is None:
+        return _lossless(parameters, array)
+    section = fitted.network.section() if shared is None else b""
+    return pack(Payload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
+
+
+def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: bool | None = None) -> bytes | None:
+    """The section of a network fitted to several chunks of one shape, for `network=` of a codec; None if all are constant.
+
+    No more than 2^18 pixels are taken, from the middles of chunks, or from elsewhere where these have one value.
+
+    Raises ParameterError for chunks that the codec does not take, and where no network could be fitted to these.
+    """
+    crops = []
+    for array in chunks:
+        axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
+        pixels.check_finite(array)
+        for place in _places(array.shape[axes.height], array.shape[axes.width], len(chunks)):
+            crop = array[axes.region(*place)]
+            layout = pixels.layout(crop, axes)
+            if pixels.constant(crop, axes) is None and layout.images(len(axes.images(crop)), axes.channels(crop.shape)):
+                crops.append(pixels.to_images(crop, axes, layout)[:, : _channels(layout)])
+                break
+    if not crops:
+        return None
+    channels = max(crop.shape[1] for crop in crops)
+    pictures = np.concatenate([crop for crop in crops if crop.shape[1] == channels])
+    decoder = choose(parameters.decoder, pictures[:, 0].size)
+    fitted = _fit(pictures, math.inf, decoder, parameters, None, gpu)
+    if fitted is None:
+        raise ParameterError(f"no network could be fitted to these chunks with {parameters}; let each have its own")
+    return fitted.network.section()
+
+
+def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.NDArray[Any]:
+    """The C-contiguous chunk in a payload that is not constant; `section` is the network that it may share with others.
+
+    Raises
+    ------
+    CorruptionError
+        The payload is damaged.
+    WeightsError
+        It shares a network, which is not the one given.
+    """
+    header = payload.header
+    layout = pixels.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+    count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
+    height, width = header.shape[axes.height], header.shape[axes.width]
+    if count:
+        network = _network(payload, _channels(layout), section)
+        coded = Coded(payload.stream, payload.escapes, payload.raw)
+        images = batches().decode(network, coded, count, height, width)
+        if not pixels.plausible(images):
+            raise CorruptionError("payload holds latents that decode to no pixels: it is damaged")
+    elif payload.network or payload.latent_bytes:
+        raise CorruptionError("payload has latents but all its planes have one value: it is damaged")
+    else:
+        images = np.empty((0, _channels(layout), height, width), np.float32)
+    return pixels.to_array(images, header.shape, header.numpy_dtype, axes, layout)
+
+
+def _fit(
+    pictures: npt.NDArray[np.float32], raw_bits: float, decoder: Decoder, parameters: OverfittedParameters,
+    shared: Network | None, gpu: bool | None,
+) -> "Fitted | None":  # fmt: skip
+    """A network and latents for pictures (m, C, height, width); None as of `fit.fit`."""
+    from ...engine import Place
+    from .fitting import Task, fitted  # here, because they import torch
+
+    device = Place.choose(gpu).device
+    return fitted(Task(decoder, parameters.trade_off, parameters.preset, parameters.seed, shared, device, raw_bits), pictures)
+
+
+def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> bytes:
+    """A chunk that could not be fitted, without loss, as a payload that needs no network."""
+    from ..autoencoder import codec  # here, because it imports torch
+
+    payload = codec.encode_with(Parameters.parse(None, "mse", parameters.channel_axis, DEFAULT, max_error=0), array, gpu=False)
+    warnings.warn(
+        f"a chunk of shape {array.shape} could not be fitted with {parameters}; it is stored without loss, in {len(payload)} "
+        "bytes. Another quality or a longer preset may fit it",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return payload
+
+
+def _places(height: int, width: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns that may be taken of each of `count` chunks of this size for a network: the middle, then all."""
+    side = max(64, math.isqrt(_SAMPLE // count))
+    bottom, right = max(0, height - side), max(0, width - side)
+    tops, lefts = ((*range(0, last, side), last) for last in (bottom, right))
+    for top, left in ((bottom // 2, right // 2), *product(tops, lefts)):
+        yield slice(top, top + side), slice(left, left + side)
+
+
+def _header(array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, coding: int, section: bytes | None = None) -> Header:
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    name = b"" if section is None else digest(section)
+    return Header(decoder.name, coding, array.shape, axes.channel, fortran, array.dtype.name, name)
+
+
+def _channels(layout: pixels.Layout) -> int:
+    """Of the pictures that a network has."""
+    return 1 if layout.separate else pixels.COLOURS
+
+
+def _layout(array: npt.NDArray[Any], axes: pixels.Axes, shared: Network | None) -> pixels.Layout:
+    """How to code a chunk: as its values suggest, or as the network needs it."""
+    layout = pixels.layout(array, axes)
+    if shared is None or shared.channels == _channels(layout):
+        return layout
+    if shared.channels == pixels.COLOURS != axes.channels(array.shape):
+        raise ParameterError(
+            f"network is of pictures of {pixels.COLOURS} channels but a chunk of shape {array.shape} has "
+            f"{axes.channels(array.shape)} (channel_axis={axes.channel}); fit one to chunks like it"
+        )
+    return pixels.Layout(shared.channels == 1, layout.ranges)
+
+
+def _network(payload: Payload, channels: int, section: bytes | None) -> Network:
+    """The network of a payload: its own, or the one given."""
+    header = payload.header
+    decoder = DECODERS[header.decoder]
+    if header.coding == CODING_OWN:
+        return Network.parse(payload.network, decoder, channels)
+    if section is None or digest(section) != header.digest:
+        given = "none is given" if section is None else f"the one given is {digest(section).hex()}"
+        raise WeightsError(
+            f"payload shares a network of digest {header.digest.hex()} but {given}; decode it with the codec of its array's "
+            "metadata, or pass that codec's network"
+        )
+    network = identify(section)
+    if (network.decoder, network.channels) != (decoder, channels):
+        raise CorruptionError(
+            f"payload has pictures of {channels} channels for decoder {decoder.name!r} but its network is one of "
+            f"{network.channels} for {network.decoder.name!r}: it is damaged"
+        )
+    return network

@@ -1,0 +1,122 @@
+"""Concurrent requests for fits. On the CPU each has a core of its own; on CUDA chunks of one shape are fitted as one batch.
+
+So a payload that the CPU makes depends neither on what else is encoded nor on how many cores there are: sums over a batch, or
+by several threads, would be rounded in another order.
+"""
+
+import os
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import settings
+from ...engine import processor
+from ...engine.jobs import Waiter
+from ...engine.pool import Pool
+from . import fit
+from .architecture import Decoder
+from .fit import Fitted
+from .network import Network
+from .reports import Listener, listening
+
+CUDA_CHUNKS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is fitted: the arguments of `fit.fit`, but for the pictures."""
+
+    decoder: Decoder
+    lmbda: float
+    preset: str
+    seed: int
+    network: Network | None
+    device: str
+    raw_bits: float
+
+
+@dataclass(eq=False)
+class _Job:
+    """The pictures (m, C, height, width) of one chunk; otherwise as the engine's requests."""
+
+    task: Task
+    pictures: npt.NDArray[np.float32]
+    limit: int
+    cost: int
+    listener: Listener | None
+    images: int = 1
+    result: "Future[Fitted | None]" = field(default_factory=Future)
+    waiter: Waiter = field(default_factory=Waiter.current)
+
+    @property
+    def nbytes(self) -> int:
+        return self.pictures.nbytes
+
+    @property
+    def _kind(self) -> tuple[Any, ...]:
+        task = self.task
+        numbers = task.lmbda, task.preset, task.seed, task.raw_bits
+        return task.decoder, numbers, id(task.network), self.listener, self.pictures.shape
+
+    def fits(self, other: "_Job") -> bool:
+        return self._kind == other._kind
+
+    def together(self, jobs: "list[_Job]") -> npt.NDArray[np.float32]:
+        return np.stack([job.pictures for job in jobs])
+
+    def split(self, out: list[Fitted | None], jobs: "list[_Job]") -> list[Fitted | None]:
+        return out
+
+
+class _Fitter:
+    """Pools of threads, one for each device."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[str, Pool] = {}
+
+    def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
+        """What `fitted` returns."""
+        on_cpu = task.device == "cpu"
+        pixels = pictures[:, 0].size
+        job = _Job(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())
+        with self._lock:
+            if task.device not in self._pools:
+                self._pools[task.device] = Pool(f"caecodec-fit-{task.device}", _run, None)
+            pool = self._pools[task.device]
+        pool.submit([job], processor.cores() if on_cpu else 1, settings.current().memory)
+        try:
+            return job.result.result()
+        except BaseException:  # an interrupt: nobody waits any more
+            job.result.cancel()
+            raise
+
+
+def _run(job: _Job, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
+    task = job.task
+    if task.device == "cpu":
+        processor.limit_cores(1)
+    return fit.fit(
+        batch, task.decoder, task.lmbda, task.preset, task.seed, task.network, task.device, job.listener, task.raw_bits
+    )
+
+
+_fitter = _Fitter()
+
+
+def fitted(task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
+    """The network and latents of one chunk's pictures (m, C, height, width) in [0, 1]; waits for it. None as of `fit.fit`."""
+    return _fitter.run(task, pictures)
+
+
+def _reset() -> None:
+    global _fitter
+    _fitter = _Fitter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)

@@ -1,0 +1,1 @@
+"""Arrays of the archived prototype, read-only."""

@@ -1,0 +1,1 @@
+"""Residual coding of values within a bound, in integers."""

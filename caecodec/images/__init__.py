@@ -1,0 +1,1 @@
+"""Image files, images in memory, and distortion metrics."""

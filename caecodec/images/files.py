@@ -1,0 +1,159 @@
+"""Image files <-> images, without loss: what an image, or a kind of file, cannot hold is refused, not converted."""
+
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL import ImageOps
+
+from ..errors import ParameterError
+from ..storage.partial import complete_file
+from . import tiff
+from .image import Image, from_picture
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+TIFF_SUFFIXES = (".tif", ".tiff")
+_LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+_DEEP_SUFFIXES = (".png",)  # hold 16 bits of grey
+_PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
+_WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
+_DESCRIPTION, _BITS, _SAMPLES = 270, 258, 277  # TIFF tags
+
+
+def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
+    """The image in a file, turned upright as its EXIF orientation says; `stream`: its bytes, where it is not at `path`.
+
+    RGB, grey (8 bits, or 16 in PNG and TIFF), and what `tiff.read` reads. Palettes and opaque alpha become RGB, which loses
+    nothing.
+
+    Raises
+    ------
+    ParameterError
+        The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
+        16-bit RGB in other files than TIFF, several frames); the message names it.
+    """
+    if path.suffix.lower() in TIFF_SUFFIXES and not _is_photograph(path, stream):
+        return tiff.read(path, stream)
+    try:
+        with PillowImage.open(_start(path, stream)) as image:
+            _refuse(image, path)
+            profile = image.info.get("icc_profile")
+            upright = ImageOps.exif_transpose(image)
+            return from_picture(np.asarray(_plain(upright, path)), profile)
+    except (OSError, PillowImage.DecompressionBombError, SyntaxError) as error:
+        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+
+
+def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
+    """The image in a file as 8-bit RGB (height, width, 3), grey ones with three equal channels.
+
+    Raises ParameterError as `read_image` does, and for images of another kind.
+    """
+    image = read_image(path, stream)
+    picture = image.picture()
+    if picture is None or picture.dtype != np.uint8:
+        raise ParameterError(f"{path} holds {image} but an 8-bit RGB or grey image is wanted; {_WAY_OUT}")
+    return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
+
+
+def writable(path: Path) -> bool:
+    """Whether there are image files of this suffix to write."""
+    return PillowImage.registered_extensions().get(path.suffix.lower()) in PillowImage.SAVE
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write an image file of the kind its suffix says; lossy kinds at their best quality. Nothing is left where it fails.
+
+    Any kind holds 8-bit RGB and grey, PNG grey of 16 bits, and TIFF everything: as OME-TIFF, where it is more than 8-bit RGB
+    or grey, or the sizes of pixels or names of channels are known.
+
+    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold.
+    """
+    if not writable(path):
+        raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
+    suffix = path.suffix.lower()
+    picture = image.picture()
+    photograph = picture is not None and picture.dtype == np.uint8
+    if suffix in TIFF_SUFFIXES and not (photograph and not image.sizes and not image.labels):
+        with complete_file(path) as partial:
+            tiff.write(partial, image)
+        return
+    deep = suffix in _DEEP_SUFFIXES and picture is not None and picture.ndim == 2 and picture.dtype == np.uint16
+    if picture is None or not (photograph or deep):
+        raise ParameterError(f"{path} is to hold {image}, but such files hold 8-bit RGB and grey; write TIFF (--format tiff)")
+    options: dict[str, Any] = {"quality": 95} if suffix in _LOSSY_SUFFIXES else {}
+    if image.icc_profile:
+        options["icc_profile"] = image.icc_profile
+    with complete_file(path) as partial:
+        try:
+            kind = PillowImage.registered_extensions()[suffix]
+            PillowImage.fromarray(picture).save(partial, format=kind, **options)
+        except OSError as error:
+            raise ParameterError(f"{path} cannot be written: {error}") from error
+
+
+def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:
+    """What to open; a stream from its start."""
+    if stream is None:
+        return path
+    stream.seek(0)
+    return stream
+
+
+def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
+    """Whether a TIFF file has one page of at most 8 bits, all of whose channels Pillow reads, and nothing to say of them."""
+    try:
+        with PillowImage.open(_start(path, stream)) as image:
+            tags = getattr(image, "tag_v2", None)
+            if tags is None:  # no TIFF, whatever its name says
+                return True
+            about = str(tags.get(_DESCRIPTION, ""))
+            return (
+                image.mode in _PHOTOGRAPHS
+                and max(tags.get(_BITS, (1,))) <= 8
+                and tags.get(_SAMPLES, 1) == (1 if image.mode == "P" else len(image.getbands()))
+                and getattr(image, "n_frames", 1) == 1
+                and not about.startswith("ImageJ=")
+                and "<OME" not in about
+            )
+    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not of a kind that Pillow knows
+        return False
+
+
+def _refuse(image: PillowImage.Image, path: Path) -> None:
+    """ParameterError for what reading would silently lose."""
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise ParameterError(f"{path} has {pages} frames but one is taken; split it into files, or save it as TIFF")
+    raw = [
+        str(part)
+        for tile in getattr(image, "tile", ())
+        for part in np.atleast_1d(np.array(tile[3], dtype=object))
+        if part is not None
+    ]
+    if image.mode in _PHOTOGRAPHS and any(";16" in part for part in raw):  # Pillow would drop the lower eight bits
+        raise ParameterError(f"{path} has 16 bits a channel, of which 8 would be read; save it as TIFF, which is read whole")
+    if image.mode == "1":
+        raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
+
+
+def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:
+    """An RGB or grey image of the same pixels; ParameterError where there is none."""
+    transparent = "transparency" in image.info
+    if image.mode == "P":
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif image.mode == "PA" or (image.mode == "RGB" and transparent):
+        image = image.convert("RGBA")
+    elif image.mode == "L" and transparent:
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA"):
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ParameterError(f"{path} has transparency, which RGB cannot hold; {_WAY_OUT}")
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    if image.mode.startswith("I;16") and not transparent:
+        return image
+    if image.mode not in ("L", "RGB"):
+        raise ParameterError(f"{path} has mode {image.mode}, which RGB or grey cannot hold without loss; {_WAY_OUT}")
+    return image

@@ -1,0 +1,1 @@
+"""The family bmshj2018-factorized: CompressAI's factorized-prior autoencoder."""

@@ -1,0 +1,1 @@
+"""Where data are: paths, zipped stores and URLs; files that are complete or absent."""
