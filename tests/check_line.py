@@ -13,7 +13,7 @@ import zarr
 from conftest import TINY, TINY_CONTEXT, psnr, random_image
 
 import caecodec
-from caecodec.bitstream import container
+from caecodec.bitstream import autoencoder
 from caecodec.codecs import decoding
 from caecodec.codecs.autoencoder import device
 from caecodec.engine import Engine, cuda, engine
@@ -54,7 +54,7 @@ def check_chunks(side):
         on_device(16)
         payload = caecodec.encode(array, 4, channel_axis=axis, weights=TINY_CONTEXT, **options)
         assert abs(len(payload) - len(expected)) <= len(expected) // 100
-        assert container.parse(payload).header == container.parse(expected).header
+        assert autoencoder.parse(payload).header == autoencoder.parse(expected).header
         if DEVICE == "cpu":
             assert payload == expected
         found = caecodec.decode(expected, weights=TINY_CONTEXT)
@@ -68,9 +68,9 @@ def check_chunks(side):
 def check_damage(side):
     """A payload whose words are damaged is refused as on the CPU, whatever is in its batch."""
     payloads = [caecodec.encode(random_image(side, side, 3, seed=i), 4, weights=TINY_CONTEXT) for i in range(4)]
-    parsed = container.parse(payloads[1])
+    parsed = autoencoder.parse(payloads[1])
     words = parsed.streams[0]
-    payloads[1] = container.pack(dataclasses.replace(parsed, streams=(bytes([words[0] ^ 1]) + words[1:],)))
+    payloads[1] = autoencoder.pack(dataclasses.replace(parsed, streams=(bytes([words[0] ^ 1]) + words[1:],)))
     on_device(4)
 
     def decode(data):
@@ -118,7 +118,7 @@ def check_targets(side):
         on_device(4)
         found = caecodec.encode(image, weights=TINY, **target)
         on_cpu()
-        assert container.parse(found).header == container.parse(expected).header
+        assert autoencoder.parse(found).header == autoencoder.parse(expected).header
 
 
 def check_tensor(image):

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 import caecodec
-from caecodec.bitstream import container, families, overfitted, varint
-from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, OVERFITTED_VERSION, RGB_VERSION
+from caecodec.bitstream import autoencoder, families, overfitted, varint
+from caecodec.bitstream.codings import Body
+from caecodec.bitstream.prefix import OVERFITTED_VERSION, RGB_VERSION
 from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,14 +43,14 @@ class Parts:
     """A payload taken apart: what a mutation changes."""
 
     def __init__(self, data):
-        payload = container.parse(data)
+        payload = autoencoder.parse(data)
         self.header = bytearray(data[:11])
         self.shape = list(payload.header.shape)
-        self.constant = payload.header.coding == CODING_CONSTANT
+        self.constant = payload.header.constant
         self.streams = [bytearray(stream) for stream in payload.streams]
         self.escapes = bytearray(payload.escapes)
         self.colour = bytearray(payload.colour)
-        sections = (payload.bound if payload.header.coding == CODING_BOUNDED else None, payload.planes)
+        sections = (payload.bound if payload.header.body is Body.BOUNDED else None, payload.planes)
         written = [bytearray(part) for part in sections if part is not None]
         self.sections = written if payload.header.version > RGB_VERSION else []
         self.count = None  # what the payload claims, where that is a lie
@@ -75,10 +76,10 @@ class OverfittedParts:
         payload = families.parse(data)
         self.header = bytearray(data[: 7 + len(payload.header.digest)])
         self.shape = list(payload.header.shape)
-        self.constant = payload.header.coding == CODING_CONSTANT
+        self.constant = payload.header.constant
         self.colour = bytearray(payload.colour)
         self.streams, self.escapes, self.low = [bytearray(payload.stream)], bytearray(payload.escapes), bytearray(payload.raw)
-        own = payload.header.coding == overfitted.CODING_OWN
+        own = payload.header.body == overfitted.OWN_NETWORK
         self.sections = [bytearray(part) for part in ((payload.planes, payload.network) if own else (payload.planes,))]
         self.count = None
         self.lengths = {}
@@ -228,7 +229,7 @@ def _low(rng, parts):
 
 def _constant(rng, parts):
     parts.constant = not parts.constant or rng.random() < 0.5
-    parts.header[5] = parts.header[5] & 0xF0 | (CODING_CONSTANT if rng.random() < 0.9 else rng.randint(0, 15))
+    parts.header[5] = parts.header[5] & 0xF0 | (15 if rng.random() < 0.9 else rng.randint(0, 15))
     parts.colour[:] = rng.randbytes(rng.choice([0, 1, 2, 3, 3, 3, 4, 200]))
 
 

@@ -5,8 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caecodec.bitstream import container, varint
-from caecodec.bitstream.header import CODING_CONSTANT, CODING_STATIC, DTYPES, FAMILIES, METRICS, Header
+from caecodec.bitstream import autoencoder, varint
+from caecodec.bitstream.autoencoder import FAMILIES, METRICS, AutoencoderHeader
+from caecodec.bitstream.codings import (
+    BYTES,
+    ENTROPY_MODELS,
+    PLAIN,
+    ZSTD,
+    Body,
+    BoundKind,
+    parse_bound_kind,
+    parse_coding,
+)
+from caecodec.bitstream.prefix import DTYPES
 from caecodec.errors import CorruptionError, FormatVersionError
 
 DIGEST = b"\x01\x02\x03\x04"
@@ -14,9 +25,10 @@ DIGEST = b"\x01\x02\x03\x04"
 
 def header(**changes):
     fields = {
-        "quality": 4, "metric": "mse", "coding": CODING_STATIC, "digest": DIGEST, "shape": (256, 256, 3), "channel_axis": 2,
+        "quality": 4, "metric": "mse", "body": Body.SYMBOLS, "digest": DIGEST, "shape": (256, 256, 3), "channel_axis": 2,
+        "entropy": "static",
     }  # fmt: skip
-    return Header(**{**fields, **changes})
+    return AutoencoderHeader(**{**fields, **changes})
 
 
 def sealed(body):
@@ -60,11 +72,17 @@ def test_wire_ids_never_change():
     assert FAMILIES == {1: "cae"}
     assert METRICS == {0: "mse", 1: "ms-ssim"}
     assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
-    assert (CODING_STATIC, CODING_CONSTANT) == (0, 15)
+    assert ENTROPY_MODELS == {0: "static", 1: "context"}
+    assert [parse_coding(number) for number in (0, 1, 2, 15)] == [
+        (Body.SYMBOLS, "static"), (Body.SYMBOLS, "context"), (Body.BOUNDED, None), (Body.CONSTANT, None)
+    ]  # fmt: skip
+    assert [parse_bound_kind(bytes((number,))) for number in range(5)] == [
+        BoundKind("predicted", "static"), BoundKind("predicted", "context"), PLAIN, ZSTD, BYTES
+    ]  # fmt: skip
 
 
 def test_header_of_a_usual_chunk_is_24_bytes():
-    payload = container.Payload(header(), (bytes(4 * 16000),))
+    payload = autoencoder.AutoencoderPayload(header(), (bytes(4 * 16000),))
     assert payload.overhead == 24
 
 
@@ -74,13 +92,13 @@ def test_header_of_a_usual_chunk_is_24_bytes():
 )  # fmt: skip
 def test_payload_round_trip(quality, metric, shape, fortran, streams, escapes):
     about = header(quality=quality, metric=metric, shape=tuple(shape), channel_axis=len(shape) - 1, fortran=fortran)
-    payload = container.Payload(about, tuple(streams), escapes)
-    assert container.parse(container.pack(payload)) == payload
+    payload = autoencoder.AutoencoderPayload(about, tuple(streams), escapes)
+    assert autoencoder.parse(autoencoder.pack(payload)) == payload
 
 
 def test_constant_payload_round_trip():
-    payload = container.Payload(header(coding=CODING_CONSTANT), colour=b"\x01\x02\x03")
-    assert container.parse(container.pack(payload)) == payload
+    payload = autoencoder.AutoencoderPayload(header(body=Body.CONSTANT, entropy=None), colour=b"\x01\x02\x03")
+    assert autoencoder.parse(autoencoder.pack(payload)) == payload
 
 
 @pytest.mark.parametrize(
@@ -89,10 +107,10 @@ def test_constant_payload_round_trip():
      (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):
-    body = bytearray(container.pack(container.Payload(header(), (bytes(8),)))[:-4])
+    body = bytearray(autoencoder.pack(autoencoder.AutoencoderPayload(header(), (bytes(8),)))[:-4])
     body[position] = value
     with pytest.raises(FormatVersionError, match=match):
-        container.parse(sealed(bytes(body)))
+        autoencoder.parse(sealed(bytes(body)))
 
 
 def packed(**changes):
@@ -108,21 +126,21 @@ def packed(**changes):
                                      {"shape": (0, 5, 3)}, {"shape": (65536, 65536, 3)}])  # fmt: skip
 def test_impossible_headers(changes):
     with pytest.raises(CorruptionError, match="which no chunk has" if "quality" not in changes else "which there is not"):
-        Header.parse(packed(**changes))
+        AutoencoderHeader.parse(packed(**changes))
 
 
 @pytest.mark.parametrize("body", [
     header().pack() + b"\x01\x02\x00" + bytes(4),  # shorter than its stream
     header().pack() + b"\x01\x01\x00" + bytes(5),  # longer
     header().pack() + b"\xff\xff\x03",  # streams without end
-    header(coding=CODING_CONSTANT).pack() + b"\x01\x02",
+    header(body=Body.CONSTANT, entropy=None).pack() + b"\x01\x02",
 ])  # fmt: skip
 def test_lengths_that_disagree(body):
     with pytest.raises(CorruptionError):
-        container.parse(sealed(body))
+        autoencoder.parse(sealed(body))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xca", b"\xca\xec", b"PK\x03\x04", bytes(40)])
 def test_not_a_payload(data):
     with pytest.raises(CorruptionError):
-        container.parse(data)
+        autoencoder.parse(data)

@@ -14,9 +14,8 @@ from hypothesis.extra import numpy as npst
 from test_planes import counts
 
 import caecodec
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_BOUNDED
-from caecodec.codecs.autoencoder import bounded
+from caecodec.bitstream import autoencoder, framing
+from caecodec.bitstream.codings import Body
 from caecodec.errors import CaeCodecError, CorruptionError, ParameterError
 
 DTYPES = ["uint8", "uint16", "int16", "float32", "float64"]
@@ -36,7 +35,7 @@ def worst(decoded, array):
 def test_every_value_is_within_the_bound(photograph, error, quality):
     chunk = photograph[100:180, 200:304]
     payload = caecodec.encode(chunk, quality=quality, max_error=error)
-    assert container.parse(payload).header.coding == CODING_BOUNDED
+    assert autoencoder.parse(payload).header.body is Body.BOUNDED
     decoded = caecodec.decode(payload)
     assert worst(decoded, chunk) <= error
     assert len(payload) < chunk.nbytes
@@ -94,7 +93,7 @@ def test_other_threads_precision_batches_and_layouts(photograph, tmp_path):
     names = {}
     for error in (8, 16):
         payload = caecodec.encode(chunk, quality=4, max_error=error)
-        assert container.parse(payload).bound[0] in bounded.NETWORKS
+        assert autoencoder.parse(payload).bound_kind.entropy is not None
         path = tmp_path / f"{error}.cae"
         path.write_bytes(payload)
         decoded = caecodec.decode(payload)
@@ -156,7 +155,7 @@ def test_damage(weights):
         for _ in range(60):
             forged = bytearray(body)
             forged[rng.integers(11, len(forged))] ^= 1 << rng.integers(8)
-            data = container.seal(bytes(forged))
+            data = framing.seal(bytes(forged))
             try:
                 decoded = caecodec.decode(data, weights=weights, expected_shape=chunk.shape)
             except CaeCodecError:
@@ -164,7 +163,7 @@ def test_damage(weights):
             assert decoded.shape == chunk.shape
         for size in range(11, len(body), 7):
             with pytest.raises(CaeCodecError):
-                caecodec.decode(container.seal(bytes(body[:size])), weights=weights)
+                caecodec.decode(framing.seal(bytes(body[:size])), weights=weights)
 
 
 def test_what_no_bound_can_be():

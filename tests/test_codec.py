@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import caecodec
 from caecodec import engine, settings, weights
-from caecodec.bitstream import container
+from caecodec.bitstream import autoencoder
 from caecodec.chunks import pixels
 from caecodec.codecs.autoencoder import codec
 from caecodec.entropy import static
@@ -99,7 +99,7 @@ def test_payload_is_near_the_ideal_length(photograph, slide, quality):
     for image in (photograph, slide):
         for y, x in np.ndindex(2, 2):
             chunk = image[256 * y : 256 * (y + 1), 256 * x : 256 * (x + 1)]
-            payload = container.parse(caecodec.encode(chunk, quality=quality))
+            payload = autoencoder.parse(caecodec.encode(chunk, quality=quality))
             assert payload.overhead <= 24
             actual += sum(map(len, payload.streams)) + len(payload.escapes)
             ideal += (

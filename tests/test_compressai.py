@@ -14,7 +14,7 @@ from conftest import psnr
 
 import caecodec
 from caecodec import engine, weights
-from caecodec.bitstream import container
+from caecodec.bitstream import autoencoder
 from caecodec.chunks import pixels
 from caecodec.cli.main import main
 from caecodec.codecs.autoencoder import codec
@@ -131,7 +131,7 @@ def test_a_converted_checkpoint_reads_what_the_checkpoint_wrote(checkpoint, qual
     output = folder / "converted.safetensors"
     assert main(["export", str(checkpoint), "-q", str(quality), "-o", str(output)]) == 0
     payload = caecodec.encode(photograph[:64, :64], quality=quality, weights=checkpoint)
-    assert container.parse(payload).header.digest == weights.resolve(weights.Spec.parse(output), "mse", quality).digest
+    assert autoencoder.parse(payload).header.digest == weights.resolve(weights.Spec.parse(output), "mse", quality).digest
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(folder))
     monkeypatch.setattr(engine, "_engine", engine.Engine())  # as in a new process
     assert caecodec.decode(payload).shape == (64, 64, 3)

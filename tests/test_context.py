@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container, varint
-from caecodec.bitstream.header import CODING_CONTEXT, CODING_STATIC
+from caecodec.bitstream import autoencoder, varint
 from caecodec.entropy import context, static, streams
 from caecodec.entropy.context_tables import LEFT, MAGNITUDES, NONE, UP
 from caecodec.errors import CorruptionError, WeightsError
@@ -265,7 +264,7 @@ def test_golden_weights_exercise_every_part():
         tables = weights.load(weights.open_file(TINY_CONTEXT, "mse", quality), quality).context
         assert {LEFT, UP, NONE} <= set(tables.difference[:-2].tolist())
     for name, bands in (("yxc", 1), ("batch", 1), ("several-streams", 2)):
-        payload = container.parse(TINY_CONTEXT.with_name(f"v1-context-{name}.cae").read_bytes())
+        payload = autoencoder.parse(TINY_CONTEXT.with_name(f"v1-context-{name}.cae").read_bytes())
         assert payload.escapes[0] == 10
         assert len(payload.escapes) > 1
         assert len(payload.streams) == bands
@@ -275,7 +274,7 @@ def test_static_and_context_are_the_same_pixels():
     array = random_image(3, 60, 90, 3)
     payloads = [caecodec.encode(array, 4, weights=TINY_CONTEXT, entropy=entropy) for entropy in (None, "context", "static")]
     assert payloads[0] == payloads[1] != payloads[2]
-    assert [container.parse(payload).header.coding for payload in payloads] == [CODING_CONTEXT, CODING_CONTEXT, CODING_STATIC]
+    assert [autoencoder.parse(payload).header.entropy for payload in payloads] == ["context", "context", "static"]
     decoded = [caecodec.decode(payload, weights=TINY_CONTEXT) for payload in payloads]
     np.testing.assert_array_equal(decoded[0], decoded[2])
 
@@ -283,7 +282,7 @@ def test_static_and_context_are_the_same_pixels():
 def test_weights_without_context():
     array = random_image(20, 30, 3)
     payload = caecodec.encode(array, 4, weights=TINY)
-    assert container.parse(payload).header.coding == CODING_STATIC
+    assert autoencoder.parse(payload).header.entropy == "static"
     assert caecodec.encode(array, 4, weights=TINY, entropy="static") == payload
     for make in (
         lambda: caecodec.encode(array, 4, weights=TINY, entropy="context"),
@@ -296,10 +295,10 @@ def test_weights_without_context():
 
 
 def test_a_payload_that_claims_context_tables(tiny):
-    payload = container.parse(caecodec.encode(random_image(20, 30, 3), 4, weights=TINY))
-    forged = dataclasses.replace(payload, header=dataclasses.replace(payload.header, coding=CODING_CONTEXT))
+    payload = autoencoder.parse(caecodec.encode(random_image(20, 30, 3), 4, weights=TINY))
+    forged = dataclasses.replace(payload, header=dataclasses.replace(payload.header, entropy="context"))
     with pytest.raises(CorruptionError, match="no context tables"):
-        caecodec.decode(container.pack(forged))
+        caecodec.decode(autoencoder.pack(forged))
 
 
 def test_entropy_is_stored_where_it_is_given():

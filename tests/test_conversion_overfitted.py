@@ -19,7 +19,7 @@ import caecodec
 from caecodec.arrays import payloads
 from caecodec.arrays.inspection import inspect
 from caecodec.bitstream import families
-from caecodec.bitstream.overfitted import CODING_OWN, CODING_SHARED
+from caecodec.bitstream.overfitted import OWN_NETWORK, SHARED_NETWORK
 from caecodec.cli.main import main
 from caecodec.ngff import Options, blocks, decode_paths, encode_paths, levels, read_group, work
 from caecodec.storage.partial import resumable_folder
@@ -92,7 +92,7 @@ def test_a_payload_file(tmp_path, photo):
     states = []
     target = convert(photo, tmp_path / "a.cae", tell=states.append)
     payload = families.parse(target.read_bytes())
-    assert (payload.header.family, payload.header.coding) == ("overfitted", CODING_OWN)
+    assert (payload.header.family, payload.header.body) == ("overfitted", OWN_NETWORK)
     assert (states[-1].done, states[-1].chunks) == (1, 1)
     decode_paths([target], tmp_path / "a.png")
     assert psnr(pixels(tmp_path / "a.png"), pixels(photo)) > 22
@@ -147,7 +147,7 @@ def test_shared_networks(tmp_path, photo, ngff, shard_size):
     reports = inspect(target)
     assert [report.network_bytes for report in reports] == [0, 0]
     assert len({report.shared_network for report in reports} - {""}) == 2
-    assert [payload.header.coding for payload in stored(target)] == [CODING_SHARED] * 2
+    assert [payload.header.body for payload in stored(target)] == [SHARED_NETWORK] * 2
     assert network_of(target)
     assert psnr(read_group(target).picture(), pixels(photo)) > 22
 

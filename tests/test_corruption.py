@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container, varint
-from caecodec.bitstream.header import CODING_CONSTANT, CODING_STATIC, Header
+from caecodec.bitstream import autoencoder, varint
+from caecodec.bitstream.autoencoder import AutoencoderHeader
+from caecodec.bitstream.codings import Body
 from caecodec.entropy import static
 
 
@@ -57,12 +58,12 @@ def test_damage_behind_a_right_checksum(data):
         array = caecodec.decode(sealed(bytes(body)), weights=TINY)
     except caecodec.CaeCodecError:
         return
-    assert array.shape == container.parse(sealed(bytes(body))).header.shape
+    assert array.shape == autoencoder.parse(sealed(bytes(body))).header.shape
 
 
 def test_huge_geometry_is_refused_before_it_is_allocated(tiny, payload):
-    header = container.parse(payload).header
-    huge = Header(4, "mse", CODING_STATIC, header.digest, (20000, 20000, 3), 2)
+    header = autoencoder.parse(payload).header
+    huge = AutoencoderHeader(4, "mse", Body.SYMBOLS, header.digest, (20000, 20000, 3), 2, entropy="static")
     forged = sealed(huge.pack() + varint.pack(1) + varint.pack(1) + varint.pack(0) + b"\x01\x02\x03\x04")
     tracemalloc.start()
     with pytest.raises(caecodec.CorruptionError, match="streams"):
@@ -72,7 +73,7 @@ def test_huge_geometry_is_refused_before_it_is_allocated(tiny, payload):
 
 
 def test_expected_shape_comes_before_any_allocation(tiny):
-    huge = Header(4, "mse", CODING_CONSTANT, b"abcd", (20000, 20000, 3), 2)
+    huge = AutoencoderHeader(4, "mse", Body.CONSTANT, b"abcd", (20000, 20000, 3), 2)
     forged = sealed(huge.pack() + b"\x01\x02\x03")
     tracemalloc.start()
     with pytest.raises(caecodec.CorruptionError, match=r"\(20000, 20000, 3\) but \(64, 64, 3\) is expected"):
@@ -83,7 +84,7 @@ def test_expected_shape_comes_before_any_allocation(tiny):
 
 def test_zarr_refuses_another_geometry_before_any_allocation(tiny):
     """Through the Zarr v3 format, sharded or not."""
-    huge = Header(4, "mse", CODING_CONSTANT, b"abcd", (20000, 20000, 3), 2)
+    huge = AutoencoderHeader(4, "mse", Body.CONSTANT, b"abcd", (20000, 20000, 3), 2)
     store = {}
     serializer = caecodec.zarr.ConvolutionalAutoencoder(quality=4, weights=tiny)
     zarr.create_array(store, data=random_image(64, 64, 3), chunks=(32, 32, 3), serializer=serializer, compressors=None)
@@ -117,7 +118,7 @@ def test_zarr_v2_refuses_another_geometry(tiny, order, chunks):
 
 def test_numcodecs_refuses_an_out_that_does_not_fit(tiny, payload):
     codec = caecodec.ConvolutionalAutoencoder(quality=4, weights=tiny)
-    huge = sealed(Header(4, "mse", CODING_CONSTANT, b"abcd", (20000, 20000, 3), 2).pack() + b"\x01\x02\x03")
+    huge = sealed(AutoencoderHeader(4, "mse", Body.CONSTANT, b"abcd", (20000, 20000, 3), 2).pack() + b"\x01\x02\x03")
     tracemalloc.start()
     for data, shape in ((payload, (50, 40, 3)), (payload, (40, 50)), (huge, (40, 50, 3)), (huge, (6000,))):
         with pytest.raises(caecodec.CorruptionError, match="is expected here"):
@@ -145,15 +146,15 @@ def test_symbols_that_overflow_the_network(tiny):
     symbols = np.full((1, 12, 2, 2), 2**24, np.int32)
     symbols[:, ::2] *= -1
     coded = static.encode(symbols, tables)
-    header = Header(4, "mse", CODING_STATIC, source.digest, (32, 32, 3), 2)
-    payload = container.pack(container.Payload(header, coded.streams, coded.escapes))
+    header = AutoencoderHeader(4, "mse", Body.SYMBOLS, source.digest, (32, 32, 3), 2, entropy="static")
+    payload = autoencoder.pack(autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes))
     with pytest.raises(caecodec.CorruptionError, match="decode to no pixels"):
         caecodec.decode(payload)
 
 
 def test_other_weights(payload, tmp_path):
     other = save_seeded(tmp_path / "other.safetensors", seed=1)
-    digest = container.parse(payload).header.digest.hex()
+    digest = autoencoder.parse(payload).header.digest.hex()
     assert other.digest.hex() != digest
     forged = bytearray(payload[:-4])
     forged[7:11] = b"\xde\xad\xbe\xef"

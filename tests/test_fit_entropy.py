@@ -7,8 +7,7 @@ from PIL import Image
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_CONTEXT, CODING_STATIC
+from caecodec.bitstream import autoencoder
 from caecodec.cli.main import main
 from caecodec.entropy import context
 from caecodec.entropy.context_tables import UP, ContextTables
@@ -123,9 +122,9 @@ def test_export_fits_context_tables_too(folder, tmp_path):
 def test_encode_command_takes_the_entropy_model(folder, tmp_path):
     image, payload = str(folder / "00.png"), tmp_path / "a.cae"
     command = ["encode", image, "-o", str(payload), "-q", "4", "--weights", str(TINY_CONTEXT), "--overwrite", "--quiet"]
-    for options, coding in (([], CODING_CONTEXT), (["--entropy", "static"], CODING_STATIC)):
+    for options, entropy in (([], "context"), (["--entropy", "static"], "static")):
         assert main([*command, *options]) == 0
-        assert container.parse(payload.read_bytes()).header.coding == coding
+        assert autoencoder.parse(payload.read_bytes()).header.entropy == entropy
 
 
 def static_tables_of_16_bits(channels):

@@ -13,23 +13,23 @@ from conftest import TINY, TINY_CONTEXT
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC
+from caecodec.bitstream import autoencoder
+from caecodec.bitstream.codings import Body
 from caecodec.chunks import pixels as pixels_
 from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
 
 FILES = sorted(Path(__file__).parent.joinpath("golden").glob("v[12]-*.cae"))  # test_overfitted_golden.py has the others
-CODINGS = {path: container.parse(path.read_bytes()).header.coding for path in FILES}
+BODIES = {path: autoencoder.parse(path.read_bytes()).header.body for path in FILES}
 
 
-def each(*codings):
-    """A test of the payloads in these codings."""
-    paths = [path for path, coding in CODINGS.items() if coding in codings]
+def each(*bodies):
+    """A test of the payloads with these bodies."""
+    paths = [path for path, body in BODIES.items() if body in bodies]
     return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
-CODERS = {CODING_STATIC: static, CODING_CONTEXT: context}
+CODERS = {"static": static, "context": context}
 
 
 def weights_file(path):
@@ -39,10 +39,10 @@ def weights_file(path):
 def tables(payload, path):
     source = weights.resolve(weights.Spec.parse(weights_file(path)), payload.header.metric, payload.header.quality)
     assert source.digest == payload.header.digest
-    return weights.load(source, payload.header.quality).entropy_tables(payload.header.coding)
+    return weights.load(source, payload.header.quality).entropy_tables(payload.header.entropy)
 
 
-@each(CODING_STATIC, CODING_CONTEXT, CODING_CONSTANT)
+@each(Body.SYMBOLS, Body.CONSTANT)
 def test_pixels(path, tiny, fp32):
     stored = np.load(path.with_suffix(".npz"))["pixels"]
     pixels = caecodec.decode(path.read_bytes())
@@ -53,7 +53,7 @@ def test_pixels(path, tiny, fp32):
     assert pixels.flags.f_contiguous == ("fortran" in path.stem or pixels.size == 3)
 
 
-@each(CODING_BOUNDED)
+@each(Body.BOUNDED)
 def test_bounded_pixels(path, tiny):
     """They are the same everywhere, to the last bit."""
     stored = np.load(path.with_suffix(".npz"))["pixels"]
@@ -61,24 +61,24 @@ def test_bounded_pixels(path, tiny):
     assert (pixels.shape, pixels.dtype, pixels.tobytes()) == (stored.shape, stored.dtype, stored.tobytes())
 
 
-@each(CODING_STATIC, CODING_CONTEXT)
+@each(Body.SYMBOLS)
 def test_symbols(path):
-    payload = container.parse(path.read_bytes())
+    payload = autoencoder.parse(path.read_bytes())
     symbols = np.load(path.with_suffix(".npz"))["symbols"]
-    assert ("context" in path.stem) == (payload.header.coding == CODING_CONTEXT)
+    assert ("context" in path.stem) == (payload.header.entropy == "context")
     if not symbols.size:
         assert (payload.streams, payload.escapes) == ((), b"")
         return
-    coder, coded = CODERS[payload.header.coding], Coded(payload.streams, payload.escapes)
+    coder, coded = CODERS[payload.header.entropy], Coded(payload.streams, payload.escapes)
     np.testing.assert_array_equal(coder.decode(coded, tables(payload, path), symbols.shape), symbols)
     assert coder.encode(symbols, tables(payload, path)) == coded
 
 
-@each(CODING_STATIC, CODING_CONTEXT, CODING_CONSTANT)
+@each(Body.SYMBOLS, Body.CONSTANT)
 def test_reference_decoder(path):
     """FORMAT.md alone is enough: the decoder written from it agrees."""
     payload, reference = parsed(path)
-    if payload.header.coding == CODING_CONSTANT:
+    if payload.header.constant:
         assert np.array(reference.colour, payload.header.dtype).tobytes() == payload.colour
     else:
         np.testing.assert_array_equal(np.array(reference.symbols).ravel(), np.load(path.with_suffix(".npz"))["symbols"].ravel())
@@ -86,7 +86,7 @@ def test_reference_decoder(path):
         assert not layout or reference.separate == bool(layout[0] & 1)
 
 
-@each(CODING_BOUNDED)
+@each(Body.BOUNDED)
 def test_reference_decoder_of_bounds(path):
     """So it is for bounded chunks, their predictions in Python integers and IEEE floats alone."""
     payload, reference = parsed(path)
@@ -115,7 +115,7 @@ def test_reference_decoder_of_bounds(path):
 
 def parsed(path):
     """A payload as the package and as the reference decoder have it."""
-    payload = container.parse(path.read_bytes())
+    payload = autoencoder.parse(path.read_bytes())
     reference = reference_decoder.decode(path.read_bytes(), weights_file(path).read_bytes())
     header = payload.header
     assert reference.shape == header.shape

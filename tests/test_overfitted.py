@@ -24,7 +24,7 @@ import caecodec
 from caecodec import settings
 from caecodec.arrays.inspection import inspect
 from caecodec.bitstream import families, overfitted
-from caecodec.bitstream.overfitted import CODING_CONSTANT, CODING_OWN, CODING_SHARED
+from caecodec.bitstream.overfitted import OWN_NETWORK, SHARED_NETWORK
 from caecodec.cli.main import main
 from caecodec.codecs.overfitted import batches, codec, wavefront
 from caecodec.codecs.overfitted.architecture import LOP, MOP
@@ -64,7 +64,7 @@ def test_three_channels(shape, channel_axis, dtype):
     assert (decoded.shape, decoded.dtype) == (array.shape, array.dtype)
     assert psnr(decoded, array) > 24
     header = families.parse(data).header
-    assert (header.version, header.family, header.coding, header.decoder) == (3, "overfitted", CODING_OWN, "lop")
+    assert (header.version, header.family, header.body, header.decoder) == (3, "overfitted", OWN_NETWORK, "lop")
 
 
 @pytest.mark.parametrize(("shape", "channel_axis"), [
@@ -98,7 +98,7 @@ def test_constant_chunks_are_exact(dtype, shape, channel_axis):
     if channel_axis is not None:
         array.swapaxes(0, channel_axis)[0] = 3
     data = encode(array, channel_axis=channel_axis)
-    assert families.parse(data).header.coding == CODING_CONSTANT
+    assert families.parse(data).header.constant
     np.testing.assert_array_equal(caecodec.decode(data), array)
 
 
@@ -108,7 +108,7 @@ def test_constant_planes():
     data = encode(array, channel_axis=None)
     np.testing.assert_array_equal(caecodec.decode(data), array)
     payload = families.parse(data)
-    assert (payload.network, payload.latent_bytes, payload.header.coding) == (b"", 0, CODING_OWN)
+    assert (payload.network, payload.latent_bytes, payload.header.body) == (b"", 0, OWN_NETWORK)
     array[1] = np.linspace(0, 1, 600).reshape(20, 30)
     decoded = caecodec.decode(encode(array, channel_axis=None))
     np.testing.assert_array_equal(decoded[::2], array[::2])
@@ -181,7 +181,7 @@ def test_shared_network(sections):
     shared = caecodec.OverfittedAutoencoder(decoder="lop", network=sections[3])
     data = shared.encode(array)
     payload = families.parse(data)
-    assert (payload.header.coding, payload.header.digest, payload.network) == (CODING_SHARED, digest(sections[3]), b"")
+    assert (payload.header.body, payload.header.digest, payload.network) == (SHARED_NETWORK, digest(sections[3]), b"")
     assert len(data) == len(own) - len(sections[3]) - 1 + 4
     np.testing.assert_array_equal(shared.decode(data), caecodec.decode(own))
     np.testing.assert_array_equal(caecodec.decode(data, network=sections[3]), caecodec.decode(own))
@@ -288,7 +288,7 @@ def test_a_network_for_chunks_that_are_plain_in_the_middle():
 def test_newer_payloads(position, value, error, message):
     body = bytearray(encode(random_image(9, 9, 3))[:-4])
     body[position] = value
-    from caecodec.bitstream.container import seal
+    from caecodec.bitstream.framing import seal
 
     with pytest.raises(error, match=message):
         caecodec.decode(seal(bytes(body)))

@@ -9,7 +9,7 @@ import reference_overfitted
 
 import caecodec
 from caecodec.bitstream import families, overfitted
-from caecodec.bitstream.overfitted import CODING_CONSTANT, CODING_OWN
+from caecodec.bitstream.overfitted import BODIES, OWN_NETWORK
 from caecodec.chunks import pixels as pixels_
 from caecodec.codecs.overfitted import laplace, wavefront
 from caecodec.codecs.overfitted.architecture import DECODERS
@@ -51,9 +51,10 @@ def check(data, section):
     header = payload.header
     assert (reference.shape, reference.channel_axis, reference.fortran) == (header.shape, header.channel_axis, header.fortran)
     assert overfitted.DECODERS[reference.decoder] == header.decoder
-    assert (reference.coding, reference.digest, np.dtype(reference.dtype)) == (header.coding, header.digest, header.dtype)
+    assert BODIES[reference.coding] == header.body
+    assert (reference.digest, np.dtype(reference.dtype)) == (header.digest, header.dtype)
     decoded = caecodec.decode(data, network=section)
-    if header.coding == CODING_CONSTANT:
+    if header.constant:
         assert np.array(reference.colour, header.dtype).tobytes() == payload.colour
         return
     network, latents = latents_of(payload, section)
@@ -64,7 +65,7 @@ def check(data, section):
         for name, values in network.floats().items():
             np.testing.assert_array_equal(values, np.array(reference.parameters[name]))
         assert wavefront.encode(network, latents) == (payload.stream, payload.escapes, payload.raw)
-        assert header.coding != CODING_OWN or network.section() == payload.network
+        assert header.body != OWN_NETWORK or network.section() == payload.network
     axes = pixels_.Axes.of(len(header.shape), header.channel_axis)
     layout = pixels_.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
     channels = 1 if layout.separate else 3
@@ -82,7 +83,7 @@ def test_reference_decoder(name):
 
 def test_the_cases_have_all_that_can_happen():
     payloads = [families.parse(MAKE.overfitted_payload(*case)[0]) for case in CASES.values()]
-    assert {payload.header.coding for payload in payloads} == set(overfitted.CODINGS)
+    assert {payload.header.body for payload in payloads} == set(BODIES.values())
     assert {payload.header.decoder for payload in payloads} == set(DECODERS)
     assert any(payload.escapes for payload in payloads)
     assert any(payload.raw for payload in payloads)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import caecodec
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_CONSTANT
+from caecodec.bitstream import autoencoder
 from caecodec.chunks import pixels
 from caecodec.chunks.ranges import Ranges
 from caecodec.errors import CorruptionError, ParameterError
@@ -56,7 +55,7 @@ def test_every_dtype_and_number_of_channels(photograph, dtype, channels):
     for index in range(channels or 1):
         plane = (..., index) if channels else ...
         assert range_psnr(decoded[plane], array[plane]) > (20 if colours else 28)
-    assert container.parse(payload).header.version == (1 if colours else 2)
+    assert autoencoder.parse(payload).header.version == (1 if colours else 2)
 
 
 @pytest.mark.parametrize("channel_axis", [0, 1, -3, -1])
@@ -113,7 +112,7 @@ def test_constant_planes_are_exact(dtype):
     np.testing.assert_array_equal(decoded[..., :3], array[..., :3])
     alone = np.full((3, 40, 50), 99, dtype)
     payload = caecodec.encode(alone, quality=4, channel_axis=None)
-    assert container.parse(payload).header.coding == CODING_CONSTANT
+    assert autoencoder.parse(payload).header.constant
     np.testing.assert_array_equal(caecodec.decode(payload), alone)
     several = np.stack([np.full((40, 50), value, dtype) for value in (3, 5, 8)])  # no plane needs the network
     np.testing.assert_array_equal(caecodec.decode(caecodec.encode(several, quality=4, channel_axis=None)), several)
@@ -213,11 +212,13 @@ def test_a_zarr_v2_array_whose_metadata_name_another_dtype(tmp_path):
 
 
 def test_damaged_planes():
-    payload = container.parse(caecodec.encode(np.stack([counts(0), counts(1)]), quality=4, channel_axis=0))
+    payload = autoencoder.parse(caecodec.encode(np.stack([counts(0), counts(1)]), quality=4, channel_axis=0))
     kind, ranges = payload.planes[:1], payload.planes[1:]
     for planes in (b"", b"\x01", b"\x04", kind + ranges[:-1], kind + ranges + b"\0", b"\x00" + ranges,
                    kind + b"\x03" + ranges[1:], kind + b"\0" + ranges[1:]):  # fmt: skip
-        damaged = container.pack(container.Payload(payload.header, payload.streams, payload.escapes, planes=planes))
+        damaged = autoencoder.pack(
+            autoencoder.AutoencoderPayload(payload.header, payload.streams, payload.escapes, planes=planes)
+        )
         with pytest.raises(CorruptionError):
             caecodec.decode(damaged)
 

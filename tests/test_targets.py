@@ -8,13 +8,13 @@ from conftest import psnr, random_image
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_BOUNDED
+from caecodec.bitstream import autoencoder
+from caecodec.bitstream.codings import Body
 from caecodec.codecs.autoencoder.parameters import Parameters
 
 
 def quality_of(payload):
-    return container.parse(payload).header.quality
+    return autoencoder.parse(payload).header.quality
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_rate_that_no_quality_keeps_to(photograph, qualities):
 def test_a_psnr_that_no_quality_reaches(photograph, target):
     chunk = photograph[100:164, 200:264]
     payload = caecodec.encode(chunk, psnr=target)
-    assert container.parse(payload).header.coding == CODING_BOUNDED
+    assert autoencoder.parse(payload).header.body is Body.BOUNDED
     assert psnr(caecodec.decode(payload), chunk) >= target
     assert len(payload) < chunk.size
 

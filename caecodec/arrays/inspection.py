@@ -10,8 +10,8 @@ import numpy as np
 import zarr
 
 from .. import weights
-from ..bitstream import container, families
-from ..bitstream.header import CODING_CONSTANT, CODINGS
+from ..bitstream import families
+from ..bitstream.autoencoder import AutoencoderPayload
 from ..codecs.autoencoder.parameters import Parameters
 from ..codecs.overfitted.network import digest
 from ..codecs.overfitted.parameters import OverfittedParameters
@@ -148,7 +148,7 @@ class _Asked(NamedTuple):
     def by(cls, payload: families.Payload) -> "_Asked":
         """By a payload alone."""
         header = payload.header
-        if isinstance(payload, container.Payload):
+        if isinstance(payload, AutoencoderPayload):
             known = (source.spec for source in weights.known() if source.digest == payload.header.digest)
             spec = next(known, Spec(header.digest.hex()))
             return cls.of(Parameters(payload.header.quality, payload.header.metric, header.channel_axis, spec))
@@ -184,17 +184,17 @@ class _Sums:
         payload = families.parse(data)
         self.versions.add(payload.header.version)
         self.chunks += 1
-        if self.family == "overfitted" and isinstance(payload, container.Payload):
+        if self.family == "overfitted" and isinstance(payload, AutoencoderPayload):
             self.lossless += 1
             self.lossless_bytes += len(data)
             return
-        constant = payload.header.coding == CODING_CONSTANT
+        constant = payload.header.constant
         self.constant += constant
         self.escapes += len(payload.escapes)
-        if isinstance(payload, container.Payload):
+        if isinstance(payload, AutoencoderPayload):
             self.digests.add(payload.header.digest)
             if not constant:
-                self.entropy.add(CODINGS[payload.header.coding])
+                self.entropy.add(payload.header.entropy or payload.header.body.value)
                 self.qualities.add(payload.header.quality)
             self.overhead += payload.overhead + len(payload.colour) + len(payload.planes)
             self.streams += sum(map(len, payload.streams)) + len(payload.bound)

@@ -1,1 +1,1 @@
-"""The container of a payload: header, streams, escapes, checksum (FORMAT.md). It knows no network."""
+"""Payloads as bytes: headers, sections, checksums (FORMAT.md). It knows no network and no codec."""

@@ -2,13 +2,13 @@
 
 from typing import TypeAlias
 
-from . import container, overfitted
-from .header import OVERFITTED_VERSION
+from . import autoencoder, overfitted
+from .prefix import OVERFITTED_VERSION
 
-Payload: TypeAlias = container.Payload | overfitted.Payload
+Payload: TypeAlias = autoencoder.AutoencoderPayload | overfitted.OverfittedPayload
 
 
 def parse(data: bytes | bytearray | memoryview) -> Payload:
-    """The payload in data, which must hold that and nothing else; errors as of `container.parse`."""
+    """The payload in data, which must hold that and nothing else; errors as of `autoencoder.parse`."""
     newer = bytes(memoryview(data).cast("B")[2:3]) == bytes([OVERFITTED_VERSION])
-    return overfitted.parse(data) if newer else container.parse(data)
+    return overfitted.parse(data) if newer else autoencoder.parse(data)

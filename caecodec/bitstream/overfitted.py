@@ -1,36 +1,34 @@
 """A payload of the overfitted codec: header, planes, network, latents, CRC-32 (FORMAT.md, 13: Overfitted chunks)."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from ..errors import CorruptionError
 from . import varint
-from .container import WORD, seal, section, unseal
-from .header import DTYPES, MAGIC, OVERFITTED_VERSION, VERSIONS, name_of, number_of, pack_axes, parse_geometry
+from .framing import WORD, pack_section, parse_section, seal, unseal
+from .prefix import DTYPES, MAGIC, OVERFITTED_VERSION, VERSIONS, ChunkHeader, pack_axes, parse_geometry
+from .wire_ids import WireIds
 
-# Wire ids. Literals: never reused, never renumbered.
-FAMILIES = {3: "overfitted"}
-DECODERS = {0: "lop", 1: "mop", 2: "hop"}
-CODING_OWN = 0
-CODING_SHARED = 1
-CODING_CONSTANT = 15
-CODINGS = {CODING_OWN: "own network", CODING_SHARED: "shared network", CODING_CONSTANT: "constant"}
+_FAMILIES = WireIds("model family id", {3: "overfitted"})
+DECODERS = WireIds("decoder id", {0: "lop", 1: "mop", 2: "hop"})
+OWN_NETWORK = "own network"
+SHARED_NETWORK = "shared network"
+CONSTANT = "constant"
+BODIES = WireIds("coding id", {0: OWN_NETWORK, 1: SHARED_NETWORK, 15: CONSTANT})
 _FIXED = 7
 _DIGEST = 4
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a payload says of itself.
+class OverfittedHeader(ChunkHeader):
+    """What a payload says of itself; `ChunkHeader` explains the geometry.
 
-    `decoder` is the size of its network; `digest` the first 4 bytes of the SHA-256 of the network section that it shares with
-    others, empty where it has its own; the rest as in `header.Header`.
+    decoder : the size of its network
+    body : one of BODIES
+    digest : the first 4 bytes of the SHA-256 of the network section that it shares with others, empty where it has its own
     """
 
     decoder: str
-    coding: int
+    body: str
     shape: tuple[int, ...]
     channel_axis: int | None
     fortran: bool = False
@@ -40,55 +38,49 @@ class Header:
     version: int = OVERFITTED_VERSION
 
     @property
-    def channels(self) -> int:
-        """How many channels the chunk has."""
-        return 1 if self.channel_axis is None else self.shape[self.channel_axis]
-
-    @property
-    def numpy_dtype(self) -> np.dtype[Any]:
-        """The dtype of the chunk."""
-        return np.dtype(self.dtype)
+    def constant(self) -> bool:
+        """Whether every pixel of the chunk has the same values."""
+        return self.body == CONSTANT
 
     def pack(self) -> bytes:
         """The header's bytes."""
         fixed = (
             OVERFITTED_VERSION,
-            number_of(FAMILIES, self.family),
-            number_of(DECODERS, self.decoder),
-            self.coding | number_of(DTYPES, self.dtype) << 4,
+            _FAMILIES.number(self.family),
+            DECODERS.number(self.decoder),
+            BODIES.number(self.body) | DTYPES.number(self.dtype) << 4,
             pack_axes(len(self.shape), self.channel_axis, self.fortran),
         )
         return MAGIC + bytes(fixed) + self.digest + b"".join(map(varint.pack, self.shape))
 
     @classmethod
-    def parse(cls, data: bytes | memoryview) -> tuple["Header", int]:
-        """The header at the start of data, and the position behind it; errors as of `header.Header.parse`."""
+    def parse(cls, data: bytes | memoryview) -> tuple["OverfittedHeader", int]:
+        """The header at the start of data, and the position behind it; errors as of `AutoencoderHeader.parse`."""
         if len(data) < _FIXED:
             raise CorruptionError(f"payload has {len(data)} bytes but a header alone has more: it is cut short")
         version, family, decoder, kind, axes = data[2:_FIXED]
-        name_of("format version", VERSIONS, version)
-        name_of("model family id", FAMILIES, family)
+        VERSIONS.name(version)
+        _FAMILIES.name(family)
         if version != OVERFITTED_VERSION:
             raise CorruptionError(
                 f"payload has format version {version} but its family has {OVERFITTED_VERSION}: it is damaged"
             )
-        dtype, coding = name_of("dtype id", DTYPES, kind >> 4), kind & 15
-        name_of("coding id", CODINGS, coding)
-        position = _FIXED + (_DIGEST if coding == CODING_SHARED else 0)
+        dtype, body = DTYPES.name(kind >> 4), BODIES.name(kind & 15)
+        position = _FIXED + (_DIGEST if body == SHARED_NETWORK else 0)
         shape, channel_axis, fortran, end = parse_geometry(data, axes, position)
-        name = name_of("decoder id", DECODERS, decoder)
-        return cls(name, coding, shape, channel_axis, fortran, dtype, bytes(data[_FIXED:position])), end
+        name = DECODERS.name(decoder)
+        return cls(name, body, shape, channel_axis, fortran, dtype, bytes(data[_FIXED:position])), end
 
 
 @dataclass(frozen=True)
-class Payload:
+class OverfittedPayload:
     """A parsed payload.
 
     `colour` is set for a constant chunk alone. Otherwise `planes` says how planes become pictures (pixels.Layout), `network` is
     the section of the payload's own network, and the rest are the coded latents: words, varints and low bits.
     """
 
-    header: Header
+    header: OverfittedHeader
     planes: bytes = b""
     network: bytes = b""
     stream: bytes = b""
@@ -107,34 +99,28 @@ class Payload:
         return len(pack(self)) - len(self.network) - self.latent_bytes
 
 
-def pack(payload: Payload) -> bytes:
+def pack(payload: OverfittedPayload) -> bytes:
     """The payload's bytes."""
     parts = [payload.header.pack()]
-    if payload.header.coding == CODING_CONSTANT:
+    if payload.header.constant:
         return seal(b"".join([*parts, payload.colour]))
-    parts += [varint.pack(len(payload.planes)), payload.planes]
-    if payload.header.coding == CODING_OWN:
-        parts += [varint.pack(len(payload.network)), payload.network]
+    parts.append(pack_section(payload.planes))
+    if payload.header.body == OWN_NETWORK:
+        parts.append(pack_section(payload.network))
     return seal(b"".join([*parts, pack_coded(payload.stream, payload.escapes, payload.raw)]))
 
 
-def parse(data: bytes | bytearray | memoryview) -> Payload:
-    """The payload in data, which must hold that and nothing else; errors as of `container.parse`."""
+def parse(data: bytes | bytearray | memoryview) -> OverfittedPayload:
+    """The payload in data, which must hold that and nothing else; errors as of `autoencoder.parse`."""
     body = unseal(data)
-    header, position = Header.parse(body)
-    if header.coding == CODING_CONSTANT:
-        colour = bytes(body[position:])
-        if len(colour) != header.channels * header.numpy_dtype.itemsize:
-            raise CorruptionError(
-                f"constant chunk has {len(colour)} bytes for {header.channels} channels of {header.dtype}: "
-                "the payload is damaged"
-            )
-        return Payload(header, colour=colour)
-    planes, position = section(body, position)
+    header, position = OverfittedHeader.parse(body)
+    if header.constant:
+        return OverfittedPayload(header, colour=header.parse_colour(body, position))
+    planes, position = parse_section(body, position)
     network = b""
-    if header.coding == CODING_OWN:
-        network, position = section(body, position)
-    return Payload(header, planes, network, *parse_coded(body, position))
+    if header.body == OWN_NETWORK:
+        network, position = parse_section(body, position)
+    return OverfittedPayload(header, planes, network, *parse_coded(body, position))
 
 
 def pack_coded(stream: bytes, escapes: bytes, raw: bytes) -> bytes:

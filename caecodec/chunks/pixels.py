@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream.header import DTYPES, MAX_DIMENSIONS, MAX_SIZE
+from ..bitstream.prefix import DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from ..errors import CorruptionError, ParameterError
 from .ranges import LEVELS, Ranges
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream import container, families
-from ..bitstream import overfitted as overfitted_container
-from ..bitstream.header import CODING_CONSTANT
+from ..bitstream import families
+from ..bitstream.autoencoder import AutoencoderPayload
 from ..chunks import pixels
 from ..errors import CorruptionError
 from ..weights import DEFAULT, Spec
@@ -119,9 +118,9 @@ def start_decode(
             "it belongs to another array, or the array's metadata was changed"
         )
     axes = pixels.Axes.of(len(header.shape), header.channel_axis)
-    if header.coding == CODING_CONSTANT:
+    if header.constant:
         return Decoding(partial(_fill, payload, axes), header.fortran)
-    if isinstance(payload, container.Payload):
+    if isinstance(payload, AutoencoderPayload):
         from .autoencoder import codec  # here, because it imports torch
 
         spec = Spec.parse(weights)
@@ -132,7 +131,7 @@ def start_decode(
     return Decoding(partial(overfitted.decode, payload, axes, network), header.fortran)
 
 
-def _fill(payload: container.Payload | overfitted_container.Payload, axes: pixels.Axes) -> npt.NDArray[Any]:
+def _fill(payload: families.Payload, axes: pixels.Axes) -> npt.NDArray[Any]:
     header = payload.header
     colour = np.frombuffer(payload.colour, header.numpy_dtype.newbyteorder("<")).astype(header.dtype)
     return pixels.fill(colour, header.shape, axes)

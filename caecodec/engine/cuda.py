@@ -40,13 +40,13 @@ LANES = 3
 class DeviceJob(ABC):
     """A chunk on its way through the line.
 
-    coding : wire id of the entropy model
+    coding : name of the entropy model
     shape : (m, M, rows, columns) of its symbols
     limit, cost : how many images a batch may have, and about how many bytes each takes
     """
 
     model: Model
-    coding: int
+    coding: str
     shape: Shape
     picture: Picture
     limit: int
@@ -125,7 +125,7 @@ class Line:
         self._device = torch.device(device)
         self._load, self._networks = load, Networks(load)
         self._lock = threading.Lock()
-        self._tables: dict[tuple[Model, int], DeviceTables] = {}
+        self._tables: dict[tuple[Model, str], DeviceTables] = {}
         self._pool = Pool(f"caecodec-{device}-line", self._run, None)
         self._streams: queue.SimpleQueue[torch.cuda.Stream] = queue.SimpleQueue()
         if self._device.type == "cuda":
@@ -138,7 +138,7 @@ class Line:
         return 0 < shape[0] <= limit and shape[0] * cost <= memory
 
     def decode(
-        self, model: Model, coding: int, coded: Coded, shape: Shape, picture: Picture, keep: bool = False
+        self, model: Model, coding: str, coded: Coded, shape: Shape, picture: Picture, keep: bool = False
     ) -> "Future[Tensor | None]":
         """The chunk whose symbols (m, M, rows, columns) are coded, in pinned memory or, with `keep`, on the device.
 
@@ -151,7 +151,7 @@ class Line:
         self._pool.submit([job], LANES, memory)
         return job.result
 
-    def encode(self, model: Model, coding: int, chunk: Array | Tensor, shape: Shape, picture: Picture) -> "Future[Coded]":
+    def encode(self, model: Model, coding: str, chunk: Array | Tensor, shape: Shape, picture: Picture) -> "Future[Coded]":
         """The coded symbols (m, M, rows, columns) of a chunk, which is in the memory of the CPU or complete in stream order."""
         ready = None
         if isinstance(chunk, np.ndarray):
@@ -171,7 +171,7 @@ class Line:
         cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(hidden, str(self._device))
         return max(1, min(now.max_batch, now.memory // cost)), cost, now.memory
 
-    def _entropy_tables(self, model: Model, coding: int) -> Tables | ContextTables:
+    def _entropy_tables(self, model: Model, coding: str) -> Tables | ContextTables:
         return self._load(model.source, model.quality).entropy_tables(coding)
 
     @torch.inference_mode()
@@ -181,7 +181,7 @@ class Line:
             network, tables = self._parts(first.model, first.coding)
             return (_decode if isinstance(first, DecodeJob) else _encode)(jobs, network, tables)
 
-    def _parts(self, model: Model, coding: int) -> tuple[FactorizedPrior, DeviceTables]:
+    def _parts(self, model: Model, coding: str) -> tuple[FactorizedPrior, DeviceTables]:
         """A network and its tables, complete in the device's memory."""
         with self._lock:
             network = self._networks.prior(model)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream.header import MAX_QUALITY
+from ..bitstream.autoencoder import MAX_QUALITY
 from ..codecs.autoencoder.codec import encode_with
 from ..codecs.autoencoder.parameters import Parameters, parse_entropy, parse_metric, parse_quality
 from ..codecs.decoding import decode

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream.header import DTYPES
+from ..bitstream.prefix import DTYPES
 from ..errors import ParameterError
 
 AXES = "tczyx"  # in the order of OME-NGFF

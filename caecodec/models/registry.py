@@ -1,4 +1,4 @@
-"""Model families by name; the wire ids are in bitstream/header.py."""
+"""Model families by name; the wire ids are in bitstream/autoencoder.py."""
 
 from .factorized.network import FactorizedPrior
 

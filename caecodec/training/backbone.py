@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bitstream.header import METRICS
+from ..bitstream.autoencoder import METRICS
 from ..models.factorized.compressai import BETA_MINIMUM, PEDESTAL
 from .normalise import EAGER, ModulatedNormalisation, Pointwise
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import weights
-from ..bitstream.header import METRICS
+from ..bitstream.autoencoder import METRICS
 from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..weights import file as weights_file

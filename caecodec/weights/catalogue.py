@@ -18,7 +18,7 @@ from typing import NamedTuple
 import platformdirs
 
 from .. import settings
-from ..bitstream.header import MAX_QUALITY
+from ..bitstream.autoencoder import MAX_QUALITY
 from ..errors import FormatVersionError, WeightsError
 from . import file as weights_file
 from .file import FORMAT, NO_CONTEXT, Network, Tensors, serialise

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from ..bitstream.header import CODING_CONTEXT, CODING_STATIC, FAMILIES, MAX_QUALITY, METRICS
+from ..bitstream.autoencoder import FAMILIES, MAX_QUALITY, METRICS
 from ..entropy.context_tables import ContextTables
 from ..entropy.tables import Tables
 from ..errors import CorruptionError, FormatVersionError, WeightsError
@@ -39,15 +39,15 @@ class Network(NamedTuple):
     tables: Tables
     context: ContextTables | None = None
 
-    def coding(self, entropy: str | None) -> int:
-        """The wire id of the entropy model to write with, None being the best there is; WeightsError when it has no tables."""
+    def coding(self, entropy: str | None) -> str:
+        """The entropy model to write with, None being the best there is; WeightsError when it has no tables."""
         if entropy == "context" and self.context is None:
             raise WeightsError(NO_CONTEXT.format("these weights have"))
-        return CODING_STATIC if entropy == "static" or self.context is None else CODING_CONTEXT
+        return "static" if entropy == "static" or self.context is None else "context"
 
-    def entropy_tables(self, coding: int) -> Tables | ContextTables:
-        """The tables of the entropy model with this wire id; CorruptionError when a payload names one that is not here."""
-        if coding != CODING_CONTEXT:
+    def entropy_tables(self, coding: str) -> Tables | ContextTables:
+        """The tables of the entropy model of this name; CorruptionError when a payload names one that is not here."""
+        if coding != "context":
             return self.tables
         if self.context is None:
             raise CorruptionError("payload is context-coded but its weights have no context tables: it is damaged")

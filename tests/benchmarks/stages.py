@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import caecodec
-from caecodec.bitstream import container
-from caecodec.bitstream.header import CODING_CONTEXT
+from caecodec.bitstream import autoencoder
+from caecodec.bitstream.codings import Body
 from caecodec.chunks import pixels, tiling
 from caecodec.codecs.autoencoder import codec
 from caecodec.codecs.autoencoder.parameters import Parameters
@@ -34,7 +34,7 @@ class Line:
         network = engine().load(self.source, quality)
         self.coding = network.coding(None)
         self.tables: Any = network.entropy_tables(self.coding)
-        self.coder: Any = context if self.coding == CODING_CONTEXT else static
+        self.coder: Any = context if self.coding == "context" else static
         self.network = contenders.network(quality, device)
         self.place = Place.choose(self.gpu)
         self.seconds = dict.fromkeys(STAGES, 0.0)
@@ -55,7 +55,7 @@ class Line:
 
     def decode(self, payload: bytes) -> Pixels:
         """A payload to its chunk."""
-        parsed = self._timed("container", container.parse, payload)
+        parsed = self._timed("container", autoencoder.parse, payload)
         header = parsed.header
         axes = pixels.Axes.of(len(header.shape), header.channel_axis)
         layout = pixels.Layout(separate=False)
@@ -74,8 +74,10 @@ class Line:
         return chunk, tiling.pad(pixels.to_images(array, axes, chunk.layout), STRIDE)
 
     def _pack(self, chunk: codec.Chunk, coded: Coded) -> bytes:
-        header = chunk.header(self.source, self.quality, self.coding)
-        return container.pack(container.Payload(header, coded.streams, coded.escapes, planes=chunk.layout.pack()))
+        header = chunk.header(self.source, self.quality, Body.SYMBOLS, self.coding)
+        return autoencoder.pack(
+            autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes, planes=chunk.layout.pack())
+        )
 
     @staticmethod
     def _array(images: Any, shape: tuple[int, ...], axes: pixels.Axes, layout: pixels.Layout) -> Any:

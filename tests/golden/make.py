@@ -17,7 +17,8 @@ import prototype
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import container
+from caecodec.bitstream import autoencoder
+from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
 from caecodec.chunks import pixels
 from caecodec.codecs.autoencoder import bounded, codec
 from caecodec.codecs.autoencoder.parameters import Parameters
@@ -66,14 +67,14 @@ def plane_cases():
 def bounded_cases():
     rgb = next(array for name, array, *_ in cases() if name == "yxc")[:33, :47]
     planes = {name: array for name, array, *_ in plane_cases()}
-    yield "bounded-static", rgb, -1, 9, bounded.NETWORKS[0]
-    yield "bounded-context", rgb, -1, 9, bounded.NETWORKS[1]
-    yield "bounded-planes", planes["uint16-plane"], None, 4, bounded.NETWORKS[1]
-    yield "bounded-floats", planes["float32-series"][0], 0, 0.5, bounded.NETWORKS[0]
-    yield "lossless", rgb, -1, 0, bounded.PLAIN
-    yield "lossless-int16", planes["int16-channels"], 0, 0, bounded.PLAIN
-    yield "zstd", rgb, -1, 2, bounded.ZSTD
-    yield "bytes", planes["float32-series"], 1, 0, bounded.BYTES
+    yield "bounded-static", rgb, -1, 9, BoundKind(PREDICTED, "static")
+    yield "bounded-context", rgb, -1, 9, BoundKind(PREDICTED, "context")
+    yield "bounded-planes", planes["uint16-plane"], None, 4, BoundKind(PREDICTED, "context")
+    yield "bounded-floats", planes["float32-series"][0], 0, 0.5, BoundKind(PREDICTED, "static")
+    yield "lossless", rgb, -1, 0, PLAIN
+    yield "lossless-int16", planes["int16-channels"], 0, 0, PLAIN
+    yield "zstd", rgb, -1, 2, ZSTD
+    yield "bytes", planes["float32-series"], 1, 0, BYTES
 
 
 def overfitted_cases():
@@ -179,8 +180,8 @@ def write_bounded(name, array, channel_axis, error, kind):
     parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
     axes = pixels.check(array.shape, array.dtype, channel_axis)
     chunk = codec.Chunk(array, axes, pixels.layout(array, axes), parameters, None)
-    grid = None if kind == bounded.BYTES else bounded.Grid.of(array, error)
-    payload = container.pack(chunk.on_grid(parameters.sources()[4], 4, grid, kind))
+    grid = None if kind == BYTES else bounded.Grid.of(array, error)
+    payload = autoencoder.pack(chunk.on_grid(parameters.sources()[4], 4, grid, kind))
     path.write_bytes(payload)
     decoded = caecodec.decode(payload, weights=tiny)
     assert np.abs(decoded.astype(float) - array).max() <= error

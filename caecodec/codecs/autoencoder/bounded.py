@@ -15,19 +15,13 @@ import numpy.typing as npt
 from numcodecs import zstd
 
 from ...bitstream import varint
-from ...bitstream.header import CODING_CONTEXT, CODING_STATIC
+from ...bitstream.codings import BYTES, BoundKind, pack_bound_kind
 from ...chunks import pixels
 from ...engine import EXACT_LEVELS
 from ...entropy.residual import interlaced
 from ...entropy.residual import planes as residual
 from ...errors import CorruptionError
 
-PLAIN = 2
-ZSTD = 3
-BYTES = 4
-NETWORKS = (CODING_STATIC, CODING_CONTEXT)  # kinds whose prediction is that of symbols in this coding
-_RESIDUALS = {CODING_STATIC: residual.PREDICTED, CODING_CONTEXT: residual.PREDICTED, PLAIN: residual.PLAIN, ZSTD: residual.ZSTD}
-KINDS = (*_RESIDUALS, BYTES)
 ZSTD_LEVEL = 9
 MOST_STEPS = 2**32 - 1  # a varint's largest
 _INTEGERS = struct.Struct("<ii")
@@ -99,33 +93,33 @@ class Grid:
 
 
 def encode(
-    array: npt.NDArray[Any], axes: pixels.Axes, kind: int, grid: Grid | None, prediction: npt.NDArray[np.float64] | None = None
-) -> bytes:
+    array: npt.NDArray[Any], axes: pixels.Axes, kind: BoundKind, grid: Grid | None,
+    prediction: npt.NDArray[np.float64] | None = None,
+) -> bytes:  # fmt: skip
     """The bytes of a chunk: a byte for the kind, and what it needs.
 
     grid : where its values are to lie; None for BYTES alone
-    prediction : its values (n, height, width, channels) as the network's symbols have them; for NETWORKS alone
+    prediction : its values (n, height, width, channels) as the network's symbols have them; for predicted kinds alone
     """
     if grid is None:
-        return bytes((kind,)) + _shuffled(array)
+        return pack_bound_kind(kind) + _shuffled(array)
     planes = _planes(grid, axes.images(array))
     given = None if prediction is None else _planes(grid, prediction)
-    return bytes((kind,)) + grid.pack() + residual.encode(planes, _RESIDUALS[kind], grid.limits, given)
+    return pack_bound_kind(kind) + grid.pack() + residual.encode(planes, kind.residual, grid.limits, given)
 
 
 def decode(
-    data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: pixels.Axes,
+    kind: BoundKind, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: pixels.Axes,
     prediction: npt.NDArray[np.float64] | None,
 ) -> npt.NDArray[Any]:  # fmt: skip
-    """The chunk in these bytes; CorruptionError when they are damaged."""
-    kind, data = data[0], data[1:]
+    """The chunk in a bound of this kind, `data` being what follows the kind; CorruptionError when it is damaged."""
     if kind == BYTES:
         return _unshuffled(data, shape, dtype)
     grid, position = Grid.parse(data, dtype)
     height, width, channels = shape[axes.height], shape[axes.width], axes.channels(shape)
     planes = (math.prod(shape) // (channels * height * width), channels, height, width)
     given = None if prediction is None else _planes(grid, prediction)
-    indices = residual.decode(data[position:], _RESIDUALS[kind], planes, grid.limits, given)
+    indices = residual.decode(data[position:], kind.residual, planes, grid.limits, given)
     return axes.chunk(grid.values(indices.transpose(0, 2, 3, 1)), shape)
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ...bitstream import container
-from ...bitstream.header import CODING_BOUNDED, CODING_CONSTANT, CODING_CONTEXT, CODING_STATIC, RGB_VERSION, Header
+from ...bitstream.autoencoder import AutoencoderHeader, AutoencoderPayload, pack
+from ...bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, Body, BoundKind
+from ...bitstream.prefix import RGB_VERSION
 from ...chunks import pixels, tiling
 from ...engine import Direction, Gpu, Model, Place, engine
 from ...entropy import context, static
@@ -24,7 +25,7 @@ from ...weights import DEFAULT, Source, Spec
 from . import bounded, device
 from .parameters import Parameters
 
-_CODERS: dict[int, Any] = {CODING_STATIC: static, CODING_CONTEXT: context}  # modules, by wire id
+_CODERS: dict[str, Any] = {"static": static, "context": context}  # modules, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +38,22 @@ class Chunk:
     parameters: Parameters
     gpu: Gpu
 
-    def header(self, source: Source, quality: int, coding: int) -> Header:
-        """The header of a body in this coding."""
-        return Header(
+    def header(self, source: Source, quality: int, body: Body, entropy: str | None = None) -> AutoencoderHeader:
+        """The header of such a body; `entropy` is the entropy model of symbols."""
+        return AutoencoderHeader(
             quality=quality,
             metric=self.parameters.metric,
-            coding=coding,
+            body=body,
             digest=source.digest,
             shape=self.array.shape,
             channel_axis=self.axes.channel,
             fortran=self.array.flags.f_contiguous and not self.array.flags.c_contiguous,
             family=source.family,
             dtype=self.array.dtype.name,
+            entropy=entropy,
         )
 
-    def code(self, source: Source, quality: int) -> container.Payload:
+    def code(self, source: Source, quality: int) -> AutoencoderPayload:
         """The payload of the chunk's symbols at one quality."""
         network = engine().load(source, quality)
         coding = network.coding(self.parameters.entropy)
@@ -62,25 +64,26 @@ class Chunk:
         elif self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
             symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
             coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
-        return container.Payload(self.header(source, quality, coding), coded.streams, coded.escapes, planes=self.layout.pack())
+        header = self.header(source, quality, Body.SYMBOLS, coding)
+        return AutoencoderPayload(header, coded.streams, coded.escapes, planes=self.layout.pack())
 
-    def bound(self, sources: dict[int, Source], error: float) -> container.Payload:
+    def bound(self, sources: dict[int, Source], error: float) -> AutoencoderPayload:
         """The smallest payload of the chunk whose values are within `error` of what they were."""
         quality = max(sources)
         grid = bounded.Grid.of(self.array, error)
-        kinds = [bounded.BYTES] if grid is None else [bounded.PLAIN, bounded.ZSTD]
+        kinds = [BYTES] if grid is None else [PLAIN, ZSTD]
         if grid is not None and self.parameters.quality is not None:
-            kinds.append(engine().load(sources[quality], quality).coding(self.parameters.entropy))
+            kinds.append(BoundKind(PREDICTED, engine().load(sources[quality], quality).coding(self.parameters.entropy)))
         found = (self.on_grid(sources[quality], quality, grid, kind) for kind in kinds)
-        return min(found, key=lambda payload: len(container.pack(payload)))
+        return min(found, key=lambda payload: len(pack(payload)))
 
-    def on_grid(self, source: Source, quality: int, grid: bounded.Grid | None, kind: int) -> container.Payload:
+    def on_grid(self, source: Source, quality: int, grid: bounded.Grid | None, kind: BoundKind) -> AutoencoderPayload:
         """The payload of the chunk on a grid, of one kind of bound."""
-        header = self.header(source, quality, CODING_BOUNDED)
-        if kind not in bounded.NETWORKS:
-            return container.Payload(header, bound=bounded.encode(self.array, self.axes, kind, grid))
+        header = self.header(source, quality, Body.BOUNDED)
+        if kind.entropy is None:
+            return AutoencoderPayload(header, bound=bounded.encode(self.array, self.axes, kind, grid))
         symbols = self.code(source, quality)
-        prediction = _prediction(symbols, kind, self.axes, source, self.gpu)
+        prediction = _prediction(symbols, kind.entropy, self.axes, source, self.gpu)
         return replace(symbols, header=header, bound=bounded.encode(self.array, self.axes, kind, grid, prediction))
 
 
@@ -147,8 +150,8 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None
     colour = pixels.constant(array, axes)
     if colour is not None:
         quality = max(sources)
-        payload = container.Payload(
-            chunk.header(sources[quality], quality, CODING_CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()
+        payload = AutoencoderPayload(
+            chunk.header(sources[quality], quality, Body.CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()
         )
     elif parameters.max_error is not None:
         payload = chunk.bound(sources, parameters.max_error)
@@ -159,10 +162,10 @@ def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None
     else:
         assert parameters.bpp is not None
         payload = _keep_to_bpp(chunk, sources, parameters.bpp)
-    return container.pack(payload)
+    return pack(payload)
 
 
-def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> container.Payload:
+def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
     """The chunk at the lowest quality whose reconstruction has this PSNR, found by bisection."""
     payloads = {}
 
@@ -176,7 +179,7 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> contai
     return payloads[qualities[first]] if first < len(qualities) else _bound_for_psnr(chunk, sources, psnr)
 
 
-def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> container.Payload:
+def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
     """The chunk within the largest bound that was found to give this PSNR."""
     error = math.sqrt(3) * pixels.peak(chunk.array) * 10 ** (-psnr / 20)  # of uniform errors
     while True:
@@ -187,34 +190,34 @@ def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> co
         error = 0.9 * error if error >= 1 or chunk.array.dtype.kind == "f" else 0
 
 
-def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> container.Payload:
+def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> AutoencoderPayload:
     """The chunk at the highest quality that takes at most this many bits per pixel; at the lowest if none does."""
     payloads = {}
 
     def exceeded(quality: int) -> bool:
         payloads[quality] = chunk.code(sources[quality], quality)
-        return 8 * len(container.pack(payloads[quality])) > bpp * chunk.array.size / chunk.axes.channels(chunk.array.shape)
+        return 8 * len(pack(payloads[quality])) > bpp * chunk.array.size / chunk.axes.channels(chunk.array.shape)
 
     qualities = sorted(sources)
     return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
-def start(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
+def start(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
     """Have a device decode a payload, if one takes its chunk whole: `decode` does it otherwise, and where the result is None.
 
     keep : what the device decodes stays there
     """
     header = payload.header
-    if header.coding not in _CODERS:
+    if header.body is not Body.SYMBOLS:
         return None
     source = engine().source(header.digest, spec, header.metric, header.quality)
     return device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
 
 
-def decode(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
+def decode(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The C-contiguous chunk in a payload that is not constant; `caecodec.decode` says what the arguments are."""
     header = payload.header
-    if header.coding == CODING_BOUNDED:
+    if header.body is Body.BOUNDED:
         return _bounded(payload, axes, spec, gpu)
     source = engine().source(header.digest, spec, header.metric, header.quality)
     return _on_cpu(payload, axes, source, gpu)
@@ -239,32 +242,31 @@ def analyse(
     return out
 
 
-def _bounded(payload: container.Payload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
+def _bounded(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk that a bounded payload holds."""
-    header, kind = payload.header, payload.bound[0] if payload.bound else -1
-    if kind not in bounded.KINDS:
-        raise CorruptionError(f"payload has a bound of kind {kind}, which there is not: it is damaged")
+    header, kind = payload.header, payload.bound_kind
     prediction = None
-    if kind in bounded.NETWORKS:
+    if kind.entropy is not None:
         source = engine().source(header.digest, spec, header.metric, header.quality)
-        prediction = _prediction(payload, kind, axes, source, gpu)
+        prediction = _prediction(payload, kind.entropy, axes, source, gpu)
     elif payload.streams or payload.escapes or payload.planes:
         raise CorruptionError("payload has symbols but its kind of bound has none: it is damaged")
-    return bounded.decode(payload.bound, header.shape, header.numpy_dtype, axes, prediction)
+    return bounded.decode(kind, payload.bound[1:], header.shape, header.numpy_dtype, axes, prediction)
 
 
-def _pixels(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+def _pixels(payload: AutoencoderPayload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
     future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu))
     found = future.result() if future else None
     return found.numpy() if found is not None else _on_cpu(payload, axes, source, gpu)
 
 
-def _on_cpu(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+def _on_cpu(payload: AutoencoderPayload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The same, with symbols and pixels handled by the CPU, in tiles if need be."""
     header = payload.header
     layout = _layout(payload, axes)
-    symbols = _symbols(payload, header.coding, axes, layout, source)
+    assert header.entropy is not None
+    symbols = _symbols(payload, header.entropy, axes, layout, source)
     model = Model(source, header.quality, Place.choose(gpu))
     chunk = np.empty(header.shape, header.numpy_dtype)
     for tile in _tiles(model, *symbols.shape[2:]):
@@ -278,18 +280,18 @@ def _on_cpu(payload: container.Payload, axes: pixels.Axes, source: Source, gpu: 
 
 
 def _prediction(
-    payload: container.Payload, coding: int, axes: pixels.Axes, source: Source, gpu: Gpu
+    payload: AutoencoderPayload, entropy: str, axes: pixels.Axes, source: Source, gpu: Gpu
 ) -> npt.NDArray[np.float64]:
-    """The values (n, height, width, channels) that the symbols of a payload, in this coding, stand for: the same everywhere."""
+    """The values (n, height, width, channels) that the symbols of a payload stand for: the same everywhere."""
     layout = _layout(payload, axes)
     header = payload.header
-    symbols = _symbols(payload, coding, axes, layout, source)
+    symbols = _symbols(payload, entropy, axes, layout, source)
     levels = _images(Model(source, header.quality, Place.choose(gpu)), "exact", symbols)
     levels = levels[:, :, : header.shape[axes.height], : header.shape[axes.width]]
     return bounded.predicted(levels, header.shape, axes, layout)
 
 
-def _layout(payload: container.Payload, axes: pixels.Axes) -> pixels.Layout:
+def _layout(payload: AutoencoderPayload, axes: pixels.Axes) -> pixels.Layout:
     header = payload.header
     if header.version == RGB_VERSION:
         return pixels.Layout(separate=False)
@@ -297,17 +299,17 @@ def _layout(payload: container.Payload, axes: pixels.Axes) -> pixels.Layout:
 
 
 def _symbols(
-    payload: container.Payload, coding: int, axes: pixels.Axes, layout: pixels.Layout, source: Source
+    payload: AutoencoderPayload, entropy: str, axes: pixels.Axes, layout: pixels.Layout, source: Source
 ) -> npt.NDArray[np.int32]:
-    """The symbols (m, M, rows, columns) that a payload holds in this coding."""
+    """The symbols (m, M, rows, columns) that a payload holds, coded with this entropy model."""
     header = payload.header
     network = engine().load(source, header.quality)
     count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
     size = tiling.latent_size(header.shape[axes.height], header.shape[axes.width], STRIDE)
     if count:
         coded = Coded(payload.streams, payload.escapes)
-        symbols: npt.NDArray[np.int32] = _CODERS[coding].decode(
-            coded, network.entropy_tables(coding), (count, network.latent, *size)
+        symbols: npt.NDArray[np.int32] = _CODERS[entropy].decode(
+            coded, network.entropy_tables(entropy), (count, network.latent, *size)
         )
         return symbols
     if payload.streams or payload.escapes:

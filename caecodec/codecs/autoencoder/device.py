@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...bitstream import container
-from ...bitstream.header import Header
+from ...bitstream import autoencoder
+from ...bitstream.autoencoder import AutoencoderHeader, AutoencoderPayload
+from ...bitstream.codings import Body
 from ...chunks import pixels, tiling
 from ...chunks.device_pixels import Picture
 from ...engine import Gpu, Line, Model, Place, engine
@@ -24,19 +25,20 @@ from .parameters import Parameters
 
 
 def decode(
-    payload: container.Payload, axes: pixels.Axes, layout: pixels.Layout, source: Source, place: Place, keep: bool = False
+    payload: AutoencoderPayload, axes: pixels.Axes, layout: pixels.Layout, source: Source, place: Place, keep: bool = False
 ) -> "Future[torch.Tensor | None] | None":
     """The chunk whose symbols a payload holds, as `Line.decode` gives it; None where no device takes it."""
     header = payload.header
+    assert header.entropy is not None
     picture = Picture(header.shape, header.dtype, axes, layout)
     line, model, shape = _find(picture, source, header.quality, place)
     if line is None:
         return None
-    return line.decode(model, header.coding, Coded(payload.streams, payload.escapes), shape, picture, keep)
+    return line.decode(model, header.entropy, Coded(payload.streams, payload.escapes), shape, picture, keep)
 
 
 def encode(
-    chunk: npt.NDArray[Any] | torch.Tensor, axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, coding: int,
+    chunk: npt.NDArray[Any] | torch.Tensor, axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, coding: str,
     place: Place,
 ) -> "Future[Coded] | None":  # fmt: skip
     """The coded symbols of a chunk, as `Line.encode` gives them; None where no device takes it."""
@@ -60,14 +62,14 @@ def _find(picture: Picture, source: Source, quality: int, place: Place) -> tuple
 class Encoding:
     """A chunk that a device is encoding, as the symbols of one quality."""
 
-    header: Header
+    header: AutoencoderHeader
     layout: pixels.Layout
     future: "Future[Coded]"
 
     def result(self) -> bytes:
         """What `codec.encode` returns; waits for it."""
         coded = self.future.result()
-        return container.pack(container.Payload(self.header, coded.streams, coded.escapes, planes=self.layout.pack()))
+        return autoencoder.pack(AutoencoderPayload(self.header, coded.streams, coded.escapes, planes=self.layout.pack()))
 
 
 def start_encode(parameters: Parameters, array: npt.NDArray[Any] | torch.Tensor, gpu: Gpu = None) -> Encoding | None:
@@ -98,7 +100,9 @@ def start_encode(parameters: Parameters, array: npt.NDArray[Any] | torch.Tensor,
     if future is None:
         return None
     fortran = isinstance(array, np.ndarray) and array.flags.f_contiguous and not array.flags.c_contiguous
-    header = Header(quality, parameters.metric, coding, source.digest, shape, axes.channel, fortran, source.family, "uint8")
+    header = AutoencoderHeader(
+        quality, parameters.metric, Body.SYMBOLS, source.digest, shape, axes.channel, fortran, source.family, "uint8", coding
+    )
     return Encoding(header, layout, future)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import weights as weights_
-from ...bitstream.header import ENTROPY_MODELS, MAX_QUALITY, METRICS
+from ...bitstream.autoencoder import MAX_QUALITY, METRICS
+from ...bitstream.codings import ENTROPY_MODELS
 from ...errors import ParameterError
 
 DEFAULT_QUALITY = 8

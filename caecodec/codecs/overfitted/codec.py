@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...bitstream.overfitted import CODING_CONSTANT, CODING_OWN, CODING_SHARED, Header, Payload, pack
+from ...bitstream.overfitted import CONSTANT, OWN_NETWORK, SHARED_NETWORK, OverfittedHeader, OverfittedPayload, pack
 from ...chunks import pixels
 from ...errors import CorruptionError, ParameterError, WeightsError
 from ...weights import DEFAULT
@@ -42,22 +42,22 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     colour = pixels.constant(array, axes)
     if colour is not None:
         data = colour.astype(array.dtype.newbyteorder("<")).tobytes()
-        return pack(Payload(_header(array, axes, choose(parameters.decoder, array.size), CODING_CONSTANT), colour=data))
+        return pack(OverfittedPayload(_header(array, axes, choose(parameters.decoder, array.size), CONSTANT), colour=data))
     shared = parameters.shared()
     layout = _layout(array, axes, shared)
     count = layout.images(len(axes.images(array)), axes.channels(array.shape))
     size = count * array.shape[axes.height] * array.shape[axes.width]
     decoder = choose(parameters.decoder, size) if shared is None else shared.decoder
-    header = _header(array, axes, decoder, CODING_OWN if shared is None else CODING_SHARED, parameters.section)
+    header = _header(array, axes, decoder, OWN_NETWORK if shared is None else SHARED_NETWORK, parameters.section)
     if not count:
-        return pack(Payload(header, layout.pack()))
+        return pack(OverfittedPayload(header, layout.pack()))
     pictures = pixels.to_images(array, axes, layout)[:, : _channels(layout)]
     raw_bits = 8 * array.dtype.itemsize * _channels(layout)
     fitted = _fit(pictures, raw_bits, decoder, parameters, shared, gpu)
     if fitted is None:
         return _lossless(parameters, array)
     section = fitted.network.section() if shared is None else b""
-    return pack(Payload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
+    return pack(OverfittedPayload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
 
 
 def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: bool | None = None) -> bytes | None:
@@ -88,7 +88,7 @@ def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[A
     return fitted.network.section()
 
 
-def decode(payload: Payload, axes: pixels.Axes, section: bytes | None) -> npt.NDArray[Any]:
+def decode(payload: OverfittedPayload, axes: pixels.Axes, section: bytes | None) -> npt.NDArray[Any]:
     """The C-contiguous chunk in a payload that is not constant; `section` is the network that it may share with others.
 
     Raises
@@ -150,10 +150,12 @@ def _places(height: int, width: int, count: int) -> Iterator[tuple[slice, slice]
         yield slice(top, top + side), slice(left, left + side)
 
 
-def _header(array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, coding: int, section: bytes | None = None) -> Header:
+def _header(
+    array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, body: str, section: bytes | None = None
+) -> OverfittedHeader:
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     name = b"" if section is None else digest(section)
-    return Header(decoder.name, coding, array.shape, axes.channel, fortran, array.dtype.name, name)
+    return OverfittedHeader(decoder.name, body, array.shape, axes.channel, fortran, array.dtype.name, name)
 
 
 def _channels(layout: pixels.Layout) -> int:
@@ -174,11 +176,11 @@ def _layout(array: npt.NDArray[Any], axes: pixels.Axes, shared: Network | None) 
     return pixels.Layout(shared.channels == 1, layout.ranges)
 
 
-def _network(payload: Payload, channels: int, section: bytes | None) -> Network:
+def _network(payload: OverfittedPayload, channels: int, section: bytes | None) -> Network:
     """The network of a payload: its own, or the one given."""
     header = payload.header
     decoder = DECODERS[header.decoder]
-    if header.coding == CODING_OWN:
+    if header.body == OWN_NETWORK:
         return Network.parse(payload.network, decoder, channels)
     if section is None or digest(section) != header.digest:
         given = "none is given" if section is None else f"the one given is {digest(section).hex()}"

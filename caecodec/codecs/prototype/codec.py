@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import settings, weights
-from ...bitstream.header import MAX_SIZE
+from ...bitstream.prefix import MAX_SIZE
 from ...chunks import pixels
 from ...chunks.decoded import DecodedChunk
 from ...entropy.tables import PRECISION, Tables
