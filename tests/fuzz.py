@@ -6,7 +6,6 @@ that its header gives. Prints how many did which, the slowest, and the peak of m
 
 import argparse
 import collections
-import importlib.util
 import random
 import resource
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from golden import make
+from helpers.paths import GOLDEN
 
 import caecodec
 from caecodec.bitstream import autoencoder, families, overfitted, varint
@@ -23,7 +24,6 @@ from caecodec.bitstream.codings import Body
 from caecodec.bitstream.prefix import OVERFITTED_VERSION, RGB_VERSION
 from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
-GOLDEN = Path(__file__).parent / "golden"
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
 SEALED = 0.8  # the share of payloads whose checksum is made right after the mutation
 LENGTHS = (0, 1, 2, 15, 16, 17, 255, 2**14, 2**16, 2**28, 2**31 - 1, 2**31, 2**32 - 1)
@@ -103,9 +103,6 @@ def apart(data):
 
 def originals():
     """The golden payloads of the tiny networks but for the largest, and overfitted ones of all kinds, with their pixels."""
-    spec = importlib.util.spec_from_file_location("make", GOLDEN / "make.py")
-    make = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make)
     found = []
     for name, *case in make.overfitted_cases():
         data, network = make.overfitted_payload(*case)

@@ -3,11 +3,9 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parent.parent / "caecodec"
+from helpers.paths import PACKAGE
 
 # Each layer imports only from those before it (and from itself).
 LAYERS = [

@@ -10,7 +10,7 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from conftest import psnr
+from helpers.images import psnr
 
 import caecodec
 

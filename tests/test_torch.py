@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from conftest import TINY, TINY_CONTEXT, psnr, random_image
+from helpers.images import psnr, random_image
+from helpers.paths import TINY, TINY_CONTEXT
 from zarr.codecs import ShardingCodec
 
 import caecodec

@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from conftest import psnr
+from helpers.images import psnr
 
 import caecodec
 from caecodec import engine

@@ -1,19 +1,19 @@
 """Write the golden files of this format version where there are none yet; a released one is never rewritten.
 
-Run with PYTHONPATH=tests.
+Run as `PYTHONPATH=.:tests python tests/golden/make.py`.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
 pixels, and the network where that is shared.
 """
 
 import importlib.util
-from pathlib import Path
 from unittest import mock
 
-import conftest
 import numpy as np
-import overfitted_samples
-import prototype
+from helpers import overfitted as overfitted_samples
+from helpers import prototype
+from helpers.networks import save_seeded
+from helpers.paths import GOLDEN, TINY, TINY_CONTEXT
 
 import caecodec
 from caecodec import weights
@@ -26,8 +26,6 @@ from caecodec.codecs.overfitted import codec as overfitted_codec
 from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.fit import Fitted
 from caecodec.codecs.overfitted.parameters import OverfittedParameters
-
-HERE = Path(__file__).parent
 
 
 def cases():
@@ -117,17 +115,17 @@ def overfitted_payload(array, channel_axis, decoder, kind):
 
 
 def main():
-    if not conftest.TINY.exists():
-        conftest.save_seeded(conftest.TINY)
-    if not conftest.TINY_CONTEXT.exists():
-        conftest.save_seeded(conftest.TINY_CONTEXT, seed=2, context=True)
+    if not TINY.exists():
+        save_seeded(TINY)
+    if not TINY_CONTEXT.exists():
+        save_seeded(TINY_CONTEXT, seed=2, context=True)
     for name, array, quality, channel_axis in cases():
-        write(f"v1-{name}", array, quality, channel_axis, conftest.TINY)
+        write(f"v1-{name}", array, quality, channel_axis, TINY)
         if name != "constant":
-            write(f"v1-context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+            write(f"v1-context-{name}", array, quality, channel_axis, TINY_CONTEXT)
     for name, array, quality, channel_axis in plane_cases():
-        write(f"v2-{name}", array, quality, channel_axis, conftest.TINY)
-        write(f"v2-context-{name}", array, quality, channel_axis, conftest.TINY_CONTEXT)
+        write(f"v2-{name}", array, quality, channel_axis, TINY)
+        write(f"v2-context-{name}", array, quality, channel_axis, TINY_CONTEXT)
     for name, array, channel_axis, error, kind in bounded_cases():
         write_bounded(f"v2-{name}", array, channel_axis, error, kind)
     for name, *case in overfitted_cases():
@@ -145,10 +143,10 @@ def kept(path):
 
 def write_prototype():
     """A chunk of the archived prototype, where CompressAI is installed: its payload and the pixels that it read back."""
-    path = HERE / "prototype.npz"
+    path = GOLDEN / "prototype.npz"
     if kept(path):
         return
-    network = prototype.compressai_network(prototype.tiny_weights(HERE / "prototype.safetensors"))
+    network = prototype.compressai_network(prototype.tiny_weights(GOLDEN / "prototype.safetensors"))
     picture = next(array for name, array, *_ in cases() if name == "yxc")[:75, :90]
     payload = prototype.encode(network, picture, 48)
     string = np.frombuffer(payload, np.uint8)
@@ -157,7 +155,7 @@ def write_prototype():
 
 
 def write(name, array, quality, channel_axis, tiny):
-    path = HERE / f"{name}.cae"
+    path = GOLDEN / f"{name}.cae"
     if kept(path):
         return
     payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
@@ -173,10 +171,10 @@ def write(name, array, quality, channel_axis, tiny):
 
 
 def write_bounded(name, array, channel_axis, error, kind):
-    path = HERE / f"{name}.cae"
+    path = GOLDEN / f"{name}.cae"
     if kept(path):
         return
-    tiny = conftest.TINY_CONTEXT if "context" in name or "planes" in name else conftest.TINY
+    tiny = TINY_CONTEXT if "context" in name or "planes" in name else TINY
     parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
     axes = pixels.check(array.shape, array.dtype, channel_axis)
     chunk = codec.Chunk(array, axes, pixels.layout(array, axes), parameters, None)
@@ -190,7 +188,7 @@ def write_bounded(name, array, channel_axis, error, kind):
 
 
 def write_overfitted(name, array, channel_axis, decoder, kind):
-    path = HERE / f"{name}.cae"
+    path = GOLDEN / f"{name}.cae"
     if kept(path):
         return
     payload, section = overfitted_payload(array, channel_axis, decoder, kind)

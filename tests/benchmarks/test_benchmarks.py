@@ -1,0 +1,192 @@
+"""The benchmarks: one small run of every part, and what its tables rest on."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import skimage.data
+from helpers.paths import ROOT
+from PIL import Image
+
+import caecodec
+from benchmarks import command, contenders, images, memory, stages, targets, timing
+
+TINY = "--chunks 64 --count 2 --concurrency 2 --seconds 0.01 --across 2 --rounds 1 --up-to 1 --regions 512 --device cpu,cuda"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What the README's command prints, and its JSON; with tiny inputs."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    (folder / "photos").mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / "astronaut.png")
+    (found,) = re.findall("(?m)^python (tests/benchmarks) (.*)$", (ROOT / "README.md").read_text())
+    line = [sys.executable, str(ROOT / found[0]), *shlex.split(found[1]), *TINY.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((folder / "speed.json").read_text())
+
+
+def test_every_contender_is_measured_or_named_as_missing(run):
+    printed, results = run
+    rows = [row for row in results["speed"] if row["device"] == "cpu"]
+    assert [row["contender"] for row in rows] == list(contenders.names("cpu"))
+    for row in rows:
+        assert f"| 2 x 64 | {row['contender']} | {row['missing'] or row['setting']} |" in printed
+    for name, package in ((contenders.COMPRESSAI, "compressai"), ("JPEG", "imagecodecs")):
+        (row,) = [row for row in rows if row["contender"] == name]
+        assert bool(row["missing"]) == (results["about"]["versions"][package] is None)
+        assert row["contender"] == contenders.CAECODEC or f"\n| {row['contender']} | " in printed  # the short table
+    cuda = {row["device"] for row in results["speed"]} == {"cpu", "cuda"}
+    assert cuda != bool(results["absent"])
+    assert cuda or "cuda: not measured" in printed
+
+
+def test_units_and_ratios(run):
+    rows = [row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"]
+    ours = rows[0]
+    assert ours["contender"] == contenders.CAECODEC
+    assert ours["encode"]["speedup"] == ours["decode"]["speedup"] == 1
+    for row in rows:
+        for direction in ("encode", "decode"):
+            found = row[direction]
+            assert found["mb_s"] == pytest.approx(3 * found["mp_s"])
+            assert found["mp_s"] == pytest.approx(2 * 64 * 64 / 1e6 / found["seconds"])
+            if found["rounds"] == ours[direction]["rounds"] == 1:
+                assert found["speedup"] == pytest.approx(ours[direction]["mp_s"] / found["mp_s"])
+        assert row["memory"]["peak"] > row["memory"]["work"] >= 0
+        assert row["memory"]["peak"] > 2**24
+
+
+def test_classical_codecs_are_compared_at_nearly_the_same_distortion(run):
+    rows = {row["contender"]: row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"}
+    target = rows[contenders.CAECODEC]["psnr"]
+    assert 25 < target < 45
+    assert rows[contenders.NETWORK]["psnr"] is None
+    others = [rows[name] for name in contenders.CLASSICAL if name in rows]
+    assert others
+    for row in others:
+        assert row["psnr"] == pytest.approx(target, abs=1)
+        assert 0 < row["bpp"] < 24
+
+
+def test_shares_of_stages_sum_to_one(run):
+    rows = run[1]["stages"]
+    assert {row["direction"] for row in rows} == {"encode", "decode"}
+    for row in rows:
+        assert sum(row["shares"].values()) == pytest.approx(1)
+        assert all(row["shares"][stage] > 0 for stage in stages.STAGES)
+
+
+def test_the_stages_are_the_codec(photograph):
+    chunk = np.ascontiguousarray(photograph[:64, :96])
+    line = stages.Line(4, "cpu")
+    payload = line.encode(chunk)
+    assert payload == caecodec.encode(chunk, quality=4, gpu=False)
+    np.testing.assert_array_equal(line.decode(payload), caecodec.decode(payload, gpu=False))
+
+
+def test_zarr_startup_and_scaling(run):
+    _, results = run
+    first, *others = [row for row in results["zarr"] if row["device"] == "cpu"]
+    assert first["chunks"] == 4
+    assert first["write"]["speedup"] == first["read"]["speedup"] == 1
+    assert len(others) == 3
+    ours, theirs = results["startup"]
+    assert ours["start_s"] > ours["import_s"] + ours["first_s"] > ours["second_s"] > 0
+    assert (theirs["missing"] is None) == (results["about"]["versions"]["compressai"] is not None)
+    done, *left_out = [row for row in results["scaling"] if row["device"] == "cpu"]
+    assert done["size"] == 1
+    assert done["psnr"] > 25
+    assert 0.1 < done["bpp"] < 3
+    assert done["array"] == 512 * 512 * 3
+    assert done["peak"] > done["above"] > 0
+    assert [row["size"] for row in left_out] == [4, 16, 64, 256, 1024]
+    assert all("--up-to" in row["missing"] for row in left_out)
+
+
+def test_targets_of_a_run(run):
+    printed, results = run
+    rows = {(row["target"], row["where"]): row for row in results["targets"]}
+    first = rows["first decode in a fresh process", "cpu, 256"]
+    assert first["met"] == (first["measured"] <= 2.5)
+    assert rows["speed over CompressAI's", "cpu"]["missing"] == "not measured in this run"  # no chunks of 256 or 512
+    assert all(f"| {row['target']} | {row['where']} | {row['wished']} |" in printed for row in results["targets"])
+
+
+def test_targets_compare_in_the_right_direction():
+    cell = {"quality": 4, "device": "cpu", "chunk": 256, "concurrency": 1, "missing": None}
+
+    def row(name, encode, decode):
+        return {**cell, "contender": name, "encode": {"speedup": encode}, "decode": {"speedup": decode}}
+
+    rows = targets.of(
+        {"speed": [row(contenders.COMPRESSAI, 9, 7), row(contenders.NETWORK, 0.9, 0.5), row("JPEG 2000", 0.6, 0.1)]}
+    )
+    met = {(r["target"], r["where"].split(",")[0]): (r["measured"], r["met"]) for r in rows if r["met"] is not None}
+    assert met == {
+        ("speed over CompressAI's", "encode"): (9, True),
+        ("speed over CompressAI's", "decode"): (7, False),
+        ("time over its network's", "encode"): (pytest.approx(1 / 0.9), True),
+        ("time over its network's", "decode"): (2, False),
+        ("speed over JPEG 2000's", "encode"): (0.6, True),
+    }
+
+
+def test_packages_that_are_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    monkeypatch.setitem(sys.modules, "compressai.models", None)
+    for name in ("AVIF", contenders.COMPRESSAI):
+        with pytest.raises(contenders.MissingError, match="not installed: pip install"):
+            contenders.build(name, 4, "cpu", 1, 50)
+
+
+def test_turns_keep_to_their_seconds():
+    def slow():
+        time.sleep(0.1)
+
+    calls = []
+    taken = timing.in_turn({"slow": slow, "fast": lambda: calls.append(1)}, 0.1)
+    assert len(taken["slow"]) == 1
+    assert len(taken["fast"]) == len(calls) == timing.ROUNDS
+    assert timing.ratio([1, 1, 2, 9], [2, 4, 2]) == 2  # a round without a partner does not count
+
+
+def test_callers_work_at_once():
+    with timing.callers(4) as each:
+        start = time.perf_counter()
+        assert each(lambda i: time.sleep(0.2) or i, range(4)) == [0, 1, 2, 3]
+        assert time.perf_counter() - start < 0.7
+
+
+def test_no_more_callers_than_memory_allows():
+    alone = {"peak": 2**28, "work": 2**20}
+    assert memory.refusal(alone, 8) is None
+    assert "GiB" in memory.refusal({"peak": 2**44, "work": 2**43}, 8)
+
+
+def test_chunks_of_small_images(photograph):
+    image = photograph[:100, :150]
+    (chunk,) = images.chunks([image], 256, 1)
+    np.testing.assert_array_equal(chunk[:100, :150], image)
+    np.testing.assert_array_equal(chunk[100:200, :150], image[::-1])
+    assert len({part.tobytes() for part in images.chunks([image], 64, 6)}) == 6  # two, and what is turned
+    source = images.mosaic([photograph], 600)
+    part = images.region(source, slice(1000, 1300), slice(0, 5))
+    np.testing.assert_array_equal(part, np.tile(source, (2, 1, 1))[1000:1300, :5])
+
+
+def test_options_that_make_no_sense(capsys):
+    for line in ("--chunks 100", "--parts speed,lunch", "--qualities 9"):
+        with pytest.raises(SystemExit):
+            command.main(line.split())
+        assert "must be" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="no folder of images"):
+        command.main(["nowhere"])

@@ -1,0 +1,354 @@
+"""caecodec evaluate: real codecs on small photographs, with the shipped weights and a tiny network's."""
+
+import base64
+import contextlib
+import csv
+import io
+import json
+import math
+import tarfile
+from html.parser import HTMLParser
+from statistics import fmean
+
+import numpy as np
+import pytest
+import skimage.data
+from helpers.images import random_image
+from helpers.networks import save_seeded
+from helpers.paths import TINY, TINY_CONTEXT
+from PIL import Image
+
+import caecodec
+from caecodec.cli.main import main
+from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
+from caecodec.evaluation.curves import Measurement, Point
+from caecodec.evaluation.published import read_published
+from caecodec.images.metrics import decibels, shared_range
+
+OUTPUTS = ["bd_rate.csv", "ms_ssim.png", "points.csv", "psnr.png", "report.html", "results.json"]
+OURS = "caecodec photo mse"
+CURVES = [OURS, "caecodec tiny.safetensors mse", "JPEG", "AVIF", "theirs & <b>co</b>", "JPEG [theirs]"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    Image.fromarray(skimage.data.astronaut()[:200, 100:300]).save(folder / "astronaut.png")
+    Image.fromarray(skimage.data.coffee()[100:262, 200:380]).save(folder / "coffee.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "theirs.json"
+    points = [{"bpp": 0.2, "psnr": 20.0, "ms_ssim": 0.7}, {"bpp": 4, "psnr": 45.5, "ms_ssim": 0.999, "setting": "best"}]
+    codecs = {"theirs & <b>co</b>": points, "JPEG": [{"bpp": 1, "psnr": 30}]}
+    path.write_text(json.dumps({"what": "ignored", "codecs": codecs}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(photos, published, tmp_path_factory):
+    """The folder that the command wrote, and what it printed."""
+    output = tmp_path_factory.mktemp("evaluated") / "out"
+    arguments = ["evaluate", str(photos), "-o", str(output), "--weights", "default", "--weights", str(TINY)]
+    arguments += ["--metric", "mse", "--codecs", "jpeg,avif", "--chunk", "128", "--reference", str(published), "--quiet"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(arguments) == 0
+    return output, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def results(evaluated):
+    return json.loads((evaluated[0] / "results.json").read_text())
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# what is written
+
+
+def test_outputs(evaluated, results):
+    folder, printed = evaluated
+    assert sorted(path.name for path in folder.iterdir()) == OUTPUTS
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]  # nothing half-written beside it
+    assert printed.splitlines()[-1] == str(folder / "report.html")
+    assert f"BD-rate of {OURS} against JPEG, psnr: -" in printed
+    assert "Published points were measured by others" in printed
+    assert results["images"] == [
+        {"name": "astronaut.png", "height": 200, "width": 200},
+        {"name": "coffee.png", "height": 162, "width": 180},
+    ]
+    assert list(results["codecs"]) == CURVES[:4]
+    assert list(results["published"]) == CURVES[4:]
+    assert list(results["about"]) == CURVES
+    assert results["chunk"] == 128
+    assert results["environment"]["caecodec"] == caecodec.__version__
+    assert [point["setting"] for point in results["codecs"][CURVES[1]]] == ["quality 1", "quality 4"]
+    for metric in ("psnr", "ms_ssim"):
+        assert Image.open(folder / f"{metric}.png").size == (1200, 720)
+
+
+def test_values_are_means_of_the_images(results):
+    keys = ("bpp", "psnr", "ms_ssim", "encode_s_per_mp", "decode_s_per_mp")
+    for points in results["codecs"].values():
+        for point in points:
+            assert [image["image"] for image in point["images"]] == ["astronaut.png", "coffee.png"]
+            for key in keys:
+                assert point[key] == pytest.approx(fmean(image[key] for image in point["images"]))
+            assert point["ms_ssim_db"] == pytest.approx(decibels(point["ms_ssim"]))
+            assert min(point[key] for key in keys if key != "ms_ssim") > 0
+
+
+def test_values_are_those_of_real_bytes(photos, results):
+    """One image measured by hand: chunks of 128 pixels, the sizes of their payloads, the image put together again."""
+    image = np.asarray(Image.open(photos / "coffee.png"))
+    decoded, size = np.empty_like(image), 0
+    for y, x in ((0, 0), (0, 128), (128, 0), (128, 128)):
+        payload = caecodec.encode(image[y : y + 128, x : x + 128], quality=2)
+        size += len(payload)
+        decoded[y : y + 128, x : x + 128] = caecodec.decode(payload)
+    (measured,) = (p["images"][1] for p in results["codecs"][OURS] if p["setting"] == "quality 2")
+    assert measured["bytes"] == size
+    assert measured["bpp"] == 8 * size / (162 * 180)
+    assert measured["psnr"] == pytest.approx(psnr(image, decoded))
+    assert measured["ms_ssim"] == pytest.approx(ms_ssim(image, decoded))
+
+
+def test_tables_agree(evaluated, results):
+    points = rows(evaluated[0] / "points.csv")
+    written = [(name, point) for part in ("codecs", "published") for name, ps in results[part].items() for point in ps]
+    assert [row["codec"] for row in points] == [name for name, _ in written]
+    for row, (_, point) in zip(points, written, strict=True):
+        for key in ("setting", "bpp", "psnr", "ms_ssim", "ms_ssim_db", "encode_s_per_mp", "decode_s_per_mp"):
+            assert row[key] == ("" if point[key] is None else str(point[key]))
+    rates = rows(evaluated[0] / "bd_rate.csv")
+    assert [{k: "" if v is None else str(v) for k, v in rate.items()} for rate in results["bd_rate"]] == rates
+
+
+def test_bd_rates(results):
+    rates = {(rate["test"], rate["reference"], rate["metric"]): rate for rate in results["bd_rate"]}
+    assert list(rates) == [(a, b, m) for a in CURVES[:2] for b in CURVES if a != b for m in ("psnr", "ms_ssim")]
+    ours, jpeg = ([(p["bpp"], p["psnr"]) for p in results["codecs"][name]] for name in (OURS, "JPEG"))
+    rate = rates[OURS, "JPEG", "psnr"]
+    assert rate["percent"] == pytest.approx(bd_rate(jpeg, ours))
+    assert (rate["low_db"], rate["high_db"]) == shared_range(jpeg, ours)
+    assert "JPEG [theirs] has 1 points with psnr" in rates[OURS, "JPEG [theirs]", "psnr"]["note"]
+    assert "JPEG [theirs] has 0 points with ms_ssim" in rates[OURS, "JPEG [theirs]", "ms_ssim"]["note"]
+    assert "share no range" in rates[CURVES[1], OURS, "psnr"]["note"]  # the tiny network is not trained
+    for rate in rates.values():
+        assert (rate["percent"] is None) == bool(rate["note"])
+
+
+class Page(HTMLParser):
+    """What a page refers to, its text, and its images' sources."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.links, self.images, self.text, self.open = [], [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.links += [values[name] for name in ("href", "src", "srcset", "action", "data") if name in values]
+        assert tag not in ("script", "link", "iframe", "object", "b")
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_report_needs_nothing_else(evaluated, results):
+    html = (evaluated[0] / "report.html").read_text()
+    page = Page(html)
+    assert "http" not in html.split("</style>")[0]
+    assert "url(" not in html
+    assert "@import" not in html
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))) for image in page.images]
+    assert [p.size for p in pictures[:2]] == [(1200, 720)] * 2
+    # two images at two rates; each the original, two curves of caecodec and two other codecs
+    assert [p.size for p in pictures[2:]] == [(192, 192)] * 10 + [(180, 162)] * 10
+    for name in CURVES:
+        assert name in page.text
+    for points in results["codecs"].values():
+        for point in points:
+            assert f"{point['bpp']:.4f}" in page.text
+    (rate,) = (r for r in results["bd_rate"] if (r["test"], r["reference"], r["metric"]) == (OURS, "JPEG", "psnr"))
+    assert f"{rate['percent']:+.1f} %" in page.text
+
+
+def test_crops_are_at_the_nearest_rate(photos):
+    images = sweep.find_images([photos])
+    runs = (*contenders.caecodec(["default"], ["mse"], [1, 3, 5], None, None), *contenders.references(["jpeg"]))
+    swept = sweep.sweep(images, runs, 0, lambda line: None, shown=[1])
+    (shown,) = crops.compare_crops(images, swept, [1])[1:]
+    ours, theirs = shown.crops
+    assert (ours.name, ours.setting, shown.image) == (OURS, "quality 5", "coffee.png")
+    distances = {p.setting: abs(math.log(p.images[1].bpp / ours.values.bpp)) for p in swept.curves[1].points}
+    assert theirs.setting == min(distances, key=distances.get)
+    whole = caecodec.decode(caecodec.encode(images[1].read(), quality=5))
+    np.testing.assert_array_equal(ours.pixels, sweep.middle(whole))
+
+
+def test_images_to_show_are_spread_evenly():
+    assert crops.chosen(24, 3) == (4, 12, 20)
+    assert crops.chosen(2, 3) == (0, 1)
+    assert crops.chosen(5, 0) == ()
+
+
+# in Python
+
+
+def test_in_python_with_no_other_codec(photos, tmp_path):
+    said = []
+    results = evaluate(
+        [photos / "astronaut.png"], tmp_path / "out", weights=[TINY, TINY_CONTEXT], qualities=[4], codecs=[], chunk=0,
+        samples=0, metrics=["mse"], say=said.append,
+    )  # fmt: skip
+    assert said == ["1/1 astronaut.png"]
+    assert [curve.name for curve in results.curves] == [
+        "caecodec tiny.safetensors mse",
+        "caecodec tiny-context.safetensors mse",
+    ]
+    assert [rate.percent for rate in results.bd_rates] == [None] * 4
+    assert "Side by side" not in (tmp_path / "out" / "report.html").read_text()
+    payload = caecodec.encode(np.asarray(Image.open(photos / "astronaut.png")), quality=4, weights=TINY)
+    assert results.curves[0].points[0].images[0].bytes == len(payload)
+
+
+def test_results_are_a_reference_for_the_next(evaluated, photos, tmp_path):
+    results = evaluate(
+        [photos], tmp_path / "out", qualities=[1, 5], codecs=[], chunk=128, samples=0,
+        references=[evaluated[0] / "results.json"],
+    )  # fmt: skip
+    rates = {rate.reference: rate.percent for rate in results.bd_rates if rate.metric == "psnr"}
+    assert rates["JPEG"] < 0
+    before = next(curve for curve in results.curves if curve.name == f"{OURS} [results]")
+    assert [p.bpp for p in before.points if p.setting in ("quality 1", "quality 5")] == [
+        p.bpp for p in results.curves[0].points
+    ]
+
+
+def test_configurations(tmp_path, tiny):
+    sources = [
+        save_seeded(tmp_path / folder / "mine.safetensors", seed) for seed, folder in enumerate(made(tmp_path, "a", "b"))
+    ]
+    found = contenders.caecodec([source.location for source in sources], ["mse", "ms-ssim"], None, "static", None)
+    assert [c.name for c in found] == [f"caecodec mine.safetensors@{source.sha256[:8]} mse" for source in sources]
+    assert [s.name for s in found[0].settings] == ["quality 1", "quality 4"]
+    again = contenders.caecodec(["tiny", TINY], ["mse"], [4, 1, 4], None, None)  # the same weights, by name and path
+    assert [c.name for c in again] == ["caecodec tiny mse", "caecodec tiny.safetensors mse"]
+    assert [s.name for s in again[0].settings] == ["quality 1", "quality 4"]
+    array = random_image(40, 50, 3)
+    for contender in (*found, *again):
+        for setting in contender.settings:
+            assert setting.decode(setting.encode(array)).shape == array.shape
+
+
+def made(parent, *names):
+    for name in names:
+        (parent / name).mkdir()
+    return names
+
+
+@pytest.mark.parametrize("name", contenders.CODECS)
+def test_reference_codecs(name, photograph):
+    (contender,) = contenders.references([name])
+    points = [sweep.measure("a", photograph[:200, :200], contender, setting, 100).values for setting in contender.settings]
+    rates, quality = [p.bpp for p in points], [p.psnr for p in points]
+    assert rates == sorted(rates)
+    assert quality == sorted(quality)
+    assert rates[0] < 1.2
+    assert 34 < quality[-1] < 50
+    for shape in ((1, 1, 3), (3, 17, 3)):
+        array = np.ascontiguousarray(photograph[: shape[0], : shape[1]])
+        assert contender.settings[0].decode(contender.settings[0].encode(array)).shape == shape
+
+
+# images
+
+
+def test_small_images_have_no_ms_ssim(tmp_path):
+    for side in (100, 170):
+        Image.fromarray(random_image(side, side, 3)).save(tmp_path / f"{side}.png")
+    said = []
+    results = evaluate([tmp_path], tmp_path / "out", weights=[TINY], codecs=["jpeg"], samples=1, say=said.append)
+    assert "100.png have fewer" in said[0]
+    assert said[0] in results.notes
+    for curve in results.curves:
+        for point in curve.points:
+            assert point.ms_ssim is None
+            assert [m.ms_ssim is None for m in point.images] == [True, False]
+    assert not (tmp_path / "out" / "ms_ssim.png").exists()
+    assert (tmp_path / "out" / "psnr.png").exists()
+    assert said[0] in (tmp_path / "out" / "report.html").read_text()
+    assert rows(tmp_path / "out" / "points.csv")[0]["ms_ssim"] == ""
+
+
+def test_an_image_that_comes_back_exactly_has_no_psnr(tmp_path):
+    Image.new("RGB", (170, 170), (9, 99, 199)).save(tmp_path / "flat.png")
+    results = evaluate([tmp_path], tmp_path / "out", weights=[TINY], codecs=["jpeg"])
+    assert "flat.png came back exactly" in results.notes[0]
+    assert [(p.psnr, p.ms_ssim_db) for p in results.curves[0].points] == [(None, None)] * 2
+    images = json.loads((tmp_path / "out" / "results.json").read_text())["codecs"][results.curves[0].name][0]["images"]
+    assert images[0]["psnr"] is None
+    assert ", exact" in (tmp_path / "out" / "report.html").read_text()
+    assert not (tmp_path / "out" / "psnr.png").exists()
+
+
+def test_means():
+    measured = [Measurement("a", 1, 1.0, 30.0, 0.9, 1.0, 2.0), Measurement("b", 1, 3.0, 40.0, None, 3.0, 4.0)]
+    assert Point.mean("s", tuple(measured)) == Point("s", 2.0, 35.0, None, 2.0, 3.0, tuple(measured))
+
+
+def test_images_in_folders_and_tar_files(photos, tmp_path):
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(random_image(20, 30, 3)).save(tmp_path / "deep" / "x.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(photos / "coffee.png", "inside/coffee.png")
+        tar.add(photos / "coffee.png", "notes.txt")
+    found = sweep.find_images([photos, tmp_path / "deep" / "x.png", tmp_path / "a.tar"])
+    names = [photos / "astronaut.png", photos / "coffee.png", tmp_path / "deep" / "x.png", tmp_path / "a.tar/inside/coffee.png"]
+    assert [image.info.name for image in found] == list(map(str, names))  # in full where they are not unique without
+    assert [(image.info.height, image.info.width) for image in found] == [(200, 200), (162, 180), (20, 30), (162, 180)]
+    np.testing.assert_array_equal(found[3].read(), found[1].read())
+    np.testing.assert_array_equal(found[3].read(), found[1].read())  # a second time
+
+
+def test_chunks():
+    image = random_image(50, 70, 3)
+    assert [part.shape[:2] for part in sweep.cut(image, 32)] == [(32, 32), (32, 32), (32, 6), (18, 32), (18, 32), (18, 6)]
+    assert [part.shape[:2] for part in sweep.cut(image, 0)] == [(50, 70)]
+
+
+# beside what is there already
+
+
+def test_existing_outputs_are_kept(evaluated, photos, tmp_path, capsys):
+    folder = evaluated[0]
+    before = (folder / "results.json").stat().st_mtime_ns
+    arguments = ["evaluate", str(photos / "coffee.png"), "--weights", str(TINY), "-m", "mse", "--codecs", "none", "--quiet"]
+    assert main([*arguments, "-o", str(folder)]) == 1
+    assert "exists already; pass overwrite (--overwrite)" in capsys.readouterr().err
+    assert (folder / "results.json").stat().st_mtime_ns == before
+    assert main([*arguments, "-o", str(photos), "--overwrite"]) == 1  # the photographs are not replaced by their evaluation
+    assert "holds no earlier evaluation" in capsys.readouterr().err
+    assert (photos / "coffee.png").exists()
+    assert main([*arguments, "-o", str(tmp_path / "mine"), "--overwrite"]) == 0
+    (tmp_path / "mine" / "old").touch()
+    assert main([*arguments, "-o", str(tmp_path / "mine"), "--overwrite"]) == 0
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == OUTPUTS
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_published_names(published):
+    first, second = read_published(published, taken=["JPEG"])
+    assert (first.name, second.name) == ("theirs & <b>co</b>", "JPEG [theirs]")
+    assert [point.setting for point in first.points] == ["", "best"]
+    with pytest.raises(caecodec.ParameterError, match="given twice"):
+        read_published(published, taken=[CURVES[4], f"{CURVES[4]} [theirs]"])

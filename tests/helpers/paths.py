@@ -1,0 +1,13 @@
+"""Where the tests find files: their own, the repository's, and the package under test."""
+
+from pathlib import Path
+
+import caecodec
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+GOLDEN = TESTS / "golden"
+TINY = GOLDEN / "tiny.safetensors"
+TINY_CONTEXT = GOLDEN / "tiny-context.safetensors"
+PACKAGE = Path(caecodec.__file__).parent
+FORMAT = PACKAGE / "FORMAT.md"

@@ -1,0 +1,189 @@
+"""Writes that end in the middle, disks that are full, stores that cannot be written: what was there stays readable."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from helpers.images import psnr
+from PIL import Image
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, MemoryStore
+
+import caecodec
+from caecodec.arrays.inspection import inspect
+from caecodec.ngff import blocks
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def create(store, **options):
+    layout = {"chunks": (64, 64, 3), "fill_value": 7, "shape": (256, 256, 3), "dtype": "uint8"}
+    return zarr.create_array(store, **layout, **(options or codecs(3)))
+
+
+def codecs(zarr_format):
+    if zarr_format == 2:
+        return {"zarr_format": 2, "compressors": caecodec.ConvolutionalAutoencoder(quality=3)}
+    return {"serializer": caecodec.zarr.ConvolutionalAutoencoder(quality=3), "compressors": None}
+
+
+WRITER = """
+import sys, numpy as np, zarr
+array, image = zarr.open_array(sys.argv[1], mode="r+"), np.load(sys.argv[2])
+while True:
+    for y in range(0, 256, 64):
+        array[y : y + 64] = image[y : y + 64]
+        print(y, flush=True)
+"""
+
+
+@pytest.mark.parametrize("options", [codecs(2), codecs(3), {**codecs(3), "shards": (128, 256, 3)}], ids=["v2", "v3", "shards"])
+def test_a_killed_writer(tmp_path, photograph, options):
+    """Whatever moment it is killed at, every chunk is the old or the new one, and the array opens."""
+    image = np.ascontiguousarray(photograph[:256, 100:356])
+    path = tmp_path / "a.zarr"
+    array = create(path, **options)
+    array[:] = image
+    before = array[:]
+    np.save(tmp_path / "image.npy", 255 - image)
+    command = [sys.executable, "-c", WRITER, str(path), str(tmp_path / "image.npy")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as writer:
+        for _ in range(6):
+            assert writer.stdout.readline()
+        writer.send_signal(signal.SIGKILL)
+        assert writer.wait(timeout=60) == -signal.SIGKILL
+    after = zarr.open_array(path, mode="r+")
+    for y, x in np.ndindex(4, 4):
+        part = np.s_[64 * y : 64 * y + 64, 64 * x : 64 * x + 64]
+        old, new = psnr(after[part], before[part]), psnr(after[part], 255 - image[part])
+        assert max(old, new) > 22, (old, new)
+    (report,) = inspect(path)
+    assert report.chunks == 16
+    after[:] = image
+    assert psnr(after[:], before) > 45
+
+
+def test_files_that_a_killed_writer_left(tmp_path, photograph):
+    """zarr writes beside a chunk and renames; what remains of that is no payload."""
+    for options, chunk in ((codecs(2), "0.1.0"), (codecs(3), "c/0/1/0")):
+        path = tmp_path / f"{options.get('zarr_format')}.zarr"
+        create(path, **options)[:] = photograph[:256, :256]
+        (path / chunk).with_suffix(f".{'0' * 32}.partial").write_bytes(b"\xca\xec half of a chunk")
+        (report,) = inspect(path)
+        assert report.chunks == 16
+        assert psnr(zarr.open_array(path, mode="r")[:], photograph[:256, :256]) > 25
+
+
+class FullStore(MemoryStore):
+    """A store with room for so many bytes."""
+
+    room = 10**6
+
+    async def set(self, key, value, byte_range=None):
+        self.room -= len(value)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), key)
+        await super().set(key, value, byte_range)
+
+
+@pytest.mark.parametrize("options", [codecs(2), codecs(3)], ids=["v2", "v3"])
+def test_a_full_store(photograph, options):
+    image = photograph[:256, 100:356]
+    store = FullStore()
+    array = create(store, **options)
+    array[:128] = image[:128]
+    before = array[:]
+    store.room = 500
+    with pytest.raises(OSError, match="No space left on device"):
+        array[:] = image[::-1]
+    sync(blocks.settle())  # zarr's other chunks go on after one failed
+    store.room = 0
+    again = zarr.open_array(store, mode="r")[:]
+    changed = [
+        part
+        for part in (np.s_[64 * y : 64 * y + 64, 64 * x : 64 * x + 64] for y, x in np.ndindex(4, 4))
+        if (again[part] != before[part]).any()
+    ]
+    assert len(changed) < 8
+    for part in changed:
+        assert psnr(again[part], image[::-1][part]) > 22
+    store.room = 10**6
+    array[:] = image
+    assert psnr(array[:], image) > 25
+
+
+LIMITED = """
+import resource, sys, numpy as np, zarr
+array, image = zarr.open_array(sys.argv[1], mode="r+"), np.load(sys.argv[2])
+array[:64, :64]  # everything is loaded before files may have 300 bytes at most
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    array[:] = image
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_file_system_that_takes_no_more(tmp_path, photograph):
+    """A real limit of the operating system: chunks of one colour fit, others do not, and the old ones stay."""
+    path = tmp_path / "a.zarr"
+    array = create(path)
+    array[:] = photograph[:256, 100:356]
+    before = array[:]
+    image = np.full((256, 256, 3), 30, np.uint8)
+    image[128:] = np.random.default_rng(0).integers(0, 256, (128, 256, 3))
+    np.save(tmp_path / "image.npy", image)
+    command = [sys.executable, "-c", LIMITED, str(path), str(tmp_path / "image.npy")]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == os.strerror(errno.EFBIG)
+    after = zarr.open_array(path, mode="r")[:]
+    np.testing.assert_array_equal(after[128:], before[128:])
+    for y, x in np.ndindex(2, 4):
+        part = np.s_[64 * y : 64 * y + 64, 64 * x : 64 * x + 64]
+        assert (after[part] == 30).all() or (after[part] == before[part]).all()
+    assert not list(path.rglob("*.partial"))
+
+
+CONVERSION = """
+import resource, sys
+from caecodec.cli.main import main
+import caecodec.codec
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "cae"])
+def test_a_conversion_that_finds_no_room(tmp_path, photograph, suffix):
+    """The file is named, and nothing half is left; what was there before is."""
+    Image.fromarray(photograph).save(tmp_path / "a.png")
+    target = tmp_path / "out" / f"a.{suffix}"
+    command = [sys.executable, "-c", CONVERSION, "encode", str(tmp_path / "a.png"), "-o", str(target), "-q", "5"]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+    assert result.returncode == 1, result.stderr
+    assert "a.png" in result.stderr
+    assert os.strerror(errno.EFBIG) in result.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("options", [codecs(2), codecs(3)], ids=["v2", "v3"])
+def test_a_read_only_store(tmp_path, photograph, options):
+    path = tmp_path / "a.zarr"
+    create(path, **options)[:] = photograph[:256, :256]
+    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    for array in (zarr.open_array(path, mode="r"), zarr.open_array(LocalStore(path, read_only=True), mode="r")):
+        assert psnr(array[:], photograph[:256, :256]) > 25
+        with pytest.raises(ValueError, match="read-only|read only"):
+            array[:] = 0
+    with pytest.raises(ValueError, match="read-only|read only"):
+        create(LocalStore(tmp_path / "b.zarr", read_only=True))
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files
+    assert not (tmp_path / "b.zarr").exists()

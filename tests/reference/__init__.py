@@ -1,0 +1,1 @@
+"""Decoders in pure Python, written from caecodec/FORMAT.md alone: they share no code with the package."""
