@@ -1,6 +1,6 @@
 """The kernels against the coders of the CPU, byte for byte and symbol for symbol.
 
-Run by test_cuda_entropy.py, on a GPU or in Triton's interpreter: `PYTHONPATH=.:tests python tests/device/check_kernels.py DEVICE`.
+On a GPU or, with TRITON_INTERPRET=1, in Triton's interpreter: `PYTHONPATH=.:tests python tests/device/check_kernels.py cuda`.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Whole chunks through the line of a device, against those that the CPU codes.
 
-Run by test_cuda_line.py, on a GPU or in Triton's interpreter: `PYTHONPATH=.:tests python tests/device/check_line.py DEVICE`.
+On a GPU or, with TRITON_INTERPRET=1, in Triton's interpreter: `PYTHONPATH=.:tests python tests/device/check_line.py cuda`.
 """
 
 import dataclasses
