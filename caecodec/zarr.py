@@ -11,7 +11,7 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
-from .chunks import pixels
+from .chunks.axes import check_chunk
 from .codecs.autoencoder.parameters import Parameters
 from .codecs.decoding import Decoding, decode, start_decode
 from .codecs.overfitted.parameters import OverfittedParameters
@@ -50,7 +50,7 @@ class Serializer(ArrayBytesCodec):
         """ParameterError unless the array's dtype and chunks can be encoded."""
         chunk = getattr(chunk_grid, "chunk_shape", None)  # only regular grids have one shape; encode checks the others
         if chunk is not None:
-            pixels.check(tuple(chunk), _native(dtype), self.parameters.channel_axis)
+            check_chunk(tuple(chunk), _native(dtype), self.parameters.channel_axis)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""

@@ -96,7 +96,7 @@ class AutoencoderHeader(ChunkHeader):
 class AutoencoderPayload:
     """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone.
 
-    `planes` says how planes become images, one byte and the ranges (pixels.Layout); empty in version 1. `bound` is what a
+    `planes` says how planes become images, one byte and the ranges (planes.Layout); empty in version 1. `bound` is what a
     bounded chunk has beside symbols, a byte for its kind and its residual.
     """
 

@@ -76,7 +76,7 @@ class OverfittedHeader(ChunkHeader):
 class OverfittedPayload:
     """A parsed payload.
 
-    `colour` is set for a constant chunk alone. Otherwise `planes` says how planes become pictures (pixels.Layout), `network` is
+    `colour` is set for a constant chunk alone. Otherwise `planes` says how planes become pictures (planes.Layout), `network` is
     the section of the payload's own network, and the rest are the coded latents: words, varints and low bits.
     """
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ..bitstream import families
 from ..bitstream.autoencoder import AutoencoderPayload
-from ..chunks import pixels
+from ..chunks import planes
+from ..chunks.axes import Axes
 from ..errors import CorruptionError
 from ..weights import DEFAULT, Spec
 
@@ -117,7 +118,7 @@ def start_decode(
             f"payload holds a chunk of {header.dtype} but {np.dtype(expected_dtype)} is expected here: "
             "it belongs to another array, or the array's metadata was changed"
         )
-    axes = pixels.Axes.of(len(header.shape), header.channel_axis)
+    axes = Axes.of(len(header.shape), header.channel_axis)
     if header.constant:
         return Decoding(partial(_fill, payload, axes), header.fortran)
     if isinstance(payload, AutoencoderPayload):
@@ -131,7 +132,7 @@ def start_decode(
     return Decoding(partial(overfitted.decode, payload, axes, network), header.fortran)
 
 
-def _fill(payload: families.Payload, axes: pixels.Axes) -> npt.NDArray[Any]:
+def _fill(payload: families.Payload, axes: Axes) -> npt.NDArray[Any]:
     header = payload.header
     colour = np.frombuffer(payload.colour, header.numpy_dtype.newbyteorder("<")).astype(header.dtype)
-    return pixels.fill(colour, header.shape, axes)
+    return planes.fill(colour, header.shape, axes)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from .. import weights
-from ..chunks import device_pixels
-from ..chunks.device_pixels import Picture
+from ..chunks import device_planes
+from ..chunks.device_planes import ChunkSpec
 from ..entropy import device as entropy
 from ..entropy.context_tables import ContextTables
 from ..entropy.device import DeviceTables, Prepared, Shape
@@ -48,7 +48,7 @@ class DeviceJob(ABC):
     model: Model
     coding: str
     shape: Shape
-    picture: Picture
+    spec: ChunkSpec
     limit: int
     cost: int
 
@@ -62,7 +62,7 @@ class DeviceJob(ABC):
         if type(self) is not type(other):
             return False
         same = self.model == other.model and self.coding == other.coding and self.shape == other.shape
-        return same and self.place == other.place and self.picture.alike(other.picture)
+        return same and self.place == other.place and self.spec.alike(other.spec)
 
     @property
     @abstractmethod
@@ -138,7 +138,7 @@ class Line:
         return 0 < shape[0] <= limit and shape[0] * cost <= memory
 
     def decode(
-        self, model: Model, coding: str, coded: Coded, shape: Shape, picture: Picture, keep: bool = False
+        self, model: Model, coding: str, coded: Coded, shape: Shape, spec: ChunkSpec, keep: bool = False
     ) -> "Future[Tensor | None]":
         """The chunk whose symbols (m, M, rows, columns) are coded, in pinned memory or, with `keep`, on the device.
 
@@ -147,11 +147,11 @@ class Line:
         """
         prepared = entropy.prepare(coded, shape, isinstance(self._entropy_tables(model, coding), ContextTables))
         limit, cost, memory = self._limits(model, shape)
-        job = DecodeJob(model, coding, shape, picture, limit, cost, prepared, keep)
+        job = DecodeJob(model, coding, shape, spec, limit, cost, prepared, keep)
         self._pool.submit([job], LANES, memory)
         return job.result
 
-    def encode(self, model: Model, coding: str, chunk: Array | Tensor, shape: Shape, picture: Picture) -> "Future[Coded]":
+    def encode(self, model: Model, coding: str, chunk: Array | Tensor, shape: Shape, spec: ChunkSpec) -> "Future[Coded]":
         """The coded symbols (m, M, rows, columns) of a chunk, which is in the memory of the CPU or complete in stream order."""
         ready = None
         if isinstance(chunk, np.ndarray):
@@ -160,7 +160,7 @@ class Line:
             chunk = chunk.to(self._device)
             ready = torch.cuda.current_stream(self._device).record_event()
         limit, cost, memory = self._limits(model, shape)
-        job = EncodeJob(model, coding, shape, picture, limit, cost, chunk, ready)
+        job = EncodeJob(model, coding, shape, spec, limit, cost, chunk, ready)
         self._pool.submit([job], LANES, memory)
         return job.result
 
@@ -208,8 +208,8 @@ class Line:
 def _decode(jobs: list[DecodeJob], network: FactorizedPrior, tables: DeviceTables) -> list[Tensor | None]:
     symbols, damaged = entropy.decode([job.prepared for job in jobs], tables, jobs[0].shape)
     images = network.synthesis(symbols)
-    damaged |= device_pixels.implausible(images, len(jobs))
-    chunks = device_pixels.to_chunks(images, [job.picture for job in jobs])
+    damaged |= device_planes.implausible(images, len(jobs))
+    chunks = device_planes.to_chunks(images, [job.spec for job in jobs])
     if not jobs[0].keep:
         chunks = _fetch(chunks)
     flags = _fetch(damaged)
@@ -229,7 +229,7 @@ def _encode(jobs: list[EncodeJob], network: FactorizedPrior, tables: DeviceTable
     else:
         batch = torch.empty((len(jobs), *chunks[0].shape), dtype=chunks[0].dtype, pin_memory=device.type == "cuda")
         batch = torch.stack(chunks, out=batch).to(device, non_blocking=True)
-    images = device_pixels.to_images(batch, [job.picture for job in jobs], STRIDE)
+    images = device_planes.to_images(batch, [job.spec for job in jobs], STRIDE)
     return entropy.encode(network.analysis(images), tables, jobs[0].images)
 
 

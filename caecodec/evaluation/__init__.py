@@ -1,6 +1,7 @@
 """How good: rate and distortion of caecodec beside other codecs, on any images."""
 
-from ..images.metrics import bd_rate, ms_ssim, psnr
+from ..images.metrics import ms_ssim, psnr
+from .bd_rates import bd_rate
 from .curves import Curve, Measurement, Point, Results
 from .evaluate import evaluate
 

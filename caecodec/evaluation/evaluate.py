@@ -11,8 +11,8 @@ from ..errors import ParameterError
 from ..storage.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
 from . import contenders, extra
+from .bd_rates import compare
 from .cache import Cache
-from .comparison import compare
 from .contenders import CODECS
 from .crops import chosen, compare_crops
 from .curves import METRICS, Curve, Results

@@ -9,7 +9,9 @@ import numpy as np
 import caecodec
 from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import Body
-from caecodec.chunks import pixels, tiling
+from caecodec.chunks import planes, tiling
+from caecodec.chunks.axes import Axes, check_chunk
+from caecodec.chunks.planes import Layout
 from caecodec.codecs.autoencoder import codec
 from caecodec.codecs.autoencoder.parameters import Parameters
 from caecodec.engine import Place, engine
@@ -57,8 +59,8 @@ class Line:
         """A payload to its chunk."""
         parsed = self._timed("container", autoencoder.parse, payload)
         header = parsed.header
-        axes = pixels.Axes.of(len(header.shape), header.channel_axis)
-        layout = pixels.Layout(separate=False)
+        axes = Axes.of(len(header.shape), header.channel_axis)
+        layout = Layout(separate=False)
         height, width = header.shape[:2]
         shape = (1, engine().load(self.source, self.quality).latent, *tiling.latent_size(height, width, STRIDE))
         coded = Coded(parsed.streams, parsed.escapes)
@@ -68,10 +70,10 @@ class Line:
         return array
 
     def _images(self, array: Pixels) -> tuple[codec.Chunk, Any]:
-        axes = pixels.check(array.shape, array.dtype, -1)
-        chunk = codec.Chunk(array, axes, pixels.layout(array, axes), self.parameters, self.gpu)
-        pixels.constant(array, axes)
-        return chunk, tiling.pad(pixels.to_images(array, axes, chunk.layout), STRIDE)
+        axes = check_chunk(array.shape, array.dtype, -1)
+        chunk = codec.Chunk(array, axes, Layout.of(array, axes), self.parameters, self.gpu)
+        planes.constant(array, axes)
+        return chunk, tiling.pad(planes.to_images(array, axes, chunk.layout), STRIDE)
 
     def _pack(self, chunk: codec.Chunk, coded: Coded) -> bytes:
         header = chunk.header(self.source, self.quality, Body.SYMBOLS, self.coding)
@@ -80,9 +82,9 @@ class Line:
         )
 
     @staticmethod
-    def _array(images: Any, shape: tuple[int, ...], axes: pixels.Axes, layout: pixels.Layout) -> Any:
-        pixels.plausible(images)
-        return pixels.to_array(images, shape, np.dtype(np.uint8), axes, layout)
+    def _array(images: Any, shape: tuple[int, ...], axes: Axes, layout: Layout) -> Any:
+        planes.plausible(images)
+        return planes.to_array(images, shape, np.dtype(np.uint8), axes, layout)
 
 
 def run(

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as npst
 
 import caecodec
 from caecodec.bitstream import autoencoder
-from caecodec.chunks import pixels
+from caecodec.chunks.axes import Axes
+from caecodec.chunks.planes import Layout
 from caecodec.chunks.ranges import Ranges
 from caecodec.errors import CorruptionError, ParameterError
 
@@ -83,9 +84,9 @@ def test_colour_in_16_bits_is_coded_as_colour(photograph):
     payload = caecodec.encode(rgb, quality=4)
     assert len(payload) < 1.3 * len(caecodec.encode(photograph[:256, :256], quality=4))
     unlike = np.stack([photograph[:256, :256, 0], photograph[:256, 256:, 0].T, photograph[256:, 256:, 0][::-1]], axis=-1)
-    axes = pixels.Axes.of(3, -1)
-    assert pixels.layout(unlike.astype(np.uint16) * 257, axes).separate
-    assert not pixels.layout(rgb, axes).separate
+    axes = Axes.of(3, -1)
+    assert Layout.of(unlike.astype(np.uint16) * 257, axes).separate
+    assert not Layout.of(rgb, axes).separate
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

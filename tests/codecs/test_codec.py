@@ -10,7 +10,8 @@ from reference import decoder as reference_decoder
 import caecodec
 from caecodec import engine, settings, weights
 from caecodec.bitstream import autoencoder
-from caecodec.chunks import pixels
+from caecodec.chunks.axes import Axes
+from caecodec.chunks.planes import Layout
 from caecodec.codecs.autoencoder import codec
 from caecodec.entropy import static
 
@@ -95,7 +96,7 @@ def test_nearly_constant_chunk_keeps_its_exception():
 def test_payload_is_near_the_ideal_length(photograph, slide, quality):
     source = weights.resolve(weights.Spec("default"), "mse", quality)
     tables = engine.engine().load(source, quality).tables
-    axes = pixels.Axes.of(3, -1)
+    axes = Axes.of(3, -1)
     actual, ideal = 0, 0.0
     for image in (photograph, slide):
         for y, x in np.ndindex(2, 2):
@@ -103,9 +104,7 @@ def test_payload_is_near_the_ideal_length(photograph, slide, quality):
             payload = autoencoder.parse(caecodec.encode(chunk, quality=quality))
             assert payload.overhead <= 24
             actual += sum(map(len, payload.streams)) + len(payload.escapes)
-            ideal += (
-                static.code_length(codec.analyse(chunk, axes, pixels.Layout(separate=False), source, quality, None), tables) / 8
-            )
+            ideal += static.code_length(codec.analyse(chunk, axes, Layout(separate=False), source, quality, None), tables) / 8
     assert actual <= 1.01 * ideal
 
 
@@ -114,7 +113,7 @@ def test_reference_decoder_on_photographs(photograph, quality):
     chunk = photograph[:256, 128:384]
     payload = caecodec.encode(chunk, quality=quality)
     source = weights.resolve(weights.Spec("default"), "mse", quality)
-    symbols = codec.analyse(chunk, pixels.Axes.of(3, -1), pixels.Layout(separate=False), source, quality, None)
+    symbols = codec.analyse(chunk, Axes.of(3, -1), Layout(separate=False), source, quality, None)
     reference = reference_decoder.decode(payload, source.location.read_bytes())
     np.testing.assert_array_equal(np.array(reference.symbols), symbols)
 

@@ -14,7 +14,7 @@ import caecodec
 from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import Body
-from caecodec.chunks import pixels as pixels_
+from caecodec.chunks.axes import Axes
 from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
 
@@ -91,7 +91,7 @@ def test_reference_decoder_of_bounds(path):
     payload, reference = parsed(path)
     header, kind = payload.header, reference.bound[0]
     stored = np.load(path.with_suffix(".npz"))["pixels"]
-    axes = pixels_.Axes.of(stored.ndim, header.channel_axis)
+    axes = Axes.of(stored.ndim, header.channel_axis)
     expected = axes.images(stored).transpose(0, 3, 1, 2)
     if kind == 4:
         data = numcodecs.Zstd().decode(reference.bound[1:])

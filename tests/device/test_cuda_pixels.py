@@ -5,7 +5,9 @@ import pytest
 import torch
 from helpers.images import random_image
 
-from caecodec.chunks import device_pixels, pixels, tiling
+from caecodec.chunks import device_planes, planes, tiling
+from caecodec.chunks.axes import check_chunk
+from caecodec.chunks.planes import Layout
 
 CASES = [
     ("uint8", (33, 47, 3), -1), ("uint8", (3, 33, 47), 0), ("uint8", (20, 30), None), ("uint8", (2, 3, 4, 20, 30), 2),
@@ -29,20 +31,20 @@ def chunk(dtype, shape, seed):
 @pytest.mark.parametrize(("dtype", "shape", "channel_axis"), CASES)
 def test_same_as_on_the_cpu(dtype, shape, channel_axis, device):
     chunks = [chunk(dtype, shape, seed) for seed in range(3)]
-    axes = pixels.check(shape, chunks[0].dtype, channel_axis)
-    pictures = [device_pixels.Picture(shape, dtype, axes, pixels.layout(each, axes)) for each in chunks]
-    assert all(picture.alike(pictures[0]) for picture in pictures)
-    expected = [tiling.pad(pixels.to_images(each, axes, p.layout), 16) for each, p in zip(chunks, pictures, strict=True)]
-    found = device_pixels.to_images(torch.from_numpy(np.stack(chunks)).to(device), pictures, 16).cpu().numpy()
+    axes = check_chunk(shape, chunks[0].dtype, channel_axis)
+    specs = [device_planes.ChunkSpec(shape, dtype, axes, Layout.of(each, axes)) for each in chunks]
+    assert all(spec.alike(specs[0]) for spec in specs)
+    expected = [tiling.pad(planes.to_images(each, axes, p.layout), 16) for each, p in zip(chunks, specs, strict=True)]
+    found = device_planes.to_images(torch.from_numpy(np.stack(chunks)).to(device), specs, 16).cpu().numpy()
     if device == "cpu":
         np.testing.assert_array_equal(found, np.concatenate(expected))
     np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-6)
     noisy = np.concatenate(expected) * np.float32(1.03) - np.float32(0.01)
-    back = device_pixels.to_chunks(torch.from_numpy(noisy).to(device), pictures).cpu().numpy()
+    back = device_planes.to_chunks(torch.from_numpy(noisy).to(device), specs).cpu().numpy()
     count = len(noisy) // 3
-    for i, (each, picture) in enumerate(zip(chunks, pictures, strict=True)):
+    for i, (each, spec) in enumerate(zip(chunks, specs, strict=True)):
         images = noisy[i * count : (i + 1) * count, :, : shape[axes.height], : shape[axes.width]]
-        wanted = pixels.to_array(images, shape, each.dtype, axes, picture.layout)
+        wanted = planes.to_array(images, shape, each.dtype, axes, spec.layout)
         if device == "cpu":
             np.testing.assert_array_equal(back[i], wanted)
         elif each.dtype.kind == "f":
@@ -55,5 +57,5 @@ def test_same_as_on_the_cpu(dtype, shape, channel_axis, device):
 def test_implausible(value):
     images = torch.zeros(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     images[3, 1, 2, 3] = value
-    assert device_pixels.implausible(images, 2).tolist() == [False, True]
-    assert device_pixels.implausible(images[:2], 2).tolist() == [False, False]
+    assert device_planes.implausible(images, 2).tolist() == [False, True]
+    assert device_planes.implausible(images[:2], 2).tolist() == [False, False]

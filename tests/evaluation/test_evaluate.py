@@ -21,9 +21,10 @@ from PIL import Image
 import caecodec
 from caecodec.cli.main import main
 from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
+from caecodec.evaluation.bd_rates import shared_range
 from caecodec.evaluation.curves import Measurement, Point
 from caecodec.evaluation.published import read_published
-from caecodec.images.metrics import decibels, shared_range
+from caecodec.images.metrics import decibels
 
 OUTPUTS = ["bd_rate.csv", "ms_ssim.png", "points.csv", "psnr.png", "report.html", "results.json"]
 OURS = "caecodec photo mse"

@@ -19,7 +19,8 @@ import caecodec
 from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
-from caecodec.chunks import pixels
+from caecodec.chunks.axes import check_chunk
+from caecodec.chunks.planes import Layout
 from caecodec.codecs.autoencoder import bounded, codec
 from caecodec.codecs.autoencoder.parameters import Parameters
 from caecodec.codecs.overfitted import codec as overfitted_codec
@@ -160,8 +161,8 @@ def write(name, array, quality, channel_axis, tiny):
         return
     payload = caecodec.encode(array, quality=quality, channel_axis=channel_axis, weights=tiny)
     source = weights.resolve(weights.Spec.parse(tiny), "mse", quality)
-    axes = pixels.check(array.shape, array.dtype, channel_axis)
-    layout = pixels.layout(array, axes)
+    axes = check_chunk(array.shape, array.dtype, channel_axis)
+    layout = Layout.of(array, axes)
     symbols = np.zeros((0, 12, 1, 1), np.int32)
     if layout.ranges is None or not layout.ranges.constant.all():
         symbols = codec.analyse(array, axes, layout, source, quality, None)
@@ -176,8 +177,8 @@ def write_bounded(name, array, channel_axis, error, kind):
         return
     tiny = TINY_CONTEXT if "context" in name or "planes" in name else TINY
     parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
-    axes = pixels.check(array.shape, array.dtype, channel_axis)
-    chunk = codec.Chunk(array, axes, pixels.layout(array, axes), parameters, None)
+    axes = check_chunk(array.shape, array.dtype, channel_axis)
+    chunk = codec.Chunk(array, axes, Layout.of(array, axes), parameters, None)
     grid = None if kind == BYTES else bounded.Grid.of(array, error)
     payload = autoencoder.pack(chunk.on_grid(parameters.sources()[4], 4, grid, kind))
     path.write_bytes(payload)

@@ -15,12 +15,13 @@ from helpers.images import psnr
 import caecodec
 from caecodec import engine, weights
 from caecodec.bitstream import autoencoder
-from caecodec.chunks import pixels
+from caecodec.chunks.axes import Axes
+from caecodec.chunks.planes import Layout
 from caecodec.cli.main import main
 from caecodec.codecs.autoencoder import codec
 
 WIDTHS = {4: (128, 192), 7: (192, 320)}
-AXES = pixels.Axes.of(3, -1)
+AXES = Axes.of(3, -1)
 
 
 @pytest.fixture(scope="module", params=sorted(WIDTHS))
@@ -71,7 +72,7 @@ def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photogr
     chunk = np.ascontiguousarray(photograph[64:320, 128:384])
     exact, symbols, x_hat = theirs(reference, chunk)
     source, model = ours(checkpoint, quality)
-    mine = codec.analyse(chunk, AXES, pixels.Layout(separate=False), source, quality, None)
+    mine = codec.analyse(chunk, AXES, Layout(separate=False), source, quality, None)
     assert np.abs(symbols).max() > 3
     tie = np.abs(exact - np.floor(exact) - 0.5) < 1e-3  # where rounding errors of the convolutions may tip the balance
     np.testing.assert_array_equal(mine[~tie], symbols[~tie])

@@ -16,7 +16,8 @@ from numcodecs import zstd
 
 from ...bitstream import varint
 from ...bitstream.codings import BYTES, BoundKind, pack_bound_kind
-from ...chunks import pixels
+from ...chunks.axes import Axes
+from ...chunks.planes import Layout, to_values
 from ...engine import EXACT_LEVELS
 from ...entropy.residual import interlaced
 from ...entropy.residual import planes as residual
@@ -93,7 +94,7 @@ class Grid:
 
 
 def encode(
-    array: npt.NDArray[Any], axes: pixels.Axes, kind: BoundKind, grid: Grid | None,
+    array: npt.NDArray[Any], axes: Axes, kind: BoundKind, grid: Grid | None,
     prediction: npt.NDArray[np.float64] | None = None,
 ) -> bytes:  # fmt: skip
     """The bytes of a chunk: a byte for the kind, and what it needs.
@@ -109,7 +110,7 @@ def encode(
 
 
 def decode(
-    kind: BoundKind, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: pixels.Axes,
+    kind: BoundKind, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes,
     prediction: npt.NDArray[np.float64] | None,
 ) -> npt.NDArray[Any]:  # fmt: skip
     """The chunk in a bound of this kind, `data` being what follows the kind; CorruptionError when it is damaged."""
@@ -123,13 +124,13 @@ def decode(
     return axes.chunk(grid.values(indices.transpose(0, 2, 3, 1)), shape)
 
 
-def predicted(levels: npt.NDArray[np.int32], shape: tuple[int, ...], axes: pixels.Axes,
-              layout: pixels.Layout) -> npt.NDArray[np.float64]:  # fmt: skip
+def predicted(levels: npt.NDArray[np.int32], shape: tuple[int, ...], axes: Axes,
+              layout: Layout) -> npt.NDArray[np.float64]:  # fmt: skip
     """The values (n, height, width, channels) that the planes (m, 3, height, width) of the exact synthesis stand for.
 
     Only operations that IEEE 754 rounds correctly are used, each by itself: the result is the same everywhere.
     """
-    return pixels.values(levels.astype(np.float64), float(EXACT_LEVELS), shape, axes, layout)
+    return to_values(levels.astype(np.float64), float(EXACT_LEVELS), shape, axes, layout)
 
 
 def _planes(grid: Grid, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

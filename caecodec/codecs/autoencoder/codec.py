@@ -15,11 +15,14 @@ from torch import Tensor
 from ...bitstream.autoencoder import AutoencoderHeader, AutoencoderPayload, pack
 from ...bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, Body, BoundKind
 from ...bitstream.prefix import RGB_VERSION
-from ...chunks import pixels, tiling
+from ...chunks import planes, tiling
+from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.planes import COLOURS, Layout
 from ...engine import Direction, Gpu, Model, Place, engine
 from ...entropy import context, static
 from ...entropy.streams import Coded
 from ...errors import CorruptionError, ParameterError
+from ...images import metrics
 from ...models.factorized.network import HALO, STRIDE, pixel_bytes
 from ...weights import DEFAULT, Source, Spec
 from . import bounded, device
@@ -33,8 +36,8 @@ class Chunk:
     """A chunk that is being encoded: its values, how its planes become images, and what was asked for."""
 
     array: npt.NDArray[Any]
-    axes: pixels.Axes
-    layout: pixels.Layout
+    axes: Axes
+    layout: Layout
     parameters: Parameters
     gpu: Gpu
 
@@ -143,11 +146,11 @@ def encode(
 
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
-    axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
-    pixels.check_finite(array)
+    axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
+    check_finite(array)
     sources = parameters.sources()
-    chunk = Chunk(array, axes, pixels.layout(array, axes), parameters, gpu)
-    colour = pixels.constant(array, axes)
+    chunk = Chunk(array, axes, Layout.of(array, axes), parameters, gpu)
+    colour = planes.constant(array, axes)
     if colour is not None:
         quality = max(sources)
         payload = AutoencoderPayload(
@@ -172,7 +175,7 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> Autoen
     def reached(quality: int) -> bool:
         payloads[quality] = chunk.code(sources[quality], quality)
         decoded = _pixels(payloads[quality], chunk.axes, sources[quality], chunk.gpu)
-        return pixels.psnr(chunk.array, decoded) >= psnr
+        return metrics.psnr(chunk.array, decoded) >= psnr
 
     qualities = sorted(sources)
     first = bisect_left(qualities, True, key=reached)
@@ -181,11 +184,11 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> Autoen
 
 def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
     """The chunk within the largest bound that was found to give this PSNR."""
-    error = math.sqrt(3) * pixels.peak(chunk.array) * 10 ** (-psnr / 20)  # of uniform errors
+    error = math.sqrt(3) * metrics.peak(chunk.array) * 10 ** (-psnr / 20)  # of uniform errors
     while True:
         payload = chunk.bound(sources, error)
         decoded = _bounded(payload, chunk.axes, chunk.parameters.weights, chunk.gpu)
-        if pixels.psnr(chunk.array, decoded) >= psnr:
+        if metrics.psnr(chunk.array, decoded) >= psnr:
             return payload
         error = 0.9 * error if error >= 1 or chunk.array.dtype.kind == "f" else 0
 
@@ -202,7 +205,7 @@ def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> Autoen
     return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
-def start(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
+def start(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
     """Have a device decode a payload, if one takes its chunk whole: `decode` does it otherwise, and where the result is None.
 
     keep : what the device decodes stays there
@@ -214,7 +217,7 @@ def start(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu, 
     return device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
 
 
-def decode(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
+def decode(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The C-contiguous chunk in a payload that is not constant; `caecodec.decode` says what the arguments are."""
     header = payload.header
     if header.body is Body.BOUNDED:
@@ -224,7 +227,7 @@ def decode(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu)
 
 
 def analyse(
-    array: npt.NDArray[Any], axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, gpu: Gpu
+    array: npt.NDArray[Any], axes: Axes, layout: Layout, source: Source, quality: int, gpu: Gpu
 ) -> npt.NDArray[np.int32]:
     """Symbols (m, M, rows, columns) of a chunk."""
     model = Model(source, quality, Place.choose(gpu))
@@ -232,7 +235,7 @@ def analyse(
     out = None
     for tile in _tiles(model, rows, columns):
         crop = array[axes.region(*tile.seen(STRIDE))]
-        part = engine().run(model, "analysis", tiling.pad(pixels.to_images(crop, axes, layout), STRIDE))
+        part = engine().run(model, "analysis", tiling.pad(planes.to_images(crop, axes, layout), STRIDE))
         if part.shape[2:] == (rows, columns):
             return part
         if out is None:
@@ -242,7 +245,7 @@ def analyse(
     return out
 
 
-def _bounded(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
+def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk that a bounded payload holds."""
     header, kind = payload.header, payload.bound_kind
     prediction = None
@@ -254,14 +257,14 @@ def _bounded(payload: AutoencoderPayload, axes: pixels.Axes, spec: Spec, gpu: Gp
     return bounded.decode(kind, payload.bound[1:], header.shape, header.numpy_dtype, axes, prediction)
 
 
-def _pixels(payload: AutoencoderPayload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+def _pixels(payload: AutoencoderPayload, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The chunk whose symbols a payload holds."""
     future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu))
     found = future.result() if future else None
     return found.numpy() if found is not None else _on_cpu(payload, axes, source, gpu)
 
 
-def _on_cpu(payload: AutoencoderPayload, axes: pixels.Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
+def _on_cpu(payload: AutoencoderPayload, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
     """The same, with symbols and pixels handled by the CPU, in tiles if need be."""
     header = payload.header
     layout = _layout(payload, axes)
@@ -273,15 +276,13 @@ def _on_cpu(payload: AutoencoderPayload, axes: pixels.Axes, source: Source, gpu:
         region = chunk[axes.region(*tile.place(STRIDE))]
         images = _images(model, "synthesis", symbols[:, :, *tile.seen()])[:, :, *tile.kept(STRIDE)]
         images = images[:, :, : region.shape[axes.height], : region.shape[axes.width]]
-        if images.size and not pixels.plausible(images):
+        if images.size and not planes.plausible(images):
             raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
-        region[...] = pixels.to_array(images, region.shape, region.dtype, axes, layout)
+        region[...] = planes.to_array(images, region.shape, region.dtype, axes, layout)
     return chunk
 
 
-def _prediction(
-    payload: AutoencoderPayload, entropy: str, axes: pixels.Axes, source: Source, gpu: Gpu
-) -> npt.NDArray[np.float64]:
+def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[np.float64]:
     """The values (n, height, width, channels) that the symbols of a payload stand for: the same everywhere."""
     layout = _layout(payload, axes)
     header = payload.header
@@ -291,16 +292,14 @@ def _prediction(
     return bounded.predicted(levels, header.shape, axes, layout)
 
 
-def _layout(payload: AutoencoderPayload, axes: pixels.Axes) -> pixels.Layout:
+def _layout(payload: AutoencoderPayload, axes: Axes) -> Layout:
     header = payload.header
     if header.version == RGB_VERSION:
-        return pixels.Layout(separate=False)
-    return pixels.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+        return Layout(separate=False)
+    return Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
 
 
-def _symbols(
-    payload: AutoencoderPayload, entropy: str, axes: pixels.Axes, layout: pixels.Layout, source: Source
-) -> npt.NDArray[np.int32]:
+def _symbols(payload: AutoencoderPayload, entropy: str, axes: Axes, layout: Layout, source: Source) -> npt.NDArray[np.int32]:
     """The symbols (m, M, rows, columns) that a payload holds, coded with this entropy model."""
     header = payload.header
     network = engine().load(source, header.quality)
@@ -322,7 +321,7 @@ def _images(model: Model, direction: Direction, symbols: npt.NDArray[np.int32]) 
     if len(symbols):
         return engine().run(model, direction, symbols)
     height, width = (STRIDE * side for side in symbols.shape[2:])
-    return np.empty((0, pixels.COLOURS, height, width), np.float32)
+    return np.empty((0, COLOURS, height, width), np.float32)
 
 
 def _tiles(model: Model, rows: int, columns: int) -> list[tiling.Tile]:

@@ -15,8 +15,10 @@ import torch
 from ...bitstream import autoencoder
 from ...bitstream.autoencoder import AutoencoderHeader, AutoencoderPayload
 from ...bitstream.codings import Body
-from ...chunks import pixels, tiling
-from ...chunks.device_pixels import Picture
+from ...chunks import planes, tiling
+from ...chunks.axes import Axes, check_chunk
+from ...chunks.device_planes import ChunkSpec
+from ...chunks.planes import COLOURS, Layout
 from ...engine import Gpu, Line, Model, Place, engine
 from ...entropy.streams import Coded
 from ...models.factorized.network import STRIDE
@@ -25,33 +27,33 @@ from .parameters import Parameters
 
 
 def decode(
-    payload: AutoencoderPayload, axes: pixels.Axes, layout: pixels.Layout, source: Source, place: Place, keep: bool = False
+    payload: AutoencoderPayload, axes: Axes, layout: Layout, source: Source, place: Place, keep: bool = False
 ) -> "Future[torch.Tensor | None] | None":
     """The chunk whose symbols a payload holds, as `Line.decode` gives it; None where no device takes it."""
     header = payload.header
     assert header.entropy is not None
-    picture = Picture(header.shape, header.dtype, axes, layout)
-    line, model, shape = _find(picture, source, header.quality, place)
+    spec = ChunkSpec(header.shape, header.dtype, axes, layout)
+    line, model, shape = _find(spec, source, header.quality, place)
     if line is None:
         return None
-    return line.decode(model, header.entropy, Coded(payload.streams, payload.escapes), shape, picture, keep)
+    return line.decode(model, header.entropy, Coded(payload.streams, payload.escapes), shape, spec, keep)
 
 
 def encode(
-    chunk: npt.NDArray[Any] | torch.Tensor, axes: pixels.Axes, layout: pixels.Layout, source: Source, quality: int, coding: str,
+    chunk: npt.NDArray[Any] | torch.Tensor, axes: Axes, layout: Layout, source: Source, quality: int, coding: str,
     place: Place,
 ) -> "Future[Coded] | None":  # fmt: skip
     """The coded symbols of a chunk, as `Line.encode` gives them; None where no device takes it."""
     dtype = chunk.dtype.name if isinstance(chunk, np.ndarray) else str(chunk.dtype).removeprefix("torch.")
-    picture = Picture(tuple(chunk.shape), dtype, axes, layout)
-    line, model, shape = _find(picture, source, quality, place)
-    return None if line is None else line.encode(model, coding, chunk, shape, picture)
+    spec = ChunkSpec(tuple(chunk.shape), dtype, axes, layout)
+    line, model, shape = _find(spec, source, quality, place)
+    return None if line is None else line.encode(model, coding, chunk, shape, spec)
 
 
-def _find(picture: Picture, source: Source, quality: int, place: Place) -> tuple[Line | None, Model, tuple[int, int, int, int]]:
+def _find(spec: ChunkSpec, source: Source, quality: int, place: Place) -> tuple[Line | None, Model, tuple[int, int, int, int]]:
     """What takes chunks such as this one, if any; the network, and the shape (m, M, rows, columns) of the symbols."""
-    axes, shape, model = picture.axes, picture.shape, Model(source, quality, place)
-    count = picture.layout.images(prod(shape[axis] for axis in axes.leading), picture.channels)
+    axes, shape, model = spec.axes, spec.shape, Model(source, quality, place)
+    count = spec.layout.images(prod(shape[axis] for axis in axes.leading), spec.channels)
     size = tiling.latent_size(shape[axes.height], shape[axes.width], STRIDE)
     symbols = (count, engine().load(source, quality).latent, *size)
     line = engine().line(place)
@@ -63,7 +65,7 @@ class Encoding:
     """A chunk that a device is encoding, as the symbols of one quality."""
 
     header: AutoencoderHeader
-    layout: pixels.Layout
+    layout: Layout
     future: "Future[Coded]"
 
     def result(self) -> bytes:
@@ -84,17 +86,17 @@ def start_encode(parameters: Parameters, array: npt.NDArray[Any] | torch.Tensor,
     if engine().line(place) is None:
         return None
     dtype = np.dtype(str(array.dtype).removeprefix("torch."))
-    axes = pixels.check(shape, dtype, parameters.channel_axis)
-    if dtype != np.uint8 or axes.channels(shape) != pixels.COLOURS:
+    axes = check_chunk(shape, dtype, parameters.channel_axis)
+    if dtype != np.uint8 or axes.channels(shape) != COLOURS:
         return None
     if isinstance(array, torch.Tensor):
         corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(len(shape)))]
         constant = bool((array == corner).all())
     else:
-        constant = pixels.constant(array, axes) is not None
+        constant = planes.constant(array, axes) is not None
     if constant:
         return None
-    layout, source = pixels.Layout(separate=False), parameters.sources()[quality]
+    layout, source = Layout(separate=False), parameters.sources()[quality]
     coding = engine().load(source, quality).coding(parameters.entropy)
     future = encode(array, axes, layout, source, quality, coding, place)
     if future is None:

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bitstream.overfitted import CONSTANT, OWN_NETWORK, SHARED_NETWORK, OverfittedHeader, OverfittedPayload, pack
-from ...chunks import pixels
+from ...chunks import planes
+from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.planes import COLOURS, Layout
 from ...errors import CorruptionError, ParameterError, WeightsError
 from ...weights import DEFAULT
 from ..autoencoder.parameters import Parameters
@@ -37,9 +39,9 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
 
     Raises ParameterError for a chunk that the codec does not take.
     """
-    axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
-    pixels.check_finite(array)
-    colour = pixels.constant(array, axes)
+    axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
+    check_finite(array)
+    colour = planes.constant(array, axes)
     if colour is not None:
         data = colour.astype(array.dtype.newbyteorder("<")).tobytes()
         return pack(OverfittedPayload(_header(array, axes, choose(parameters.decoder, array.size), CONSTANT), colour=data))
@@ -51,7 +53,7 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     header = _header(array, axes, decoder, OWN_NETWORK if shared is None else SHARED_NETWORK, parameters.section)
     if not count:
         return pack(OverfittedPayload(header, layout.pack()))
-    pictures = pixels.to_images(array, axes, layout)[:, : _channels(layout)]
+    pictures = planes.to_images(array, axes, layout)[:, : _channels(layout)]
     raw_bits = 8 * array.dtype.itemsize * _channels(layout)
     fitted = _fit(pictures, raw_bits, decoder, parameters, shared, gpu)
     if fitted is None:
@@ -69,13 +71,13 @@ def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[A
     """
     crops = []
     for array in chunks:
-        axes = pixels.check(array.shape, array.dtype, parameters.channel_axis)
-        pixels.check_finite(array)
+        axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
+        check_finite(array)
         for place in _places(array.shape[axes.height], array.shape[axes.width], len(chunks)):
             crop = array[axes.region(*place)]
-            layout = pixels.layout(crop, axes)
-            if pixels.constant(crop, axes) is None and layout.images(len(axes.images(crop)), axes.channels(crop.shape)):
-                crops.append(pixels.to_images(crop, axes, layout)[:, : _channels(layout)])
+            layout = Layout.of(crop, axes)
+            if planes.constant(crop, axes) is None and layout.images(len(axes.images(crop)), axes.channels(crop.shape)):
+                crops.append(planes.to_images(crop, axes, layout)[:, : _channels(layout)])
                 break
     if not crops:
         return None
@@ -88,7 +90,7 @@ def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[A
     return fitted.network.section()
 
 
-def decode(payload: OverfittedPayload, axes: pixels.Axes, section: bytes | None) -> npt.NDArray[Any]:
+def decode(payload: OverfittedPayload, axes: Axes, section: bytes | None) -> npt.NDArray[Any]:
     """The C-contiguous chunk in a payload that is not constant; `section` is the network that it may share with others.
 
     Raises
@@ -99,20 +101,20 @@ def decode(payload: OverfittedPayload, axes: pixels.Axes, section: bytes | None)
         It shares a network, which is not the one given.
     """
     header = payload.header
-    layout = pixels.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+    layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
     count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
     height, width = header.shape[axes.height], header.shape[axes.width]
     if count:
         network = _network(payload, _channels(layout), section)
         coded = Coded(payload.stream, payload.escapes, payload.raw)
         images = batches().decode(network, coded, count, height, width)
-        if not pixels.plausible(images):
+        if not planes.plausible(images):
             raise CorruptionError("payload holds latents that decode to no pixels: it is damaged")
     elif payload.network or payload.latent_bytes:
         raise CorruptionError("payload has latents but all its planes have one value: it is damaged")
     else:
         images = np.empty((0, _channels(layout), height, width), np.float32)
-    return pixels.to_array(images, header.shape, header.numpy_dtype, axes, layout)
+    return planes.to_array(images, header.shape, header.numpy_dtype, axes, layout)
 
 
 def _fit(
@@ -150,30 +152,28 @@ def _places(height: int, width: int, count: int) -> Iterator[tuple[slice, slice]
         yield slice(top, top + side), slice(left, left + side)
 
 
-def _header(
-    array: npt.NDArray[Any], axes: pixels.Axes, decoder: Decoder, body: str, section: bytes | None = None
-) -> OverfittedHeader:
+def _header(array: npt.NDArray[Any], axes: Axes, decoder: Decoder, body: str, section: bytes | None = None) -> OverfittedHeader:
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     name = b"" if section is None else digest(section)
     return OverfittedHeader(decoder.name, body, array.shape, axes.channel, fortran, array.dtype.name, name)
 
 
-def _channels(layout: pixels.Layout) -> int:
+def _channels(layout: Layout) -> int:
     """Of the pictures that a network has."""
-    return 1 if layout.separate else pixels.COLOURS
+    return 1 if layout.separate else COLOURS
 
 
-def _layout(array: npt.NDArray[Any], axes: pixels.Axes, shared: Network | None) -> pixels.Layout:
+def _layout(array: npt.NDArray[Any], axes: Axes, shared: Network | None) -> Layout:
     """How to code a chunk: as its values suggest, or as the network needs it."""
-    layout = pixels.layout(array, axes)
+    layout = Layout.of(array, axes)
     if shared is None or shared.channels == _channels(layout):
         return layout
-    if shared.channels == pixels.COLOURS != axes.channels(array.shape):
+    if shared.channels == COLOURS != axes.channels(array.shape):
         raise ParameterError(
-            f"network is of pictures of {pixels.COLOURS} channels but a chunk of shape {array.shape} has "
+            f"network is of pictures of {COLOURS} channels but a chunk of shape {array.shape} has "
             f"{axes.channels(array.shape)} (channel_axis={axes.channel}); fit one to chunks like it"
         )
-    return pixels.Layout(shared.channels == 1, layout.ranges)
+    return Layout(shared.channels == 1, layout.ranges)
 
 
 def _network(payload: OverfittedPayload, channels: int, section: bytes | None) -> Network:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ... import settings, weights
 from ...bitstream.prefix import MAX_SIZE
-from ...chunks import pixels
+from ...chunks import planes
 from ...chunks.decoded import DecodedChunk
 from ...entropy.tables import PRECISION, Tables
 from ...errors import CorruptionError, ParameterError, WeightsError
@@ -111,7 +111,7 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         reach = side + 2 * HALO
         patches = np.stack([padded[:, r : r + reach, c : c + reach] for r, c in corners])
         images = engine().run(Model(source, self.quality, Place.choose(None)), "synthesis", patches)
-        if not pixels.plausible(images):
+        if not planes.plausible(images):
             raise CorruptionError("payload of the prototype decodes to no pixels: it is damaged, or of other weights")
         whole = np.empty(((rows + below) * STRIDE, (columns + right) * STRIDE, 3), np.uint8)
         cut = slice(HALO * STRIDE, HALO * STRIDE + self.patch_size)

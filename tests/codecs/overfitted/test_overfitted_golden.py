@@ -9,7 +9,9 @@ from reference import overfitted as reference_overfitted
 import caecodec
 from caecodec.bitstream import families, overfitted
 from caecodec.bitstream.overfitted import BODIES, OWN_NETWORK
-from caecodec.chunks import pixels as pixels_
+from caecodec.chunks import planes
+from caecodec.chunks.axes import Axes
+from caecodec.chunks.planes import Layout
 from caecodec.codecs.overfitted import laplace, wavefront
 from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.network import Network
@@ -21,8 +23,8 @@ FILES = sorted(GOLDEN.glob("v3-*.cae"))
 def latents_of(payload, section):
     """The network and latents of a payload, as the package has them."""
     header = payload.header
-    axes = pixels_.Axes.of(len(header.shape), header.channel_axis)
-    layout = pixels_.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+    axes = Axes.of(len(header.shape), header.channel_axis)
+    layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
     count = layout.images(int(np.prod([header.shape[axis] for axis in axes.leading])), header.channels)
     if not count:
         return None, []
@@ -53,11 +55,11 @@ def check(data, section):
             np.testing.assert_array_equal(values, np.array(reference.parameters[name]))
         assert wavefront.encode(network, latents) == (payload.stream, payload.escapes, payload.raw)
         assert header.body != OWN_NETWORK or network.section() == payload.network
-    axes = pixels_.Axes.of(len(header.shape), header.channel_axis)
-    layout = pixels_.Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+    axes = Axes.of(len(header.shape), header.channel_axis)
+    layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
     channels = 1 if layout.separate else 3
     pictures = np.array(reference.pictures).reshape(-1, channels, header.shape[axes.height], header.shape[axes.width])
-    expected = pixels_.to_array(pictures, header.shape, header.numpy_dtype, axes, layout)
+    expected = planes.to_array(pictures, header.shape, header.numpy_dtype, axes, layout)
     step = 1 if header.numpy_dtype.kind != "f" else 1e-4 * np.ptp(expected)
     assert abs(decoded.astype(float) - expected).max() <= step
     assert np.mean(abs(decoded.astype(float) - expected) > step / 100) < 1e-2

@@ -1,4 +1,4 @@
-"""Chunks <-> float32 images as in `pixels`, for a batch of alike chunks on a device.
+"""Chunks <-> float32 images as in `planes`, for a batch of alike chunks on a device.
 
 In: N chunks as one tensor (N, *shape). Out: images (N m, 3, height, width), m of each chunk, padded to the stride.
 """
@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pixels import COLOURS, MAX_LEVEL, Axes, Layout
+from .axes import Axes
+from .planes import COLOURS, MAX_LEVEL, Layout
 from .ranges import LEVELS, Ranges
 
 
-class Picture(NamedTuple):
+class ChunkSpec(NamedTuple):
     """What the images of a chunk mean: its shape, dtype (a numpy name) and axes, and how its planes are images."""
 
     shape: tuple[int, ...]
@@ -29,16 +30,16 @@ class Picture(NamedTuple):
         """Channels of the chunk."""
         return self.axes.channels(self.shape)
 
-    def alike(self, other: "Picture") -> bool:
+    def alike(self, other: "ChunkSpec") -> bool:
         """Whether chunks of both can be one batch."""
         same = self.shape == other.shape and self.dtype == other.dtype and self.axes == other.axes
         one, two = self.layout, other.layout
         return same and one.separate == two.separate and (one.ranges is None) == (two.ranges is None)
 
 
-def to_images(chunks: Tensor, pictures: Sequence[Picture], stride: int) -> Tensor:
+def to_images(chunks: Tensor, specs: Sequence[ChunkSpec], stride: int) -> Tensor:
     """Chunks (N, *shape) -> images (N m, 3, height, width) in [0, 1], sides continued to multiples of the stride."""
-    first, ranges = pictures[0], _joined(pictures)
+    first, ranges = specs[0], _joined(specs)
     last = _images(chunks, first)
     levels = last.float() / LEVELS if ranges is None else _forward(last, ranges)
     images = levels.permute(0, 3, 1, 2)
@@ -53,9 +54,9 @@ def to_images(chunks: Tensor, pictures: Sequence[Picture], stride: int) -> Tenso
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def to_chunks(images: Tensor, pictures: Sequence[Picture]) -> Tensor:
+def to_chunks(images: Tensor, specs: Sequence[ChunkSpec]) -> Tensor:
     """Images (N m, 3, at least height, at least width) in about [0, 1] -> chunks (N, *shape), integers rounded to nearest."""
-    first, ranges = pictures[0], _joined(pictures)
+    first, ranges = specs[0], _joined(specs)
     axes, shape = first.axes, first.shape
     height, width = shape[axes.height], shape[axes.width]
     last = images[:, :, :height, :width].permute(0, 2, 3, 1)
@@ -71,7 +72,7 @@ def to_chunks(images: Tensor, pictures: Sequence[Picture]) -> Tensor:
         values = values.round()
     found = values.to(getattr(torch, first.dtype))
     leading = [shape[axis] for axis in axes.leading]
-    split = found.view(len(pictures), *leading, height, width, first.channels)
+    split = found.view(len(specs), *leading, height, width, first.channels)
     order = [*axes.leading, axes.height, axes.width, *([] if axes.channel is None else [axes.channel])]
     if axes.channel is None:
         split = split[..., 0]
@@ -85,9 +86,9 @@ def implausible(images: Tensor, count: int) -> Tensor:
     return ~((low > -MAX_LEVEL) & (high < MAX_LEVEL))  # NaN is neither
 
 
-def _images(chunks: Tensor, picture: Picture) -> Tensor:
+def _images(chunks: Tensor, spec: ChunkSpec) -> Tensor:
     """Chunks (N, *shape) as (N n, height, width, channels)."""
-    axes = picture.axes
+    axes = spec.axes
     order = [*axes.leading, axes.height, axes.width]
     if axes.channel is None:
         last = chunks.permute(0, *(1 + axis for axis in order))[..., None]
@@ -96,9 +97,9 @@ def _images(chunks: Tensor, picture: Picture) -> Tensor:
     return last.reshape(-1, *last.shape[-3:])
 
 
-def _joined(pictures: Sequence[Picture]) -> Ranges | None:
+def _joined(specs: Sequence[ChunkSpec]) -> Ranges | None:
     """The ranges of all planes, (N n, channels)."""
-    ranges = [picture.layout.ranges for picture in pictures if picture.layout.ranges is not None]
+    ranges = [spec.layout.ranges for spec in specs if spec.layout.ranges is not None]
     if not ranges:
         return None
     return Ranges(*(np.concatenate([getattr(each, part) for each in ranges]) for part in ("power", "low", "high")))

@@ -1,80 +1,22 @@
-"""Chunk ndarray <-> float32 images: axes, dtypes, ranges and rounding (FORMAT.md, 4: Planes).
+"""Chunk ndarray <-> float32 images: planes, dtypes, ranges and rounding (FORMAT.md, 4: Planes).
 
 In: a chunk of any layout, for example uint8 (256, 256, 3), or uint16 (t, c, 256, 256).
 Out: images as float32 (m, 3, height, width) in [0, 1], channels last in memory. Three channels that belong together are one
 image; any other plane is an image of its own, three times the same.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream.prefix import DTYPES, MAX_DIMENSIONS, MAX_SIZE
-from ..errors import CorruptionError, ParameterError
+from ..errors import CorruptionError
+from .axes import Axes
 from .ranges import LEVELS, Ranges
 
 COLOURS = 3
-MANY = 16  # channels that are taken for channels however small the planes are
 CORRELATED = 0.5  # mean correlation from which three planes are coded as one colour image
 MAX_LEVEL = 2.0**64  # far beyond [0, 1], within which a network's images lie but for ringing
-_LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
-
-
-class Axes(NamedTuple):
-    """Where the axes of a chunk are, counted from the front; `channel` is None where there is no such axis."""
-
-    leading: tuple[int, ...]
-    height: int
-    width: int
-    channel: int | None
-
-    @classmethod
-    def of(cls, ndim: int, channel_axis: int | None) -> "Axes":
-        """The axes of an ndim-dimensional chunk.
-
-        The two spatial axes are the last two that are not the channel axis; whatever leads is a batch of images.
-        Raises ParameterError when there are too few or too many axes.
-        """
-        least = 2 if channel_axis is None else 3
-        if not least <= ndim <= MAX_DIMENSIONS:
-            raise ParameterError(
-                f"chunk has {ndim} axes but needs {least} to {MAX_DIMENSIONS}: two spatial axes, "
-                f"channels (channel_axis={channel_axis}), and any leading ones; channel_axis=None where there are no channels"
-            )
-        if channel_axis is None:
-            return cls(tuple(range(ndim - 2)), ndim - 2, ndim - 1, None)
-        if not -ndim <= channel_axis < ndim:
-            raise ParameterError(f"channel_axis is {channel_axis} but a chunk of {ndim} axes has -{ndim} to {ndim - 1}")
-        channel = channel_axis % ndim
-        *leading, height, width = (axis for axis in range(ndim) if axis != channel)
-        return cls(tuple(leading), height, width, channel)
-
-    def channels(self, shape: tuple[int, ...]) -> int:
-        """How many channels a chunk of this shape has."""
-        return 1 if self.channel is None else shape[self.channel]
-
-    def region(self, rows: slice, columns: slice) -> tuple[slice, ...]:
-        """The index of these rows and columns in a chunk."""
-        spatial = {self.height: rows, self.width: columns}
-        return tuple(spatial.get(axis, slice(None)) for axis in range(len(self.leading) + 2 + (self.channel is not None)))
-
-    def images(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A chunk as (n, height, width, channels); a view where its memory allows."""
-        if self.channel is None:
-            return array.reshape(-1, *array.shape[-2:], 1)
-        last = array.transpose((*self.leading, self.height, self.width, self.channel))
-        return last.reshape(-1, *last.shape[-3:])
-
-    def chunk(self, images: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Images (n, height, width, channels) as a C-contiguous chunk of this shape."""
-        if self.channel is None:
-            return np.ascontiguousarray(images.reshape(shape))
-        chunk = np.empty(shape, images.dtype)
-        view = chunk.transpose((*self.leading, self.height, self.width, self.channel))
-        view[...] = images.reshape(view.shape)
-        return chunk
 
 
 class Layout(NamedTuple):
@@ -86,6 +28,20 @@ class Layout(NamedTuple):
 
     separate: bool
     ranges: Ranges | None = None
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any], axes: Axes) -> "Layout":
+        """The layout of a chunk, chosen from its values."""
+        images = axes.images(array)
+        colours = images.shape[3] == COLOURS
+        if array.dtype == np.uint8:
+            if colours:
+                return cls(separate=False)
+            constant = (images == images[:, :1, :1]).all(axis=(1, 2))
+            return cls(separate=True, ranges=Ranges.whole(images, constant) if constant.any() else None)
+        ranges = Ranges.of(images)
+        separate = not colours or _correlation(ranges.forward(images[:, ::2, ::2])) < CORRELATED
+        return cls(separate, ranges)
 
     def images(self, count: int, channels: int) -> int:
         """How many images the network sees of `count` images of the chunk."""
@@ -112,51 +68,6 @@ class Layout(NamedTuple):
         if used != len(data) - 1:
             raise CorruptionError(f"payload has {len(data)} bytes of planes but {1 + used} were expected: it is damaged")
         return cls(bool(flags & 1), ranges)
-
-
-def check(shape: tuple[int, ...], dtype: np.dtype[Any], channel_axis: int | None) -> Axes:
-    """The axes of a chunk of this shape and dtype, or a ParameterError that says why it cannot be encoded."""
-    if not dtype.isnative or dtype.name not in DTYPES.values():
-        what = "bool, which labels and masks are" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
-        raise ParameterError(
-            f"chunk dtype is {what}, but must be {', '.join(DTYPES.values())} in this machine's byte order: convert it "
-            "(astype) where that loses nothing you need, or " + _LOSSLESS
-        )
-    axes = Axes.of(len(shape), channel_axis)
-    channels = axes.channels(shape)
-    if channels > max(MANY, min(shape[axes.height], shape[axes.width])):
-        raise ParameterError(
-            f"chunk of shape {shape} has {channels} channels along axis {channel_axis}, more than pixels a side; name the axis "
-            "that holds channels (channel_axis=None: there is none), or use chunks of fewer channels"
-        )
-    size = int(np.prod(shape, dtype=object))
-    if not 0 < size <= MAX_SIZE:
-        raise ParameterError(f"chunk of shape {shape} has {size} values but must have 1 to {MAX_SIZE}; use smaller chunks")
-    return axes
-
-
-def check_finite(array: npt.NDArray[Any]) -> None:
-    """ParameterError when a float chunk has values that are not finite."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        raise ParameterError(
-            f"chunk has {count} values that are NaN or infinite, which a lossy codec cannot keep; replace them "
-            "(numpy.nan_to_num), or " + _LOSSLESS
-        )
-
-
-def layout(array: npt.NDArray[Any], axes: Axes) -> Layout:
-    """How to code a chunk, from its values."""
-    images = axes.images(array)
-    colours = images.shape[3] == COLOURS
-    if array.dtype == np.uint8:
-        if colours:
-            return Layout(separate=False)
-        constant = (images == images[:, :1, :1]).all(axis=(1, 2))
-        return Layout(separate=True, ranges=Ranges.whole(images, constant) if constant.any() else None)
-    ranges = Ranges.of(images)
-    separate = not colours or _correlation(ranges.forward(images[:, ::2, ::2])) < CORRELATED
-    return Layout(separate, ranges)
 
 
 def plausible(images: npt.NDArray[np.float32]) -> bool:
@@ -187,13 +98,13 @@ def to_array(
 
     Where planes are separate, images may be single planes (m, 1, height, width).
     """
-    found = values(images, 1.0, shape, axes, layout)
+    found = to_values(images, 1.0, shape, axes, layout)
     if dtype.kind != "f":
         np.rint(found, out=found)
     return axes.chunk(found.astype(dtype), shape)
 
 
-def values(
+def to_values(
     images: npt.NDArray[np.floating[Any]], one: float, shape: tuple[int, ...], axes: Axes, layout: Layout
 ) -> npt.NDArray[Any]:
     """The values (n, height, width, channels) that images (m, 3, height, width) in [0, one] stand for, not yet rounded."""
@@ -237,14 +148,3 @@ def _correlation(images: npt.NDArray[np.float32]) -> float:
         return 0.0
     matrix = (centred.T @ centred) / np.outer(norms, norms)
     return float(matrix[np.triu_indices(len(matrix), 1)].mean())
-
-
-def peak(array: npt.NDArray[Any]) -> float:
-    """What PSNR relates errors to: 255 for uint8, the range of the array's values for other dtypes."""
-    return 255.0 if array.dtype == np.uint8 else float(array.max()) - float(array.min())
-
-
-def psnr(array: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
-    """PSNR in dB, infinite where the arrays are equal."""
-    error = float(np.mean(np.square(array.astype(np.float64) - decoded.astype(np.float64))))
-    return math.inf if error == 0 else 20 * math.log10(peak(array)) - 10 * math.log10(error)
