@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .curves import Measurement
-from .sweep import ImageFile, Swept, middle
+from .images import EvaluationImage
+from .sweep import Swept, middle
 
 Array = npt.NDArray[np.uint8]
 
@@ -38,7 +39,7 @@ def chosen(images: int, samples: int) -> tuple[int, ...]:
     return tuple((2 * i + 1) * images // (2 * count) for i in range(count))
 
 
-def compare_crops(images: Sequence[ImageFile], swept: Swept, numbers: Sequence[int]) -> tuple[Comparison, ...]:
+def compare_crops(images: Sequence[EvaluationImage], swept: Swept, numbers: Sequence[int]) -> tuple[Comparison, ...]:
     """The middles of the images of these numbers, which the sweep was to show, at up to two rates each.
 
     The rates are those of the first contender at a quarter and at three quarters of its settings; the others' settings are
@@ -49,7 +50,7 @@ def compare_crops(images: Sequence[ImageFile], swept: Swept, numbers: Sequence[i
     return tuple(_compare(images[number], number, swept, setting) for number in numbers for setting in settings)
 
 
-def _compare(image: ImageFile, number: int, swept: Swept, setting: int) -> Comparison:
+def _compare(image: EvaluationImage, number: int, swept: Swept, setting: int) -> Comparison:
     rate = swept.curves[0].points[setting].images[number].bpp
     crops: list[Crop] = []
     for curve in swept.curves:
@@ -57,4 +58,4 @@ def _compare(image: ImageFile, number: int, swept: Swept, setting: int) -> Compa
         nearest = setting if not crops else min(range(len(values)), key=lambda s: abs(math.log(values[s].bpp / rate)))
         name = curve.points[nearest].setting
         crops.append(Crop(curve.name, name, swept.middles[number, curve.name, name], values[nearest]))
-    return Comparison(image.info.name, middle(image.read()), tuple(crops))
+    return Comparison(image.info.name, middle(image.file.pixels()), tuple(crops))

@@ -16,10 +16,11 @@ from .cache import Cache
 from .contenders import CODECS
 from .crops import chosen, compare_crops
 from .curves import METRICS, Curve, Results
+from .images import select_images
 from .plots import plot
 from .published import read_published
 from .report import write_report
-from .sweep import Say, find_images, notes, sweep
+from .sweep import Say, notes, sweep
 from .tables import write_bd_rates, write_json, write_points
 
 RESULTS = "results.json"
@@ -92,7 +93,7 @@ def evaluate(
         taken = [run.name for run in runs] + [curve.name for curve in published]
         published += read_published(reference, taken)
     saved = None if cache is None else Cache(cache)
-    files = find_images(images, every)
+    files = select_images(images, every)
     infos = tuple(file.info for file in files)
     for note in notes(infos, ()):
         say(note)

@@ -3,70 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CaeCodecError, ParameterError
-from ..images.files import read_rgb
 from ..images.metrics import MS_SSIM_SIDE, ms_ssim, psnr
-from ..training import data
 from .cache import Cache, key
 from .contenders import Contender, Setting
 from .curves import Curve, ImageInfo, Measurement, Point
+from .images import EvaluationImage
 
 SIDE = 192  # of what is shown
 Array = npt.NDArray[np.uint8]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An image to evaluate on."""
-
-    info: ImageInfo
-    path: Path
-    stream: BytesIO | None = field(default=None, compare=False)
-
-    def read(self) -> Array:
-        """Its pixels (height, width, 3), uint8, upright."""
-        if self.stream is not None:
-            self.stream.seek(0)
-        return read_rgb(self.path, self.stream)
-
-
-def find_images(paths: Sequence[Path], every: int = 1) -> tuple[ImageFile, ...]:
-    """The images in these files, folders and tar files, or every so many of them; each read once to see that it can be.
-
-    Raises ParameterError for a path that does not exist or holds no image, and for an image that eight bits of RGB cannot hold.
-    """
-    found = []
-    for path in paths:
-        if not path.exists():
-            raise ParameterError(f"{path} does not exist; name image files, folders or tar files of them")
-        here = list(data.files([path]))
-        if not here:
-            raise ParameterError(
-                f"{path} holds no image; name files, or folders or tar files of files, {', '.join(data.SUFFIXES)}"
-            )
-        found += here
-    found = found[::every]
-    short = len({name.name for name, _ in found}) == len(found)
-    images = []
-    for path, file in found:
-        stream = file if isinstance(file, BytesIO) else None
-        height, width, _ = read_rgb(path, stream).shape
-        images.append(ImageFile(ImageInfo(path.name if short else str(path), height, width), path, stream))
-    names = [image.info.name for image in images]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ParameterError(f"{twice} is named twice; name each image once")
-    return tuple(images)
 
 
 class Swept(NamedTuple):
@@ -77,7 +29,7 @@ class Swept(NamedTuple):
 
 
 def sweep(
-    images: Sequence[ImageFile],
+    images: Sequence[EvaluationImage],
     contenders: Sequence[Contender],
     chunk: int,
     say: Say,
@@ -97,7 +49,7 @@ def sweep(
     middles = {}
     for number, image in enumerate(images):
         say(f"{number + 1}/{len(images)} {image.info.name}")
-        pixels = image.read()
+        pixels = image.file.pixels()
         for contender, setting in ((c, s) for c in contenders for s in c.settings):
             values, decode = bench.result(image.info.name, pixels, contender, setting)
             measured[contender.name, setting.name].append(values)

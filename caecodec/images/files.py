@@ -1,12 +1,14 @@
 """Image files <-> images, without loss: what an image, or a kind of file, cannot hold is refused, not converted."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import ImageOps
 
 from ..errors import ParameterError
 from ..storage.partial import complete_file
@@ -18,15 +20,24 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 _DEEP_SUFFIXES = (".png",)  # hold 16 bits of grey
 _PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
+_EIGHT_BIT = ("L", "LA", "P", "PA", "RGB", "RGBA")  # of these, the modes that become RGB or grey without loss
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
 _DESCRIPTION, _BITS, _SAMPLES = 270, 258, 277  # TIFF tags
 
 
 def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
-    """The image in a file, turned upright as its EXIF orientation says; `stream`: its bytes, where it is not at `path`.
+    """The image in a file, turned upright as its EXIF orientation says.
 
-    RGB, grey (8 bits, or 16 in PNG and TIFF), and what `tiff.read` reads. Palettes and opaque alpha become RGB, which loses
-    nothing.
+    It reads RGB, grey (8 bits, or 16 in PNG and TIFF), and what `tiff.read` reads. Palettes and opaque alpha become RGB, which
+    loses nothing.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix tells TIFF from other kinds.
+    stream
+        The bytes of the file, if it is not on disk; messages still call it `path`.
 
     Raises
     ------
@@ -34,16 +45,11 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
         The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
         16-bit RGB in other files than TIFF, several frames); the message names it.
     """
-    if path.suffix.lower() in TIFF_SUFFIXES and not _is_photograph(path, stream):
+    if _needs_tifffile(path, stream):
         return tiff.read(path, stream)
-    try:
-        with PillowImage.open(_start(path, stream)) as image:
-            _refuse(image, path)
-            profile = image.info.get("icc_profile")
-            upright = ImageOps.exif_transpose(image)
-            return from_picture(np.asarray(_plain(upright, path)), profile)
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError) as error:
-        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+    with _opened(path, stream) as image:
+        profile = image.info.get("icc_profile")
+        return from_picture(np.asarray(_plain(ImageOps.exif_transpose(image), path)), profile)
 
 
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
@@ -54,8 +60,27 @@ def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint
     image = read_image(path, stream)
     picture = image.picture()
     if picture is None or picture.dtype != np.uint8:
-        raise ParameterError(f"{path} holds {image} but an 8-bit RGB or grey image is wanted; {_WAY_OUT}")
+        raise ParameterError(f"{path} holds {image}, but only 8-bit RGB and grey images can be used here; {_WAY_OUT}")
     return picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
+
+
+def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
+    """Height and width of the image that `read_rgb` returns.
+
+    They come from the file's header, unless only the pixels tell whether `read_rgb` takes the image (one with an alpha channel,
+    or one that tifffile reads). An orientation that a PNG file states after its pixels goes unnoticed.
+
+    Raises ParameterError as `read_rgb` does, except for damaged pixels, which go unnoticed.
+    """
+    if not _needs_tifffile(path, stream):
+        with _opened(path, stream) as image:
+            orientation = _orientation(image)
+            # Whether Pillow already swaps the sides of a turned TIFF when it opens it depends on its version.
+            known = image.mode in _EIGHT_BIT and not _has_alpha(image) and not (image.format == "TIFF" and orientation > 1)
+            if known:
+                return (image.width, image.height) if orientation in _TURNED else (image.height, image.width)
+    height, width, _ = read_rgb(path, stream).shape
+    return height, width
 
 
 def writable(path: Path) -> bool:
@@ -102,12 +127,29 @@ def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:
     return stream
 
 
+@contextmanager
+def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[PillowImage.Image]:
+    """The file as Pillow opens it; ParameterError for an image that cannot be read, or not without loss."""
+    try:
+        with PillowImage.open(_start(path, stream)) as image:
+            _refuse(image, path)
+            yield image
+    except UnidentifiedImageError as error:
+        raise ParameterError(f"{path} cannot be read as an image: Pillow does not know its format") from error
+    except (OSError, PillowImage.DecompressionBombError, SyntaxError) as error:
+        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _needs_tifffile(path: Path, stream: IO[bytes] | None) -> bool:
+    return path.suffix.lower() in TIFF_SUFFIXES and not _is_photograph(path, stream)
+
+
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
-    """Whether a TIFF file has one page of at most 8 bits, all of whose channels Pillow reads, and nothing to say of them."""
+    """Whether a TIFF file has one page of at most 8 bits, all of whose channels Pillow reads, and no description of them."""
     try:
         with PillowImage.open(_start(path, stream)) as image:
             tags = getattr(image, "tag_v2", None)
-            if tags is None:  # no TIFF, whatever its name says
+            if tags is None:  # not a TIFF file, despite its name
                 return True
             about = str(tags.get(_DESCRIPTION, ""))
             return (
@@ -124,9 +166,9 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
 
 def _refuse(image: PillowImage.Image, path: Path) -> None:
     """ParameterError for what reading would silently lose."""
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1:
-        raise ParameterError(f"{path} has {pages} frames but one is taken; split it into files, or save it as TIFF")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ParameterError(f"{path} has {frames} frames but must have one; split it into files, or save it as TIFF")
     raw = [
         str(part)
         for tile in getattr(image, "tile", ())
@@ -137,6 +179,19 @@ def _refuse(image: PillowImage.Image, path: Path) -> None:
         raise ParameterError(f"{path} has 16 bits a channel, of which 8 would be read; save it as TIFF, which is read whole")
     if image.mode == "1":
         raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
+    if image.mode not in _EIGHT_BIT and not (image.mode.startswith("I;16") and not _has_alpha(image)):
+        raise ParameterError(f"{path} has mode {image.mode}, which RGB or grey cannot hold without loss; {_WAY_OUT}")
+
+
+def _has_alpha(image: PillowImage.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Of a PNG file only the part before the pixels is read for it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:
@@ -152,8 +207,4 @@ def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:
         if image.getchannel("A").getextrema() != (255, 255):
             raise ParameterError(f"{path} has transparency, which RGB cannot hold; {_WAY_OUT}")
         image = image.convert("RGB" if image.mode == "RGBA" else "L")
-    if image.mode.startswith("I;16") and not transparent:
-        return image
-    if image.mode not in ("L", "RGB"):
-        raise ParameterError(f"{path} has mode {image.mode}, which RGB or grey cannot hold without loss; {_WAY_OUT}")
     return image

@@ -1,84 +1,73 @@
-"""Training images: RGB pixels from folders and tar files of photographs, and from Zarr arrays and OME-NGFF groups."""
+"""Training images: RGB pixels from folders and tar files of photographs, and from Zarr arrays and OME-NGFF groups.
+
+What an image file must hold is what conversion asks for as well (`images.files.read_rgb`): 8-bit RGB or grey, turned upright.
+A file that cannot be used (damage, 16 bits, transparency, several frames ...) is an error if its own path was given. If it was
+found in a folder or tar file it is passed over with a warning, because one such file among thousands should not stop a run.
+"""
 
 import io
-import tarfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from PIL import Image, UnidentifiedImageError
 
 from ..errors import ParameterError
+from ..images.listing import ImageFile, find_images
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-TILE = 1024  # pixels a side of what is read of a Zarr array at once
-_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
-
-
-class _File(NamedTuple):
-    """An image file, or the bytes of one; `name` is its path, TAR/MEMBER for a member of a tar file."""
-
-    name: Path
-    file: Path | io.BytesIO
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width; only the header is read."""
-        try:
-            with Image.open(self.file) as image:
-                return image.height, image.width
-        except UnidentifiedImageError as error:
-            raise ParameterError(
-                f"{self.file} cannot be read as an image ({error}); remove it from the training images"
-            ) from error
-
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """(height, width, 3)."""
-        with Image.open(self.file) as image:
-            return np.asarray(image.convert("RGB"))
+BLOCK = 1024  # pixels a side of the part of a Zarr array that is read at once
+_T = TypeVar("_T")
 
 
-class _Tile(NamedTuple):
+class _Block(NamedTuple):
     """A part of a plane of a Zarr array."""
 
     array: Any
     region: tuple[int | slice, ...]
-    axes: tuple[int, int, int]  # where height, width and channels are once the region has removed the leading axes
-    size: tuple[int, int]
+    axes: tuple[int, int, int]  # of height, width and channels, once the region has removed the leading axes
+    shape: tuple[int, int]
+
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.shape
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """(height, width, 3)."""
+        """The pixels (height, width, 3)."""
         return np.ascontiguousarray(np.asarray(self.array[self.region]).transpose(self.axes))
 
 
 def images(paths: Sequence[Path], without: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
     """RGB images (height, width, 3) of the files, folders, tar files, Zarr arrays and OME-NGFF groups at these paths.
 
-    They come in order of name; an array in tiles of up to 1024x1024 pixels, a group as the array of its full size. Every
-    `without`-th is left out, 0 being none: those that `held_out` gives.
+    They come in order of name. An array comes in blocks of up to 1024x1024 pixels, a group as the array of its full size. Every
+    `without`-th is left out (0: none); `held_out` gives those.
 
-    Raises ParameterError for a path that is not there, a file that is no image, or an array that is not uint8 with three
-    channels.
+    Raises ParameterError for a path that does not exist, a file given by its own path that cannot be used, and an array that is
+    not uint8 with three channels. Warns of each file in a folder or tar file that it passes over.
     """
-    return (found.pixels() for number, found in enumerate(_found(paths), 1) if not without or number % without)
+    return _taken(paths, lambda number: not without or number % without != 0, lambda found: found.pixels())
 
 
 def files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
     """The image files (by suffix) at these paths: the name of each, for a member of a tar file TAR/MEMBER, and what to open."""
-    return ((found.name, found.file) for found in _found(paths) if isinstance(found, _File))
+    return ((found.path, found.stream or found.path) for found in find_images(paths) if isinstance(found, ImageFile))
 
 
 def held_out(paths: Sequence[Path], every: int) -> Iterator[npt.NDArray[np.uint8]]:
     """The images that `images(paths, every)` leaves out."""
-    return (found.pixels() for number, found in enumerate(_found(paths), 1) if not number % every)
+    return _taken(paths, lambda number: number % every == 0, lambda found: found.pixels())
 
 
 def sizes(paths: Sequence[Path], without: int = 0) -> list[tuple[int, int]]:
-    """Height and width of each of the images; no pixels are read."""
-    return [found.size for number, found in enumerate(_found(paths), 1) if not without or number % without]
+    """Height and width of each of the images.
+
+    Pixels are read only of the few files whose headers do not tell whether they can be used, so damaged pixels go unnoticed.
+    Raises and warns as `images` does.
+    """
+    return list(_taken(paths, lambda number: not without or number % without != 0, lambda found: found.size()))
 
 
 def count(paths: Sequence[Path], size: int = 1, without: int = 0) -> int:
@@ -91,7 +80,8 @@ def spread(
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """`total` random crops (size, size, 3), as many of each image, each with the number of its image.
 
-    Images smaller than a crop are passed over, and not numbered. The same paths and seed give the same crops.
+    Images smaller than a crop are passed over, and not numbered. The same paths and seed give the same crops. There are fewer
+    crops if a file turns out to be damaged only when its pixels are read.
     """
     rng = np.random.default_rng(seed)
     large = count(paths, size, without)
@@ -102,26 +92,31 @@ def spread(
             yield number, image[y : y + size, x : x + size]
 
 
-def _found(paths: Sequence[Path]) -> Iterator[_File | _Tile]:
-    for path in paths:
-        if not path.exists():
-            raise ParameterError(f"{path} does not exist; name image files, folders, tar files or Zarr arrays")
-        if path.suffix == ".tar":
-            with tarfile.open(path) as tar:
-                for member in sorted(tar.getmembers(), key=lambda m: m.name):
-                    stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
-                    if stream is not None:
-                        yield _File(path / member.name, io.BytesIO(stream.read()))
-        elif path.is_dir() and any((path / name).exists() for name in _DOCUMENTS):
-            yield from _tiles(path)
-        elif path.is_dir():
-            yield from _found(sorted(path.iterdir()))
-        elif path.suffix.lower() in SUFFIXES:
-            yield _File(path, path)
+def _taken(paths: Sequence[Path], wanted: Callable[[int], bool], take: Callable[[ImageFile | _Block], _T]) -> Iterator[_T]:
+    """What `take` makes of the images whose numbers, from 1, are wanted; files that cannot be used keep their numbers."""
+    for number, found in enumerate(_found(paths), 1):
+        if not wanted(number):
+            continue
+        try:
+            taken = take(found)
+        except ParameterError as error:
+            if not isinstance(found, ImageFile) or found.named:
+                raise
+            warnings.warn(f"{error}; training passes over this file", stacklevel=1)  # from here, so that it is shown once
+        else:
+            yield taken
 
 
-def _tiles(path: Path) -> Iterator[_Tile]:
-    """The tiles of an array (y, x, c or c, y, x, after any leading axes) or of an OME-NGFF group."""
+def _found(paths: Sequence[Path]) -> Iterator[ImageFile | _Block]:
+    for found in find_images(paths):
+        if isinstance(found, ImageFile):
+            yield found
+        else:
+            yield from _blocks(found)
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    """The blocks of an array (y, x, c or c, y, x, after any leading axes) or of an OME-NGFF group."""
     node = zarr.open(str(path), mode="r")
     channel = None
     if isinstance(node, zarr.Group):
@@ -131,7 +126,7 @@ def _tiles(path: Path) -> Iterator[_Tile]:
             channel = [axis["name"] for axis in image["axes"]].index("c")
             node = node[image["datasets"][0]["path"]]
         except (KeyError, IndexError, ValueError) as error:
-            raise ParameterError(f"{path} is a group but no OME-NGFF image with channels; name its arrays") from error
+            raise ParameterError(f"{path} is a group but not an OME-NGFF image with channels; name its arrays") from error
     shape = getattr(node, "shape", ())
     if channel is None:
         channel = next((len(shape) + axis for axis in (-1, -3) if len(shape) >= 3 and shape[axis] == 3), None)
@@ -142,12 +137,12 @@ def _tiles(path: Path) -> Iterator[_Tile]:
         )
     *leading, y, x = (axis for axis in range(len(shape)) if axis != channel)
     last = tuple(axis - len(leading) for axis in (y, x, channel))
-    for place in np.ndindex(*(shape[axis] for axis in leading)):
-        for top in range(0, shape[y], TILE):
-            for left in range(0, shape[x], TILE):
+    for leader in np.ndindex(*(shape[axis] for axis in leading)):
+        for top in range(0, shape[y], BLOCK):
+            for left in range(0, shape[x], BLOCK):
                 index: list[int | slice] = [slice(None)] * len(shape)
-                for axis, position in zip(leading, place, strict=True):
+                for axis, position in zip(leading, leader, strict=True):
                     index[axis] = position
-                index[y], index[x] = slice(top, top + TILE), slice(left, left + TILE)
-                size = (min(TILE, shape[y] - top), min(TILE, shape[x] - left))
-                yield _Tile(node, tuple(index), (last[0], last[1], last[2]), size)
+                index[y], index[x] = slice(top, top + BLOCK), slice(left, left + BLOCK)
+                extent = (min(BLOCK, shape[y] - top), min(BLOCK, shape[x] - left))
+                yield _Block(node, tuple(index), (last[0], last[1], last[2]), extent)

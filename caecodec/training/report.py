@@ -11,7 +11,7 @@ from .. import weights
 from ..codecs.autoencoder import codec
 from ..codecs.decoding import decode
 from ..errors import ParameterError
-from ..evaluation import ms_ssim, psnr
+from ..images.metrics import ms_ssim, psnr
 from .recipe import Recipe
 
 if TYPE_CHECKING:

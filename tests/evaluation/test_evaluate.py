@@ -23,6 +23,7 @@ from caecodec.cli.main import main
 from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
 from caecodec.evaluation.bd_rates import shared_range
 from caecodec.evaluation.curves import Measurement, Point
+from caecodec.evaluation.images import select_images
 from caecodec.evaluation.published import read_published
 from caecodec.images.metrics import decibels
 
@@ -184,7 +185,7 @@ def test_report_needs_nothing_else(evaluated, results):
 
 
 def test_crops_are_at_the_nearest_rate(photos):
-    images = sweep.find_images([photos])
+    images = select_images([photos])
     runs = (*contenders.caecodec(["default"], ["mse"], [1, 3, 5], None, None), *contenders.references(["jpeg"]))
     swept = sweep.sweep(images, runs, 0, lambda line: None, shown=[1])
     (shown,) = crops.compare_crops(images, swept, [1])[1:]
@@ -313,12 +314,12 @@ def test_images_in_folders_and_tar_files(photos, tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(photos / "coffee.png", "inside/coffee.png")
         tar.add(photos / "coffee.png", "notes.txt")
-    found = sweep.find_images([photos, tmp_path / "deep" / "x.png", tmp_path / "a.tar"])
+    found = select_images([photos, tmp_path / "deep" / "x.png", tmp_path / "a.tar"])
     names = [photos / "astronaut.png", photos / "coffee.png", tmp_path / "deep" / "x.png", tmp_path / "a.tar/inside/coffee.png"]
     assert [image.info.name for image in found] == list(map(str, names))  # in full where they are not unique without
     assert [(image.info.height, image.info.width) for image in found] == [(200, 200), (162, 180), (20, 30), (162, 180)]
-    np.testing.assert_array_equal(found[3].read(), found[1].read())
-    np.testing.assert_array_equal(found[3].read(), found[1].read())  # a second time
+    np.testing.assert_array_equal(found[3].file.pixels(), found[1].file.pixels())
+    np.testing.assert_array_equal(found[3].file.pixels(), found[1].file.pixels())  # a second time
 
 
 def test_chunks():

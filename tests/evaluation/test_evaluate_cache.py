@@ -18,6 +18,7 @@ import caecodec
 from caecodec.cli.main import main
 from caecodec.evaluation import contenders, evaluate, sweep
 from caecodec.evaluation.cache import Cache, key
+from caecodec.evaluation.images import select_images
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_overfitted(photos, tmp_path, capsys):
 
 
 def test_saved_results_are_not_made_again(photos, tmp_path):
-    images = sweep.find_images([photos])
+    images = select_images([photos])
     runs = (*contenders.caecodec([TINY], ["mse"], None, None, None), *contenders.references(["jpeg"]))
     first = sweep.sweep(images, runs, 32, lambda line: None, Cache(tmp_path / "a.jsonl"), shown=[1])
     never = tuple(

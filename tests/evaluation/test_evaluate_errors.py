@@ -19,7 +19,7 @@ from caecodec.evaluation.published import read_published
     (["none"], "none does not exist; name image files"),
     (["empty"], "empty holds no image"),
     (["bad.png"], "bad.png cannot be read as an image"),
-    (["deep.png"], "deep.png holds an image of axes y, x, shape (30, 30) and dtype uint16 but an 8-bit RGB"),
+    (["deep.png"], "deep.png holds an image of axes y, x, shape (30, 30) and dtype uint16, but only 8-bit RGB"),
     (["a.png", "a.png"], "named twice"),
     (["a.png", "--codecs", "jpeg,gif"], "codec is 'gif' but reference codecs are jpeg, jpeg2k, jpegxl, webp, avif (or none)"),
     (["a.png", "--chunk", "8"], "chunk is 8 but must be 16 or more pixels a side, or 0"),

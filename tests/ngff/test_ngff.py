@@ -12,9 +12,7 @@ from PIL import Image, ImageCms
 
 import caecodec
 from caecodec.arrays import payloads
-from caecodec.images.files import read_rgb
-from caecodec.images.image import from_picture
-from caecodec.ngff import Options, decode_paths, encode_paths, read_group, read_image, write_image
+from caecodec.ngff import Options, decode_paths, encode_paths, read_group
 from caecodec.ngff.groups import pyramid
 
 
@@ -198,82 +196,13 @@ def test_pyramid_is_the_mean_of_2x2():
 # What image files hold
 
 
-def saved(image, path, **options):
-    image.save(path, **options)
-    return path
-
-
-def test_exif_orientation(tmp_path, photograph):
-    image = Image.fromarray(photograph[:40, :60])
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees to show
-    path = saved(image, tmp_path / "a.png", exif=exif)
-    assert read_image(path).pixels.shape == (3, 60, 40)
-    np.testing.assert_array_equal(read_image(path).picture(), np.rot90(photograph[:40, :60], -1))
-
-
 def test_icc_profile_survives(tmp_path, photograph):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    path = saved(Image.fromarray(photograph[:64, :64]), tmp_path / "a.png", icc_profile=profile)
+    path = tmp_path / "a.png"
+    Image.fromarray(photograph[:64, :64]).save(path, icc_profile=profile)
     encode_paths([path], tmp_path / "a.zarr", Options(quality=5))
     decode_paths([tmp_path / "a.zarr"], tmp_path / "b.png")
     assert Image.open(tmp_path / "b.png").info["icc_profile"] == profile
-
-
-def test_images_that_rgb_or_grey_holds(tmp_path, photograph):
-    image = Image.fromarray(photograph[:40, :60])
-    grey, opaque = image.convert("L"), image.convert("RGBA")
-    palette = image.quantize(64)
-    for path, expected in [
-        (saved(grey, tmp_path / "grey.png"), grey),
-        (saved(grey.convert("LA"), tmp_path / "grey-opaque.png"), grey),
-        (saved(opaque, tmp_path / "opaque.png"), image),
-        (saved(palette, tmp_path / "palette.png"), palette.convert("RGB")),
-        (saved(image, tmp_path / "lossless.webp", lossless=True), image),
-    ]:
-        read = read_image(path)
-        assert (read.axes, read.rgb) == (("yx", False) if expected is grey else ("cyx", True))
-        np.testing.assert_array_equal(read.picture(), np.asarray(expected))
-        np.testing.assert_array_equal(read_rgb(path), np.asarray(expected.convert("RGB")))
-
-
-def test_images_that_cannot_be_held(tmp_path, photograph):
-    image = Image.fromarray(photograph[:40, :60])
-    clear = image.convert("RGBA")
-    clear.putpixel((3, 3), (1, 2, 3, 128))
-    key = image.convert("P")
-    cases = {
-        "has transparency": [
-            saved(clear, tmp_path / "alpha.png"),
-            saved(key, tmp_path / "key.png", transparency=key.getpixel((0, 0))),
-        ],
-        "mode CMYK": [saved(image.convert("CMYK"), tmp_path / "cmyk.jpg"), saved(image.convert("CMYK"), tmp_path / "cmyk.tif")],
-        "one-bit mask": [saved(image.convert("1"), tmp_path / "mask.png"), saved(image.convert("1"), tmp_path / "mask.tif")],
-        "2 frames": [saved(image, tmp_path / "frames.png", save_all=True, append_images=[clear])],
-        "cannot be read as an image": [tmp_path / "text.png", tmp_path / "text.tif"],
-        "16 bits a channel.*TIFF": [rgb16_png(tmp_path / "rgb16.png")],
-    }
-    for name in ("text.png", "text.tif"):
-        (tmp_path / name).write_text("text")
-    for match, paths in cases.items():
-        for path in paths:
-            with pytest.raises(caecodec.ParameterError, match=f"{path.name}.*({match})"):
-                read_image(path)
-
-
-def rgb16_png(path):
-    """A PNG of 16 bits a channel, which Pillow reads as 8."""
-    import imagecodecs
-
-    path.write_bytes(imagecodecs.png_encode(np.full((8, 8, 3), 1000, np.uint16)))
-    return path
-
-
-def test_formats_that_pillow_cannot_write(tmp_path, photograph):
-    for name in ("a.txt", "a.psd"):
-        with pytest.raises(caecodec.ParameterError, match=f"{name}"):
-            write_image(tmp_path / name, from_picture(photograph))
-    assert not list(tmp_path.iterdir())
 
 
 def test_attributes_are_json(tmp_path, folder):

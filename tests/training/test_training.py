@@ -1,11 +1,9 @@
 """Training: the network's gradients and start, the loop, the command, and that it gives weights that work."""
 
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from caecodec.cli.main import main
 from caecodec.cli.train import parse_qualities
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.models.registry import FAMILIES
-from caecodec.training import data, initial
+from caecodec.training import initial
 from caecodec.training.backbone import GDN, Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.export import conditional, export
@@ -388,56 +386,6 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     assert not output.exists()
     assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output)]) == 0
     assert weights.open_file(output, "mse", 1).qualities == (1,)
-
-
-def test_training_images_of_every_kind(tmp_path):
-    a, b, c = (random_image(40, 50, 3, seed=seed) for seed in range(3))
-    (tmp_path / "deeper").mkdir()
-    Image.fromarray(a).save(tmp_path / "a.png")
-    Image.fromarray(b).save(tmp_path / "deeper" / "b.png")
-    (tmp_path / "notes.txt").write_text("no image")
-    zarr.create_array(tmp_path / "c.zarr", data=np.stack([c, a]).transpose(0, 3, 1, 2), chunks=(1, 3, 40, 50))
-    found = list(data.images([tmp_path]))
-    for one, other in zip(found, (a, c, a, b), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert data.sizes([tmp_path]) == [(40, 50)] * 4
-    with tarfile.open(tmp_path / "more.tar", "w") as tar:
-        stream = io.BytesIO((tmp_path / "a.png").read_bytes())
-        member = tarfile.TarInfo("x/a.png")
-        member.size = len(stream.getvalue())
-        tar.addfile(member, stream)
-    np.testing.assert_array_equal(next(data.images([tmp_path / "more.tar"])), a)
-    kept, left = list(data.images([tmp_path], 2)), list(data.held_out([tmp_path], 2))
-    assert (len(kept), len(left), data.count([tmp_path], 40, without=2)) == (3, 2, 3)
-
-
-def test_large_arrays_come_in_tiles(tmp_path):
-    image = random_image(1100, 1030, 3)
-    zarr.create_array(tmp_path / "big.zarr", data=image, chunks=(550, 515, 3))
-    assert data.sizes([tmp_path / "big.zarr"]) == [(1024, 1024), (1024, 6), (76, 1024), (76, 6)]
-    np.testing.assert_array_equal(list(data.images([tmp_path / "big.zarr"]))[2], image[1024:, :1024])
-
-
-def test_ome_ngff_groups_are_training_images(folder, tmp_path):
-    pytest.importorskip("ome_zarr")
-    assert main(["encode", str(folder / "0.png"), "-o", str(tmp_path / "0.ome.zarr"), "--codec", "none", "--quiet"]) == 0
-    np.testing.assert_array_equal(next(data.images([tmp_path])), np.asarray(Image.open(folder / "0.png")))
-
-
-def test_arrays_that_are_no_images(tmp_path):
-    for name, array in (("grey", np.zeros((20, 20), np.uint8)), ("deep", np.zeros((20, 20, 3), np.uint16))):
-        zarr.create_array(tmp_path / name, data=array)
-        with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
-            list(data.images([tmp_path / name]))
-    multiscales = [{"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}]
-    zarr.create_group(tmp_path / "nested", attributes={"multiscales": multiscales}).create_group("0")
-    with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
-        list(data.images([tmp_path / "nested"]))
-    with pytest.raises(caecodec.ParameterError, match="does not exist"):
-        list(data.images([tmp_path / "nothing"]))
-    (tmp_path / "bad.png").write_bytes(b"not a png")
-    with pytest.raises(caecodec.ParameterError, match=r"bad\.png cannot be read"):
-        data.sizes([tmp_path / "bad.png"])
 
 
 def test_crops_are_parts_of_images():

@@ -1,0 +1,75 @@
+"""Paths -> image files: those in folders, in tar files, and named by themselves."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ParameterError
+from ..storage.locations import is_node
+from .files import SUFFIXES, read_rgb, read_size
+
+TAR = ".tar"
+
+
+class ImageFile(NamedTuple):
+    """An image file on disk or in a tar file.
+
+    path : its path; TAR/MEMBER for a member of a tar file
+    stream : the bytes of a member of a tar file; None for a file on disk
+    named : the caller gave this path itself, not that of a folder or tar file around it
+    """
+
+    path: Path
+    stream: io.BytesIO | None = None
+    named: bool = False
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, as `read_size`."""
+        return read_size(self.path, self.stream)
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The pixels (height, width, 3), as `read_rgb`."""
+        return read_rgb(self.path, self.stream)
+
+
+def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
+    """The image files at these paths, in order of name within each folder and tar file; their suffixes are SUFFIXES.
+
+    Folders are searched with their subfolders and the tar files in them. Where a Zarr array or group is found, its path is
+    given, for the caller to open or leave out.
+
+    Raises ParameterError for a path that does not exist and a tar file that cannot be read.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ParameterError(f"{path} does not exist; name image files, or folders or tar files of image files")
+        yield from _find(path, named=True)
+
+
+def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
+    if path.is_dir():
+        if is_node(path):
+            yield path
+        else:
+            for child in sorted(path.iterdir()):
+                yield from _find(child, named=False)
+    elif path.suffix == TAR:
+        yield from _members(path)
+    elif path.suffix.lower() in SUFFIXES:
+        yield ImageFile(path, named=named)
+
+
+def _members(path: Path) -> Iterator[ImageFile]:
+    try:
+        with tarfile.open(path) as tar:
+            for member in sorted(tar.getmembers(), key=lambda member: member.name):
+                stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
+                if stream is not None:
+                    yield ImageFile(path / member.name, io.BytesIO(stream.read()))
+    except tarfile.TarError as error:
+        raise ParameterError(f"{path} cannot be read as a tar file ({error}); check that it is complete") from error
