@@ -6,7 +6,8 @@ import struct
 import numpy as np
 
 from caecodec import weights
-from helpers.networks import seeded_tensors
+
+from .networks import seeded_tensors
 
 QUALITY = 4
 

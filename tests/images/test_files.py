@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 import zarr
-from conftest import random_image
+from helpers.images import random_image
 from PIL import ExifTags, Image, ImageOps
 
 import caecodec

@@ -1,0 +1,174 @@
+"""caecodec train: recipes, weights that work, checkpoints."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from helpers.images import psnr, random_image
+from helpers.paths import ROOT
+from helpers.training import photographs
+from PIL import Image
+
+import caecodec
+from caecodec import weights
+from caecodec.cli.main import main
+from caecodec.cli.train import parse_qualities
+from caecodec.codecs.autoencoder.codec import encode
+from caecodec.training.export import export
+from caecodec.training.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "mine.safetensors"
+    command = ["train", str(folder), "-o", str(output), "--qualities", "2,4", "--steps", "3", "--crop", "64", "--batch", "4"]
+    assert main([*command, "--validation", "0.34", "--init", "default"]) == 0
+    printed = capsys.readouterr().out
+    assert "step 3" in printed
+    assert "q4" in printed
+    source = weights.open_file(output, "mse", 2)
+    assert source.qualities == (2, 4)
+    assert source.name == "mine"
+    card = output.with_suffix(".md").read_text()
+    assert source.sha256 in card
+    assert "4 images" in card
+    assert card.count("\n| 2 | ") == 1  # measured on the two images held out
+    with Image.open(output.with_suffix(".png")) as curves:
+        assert curves.size == (1200, 400)
+    image = random_image(100, 120, 3, seed=9)
+    array = zarr.create_array(
+        tmp_path / "a.zarr", data=image, chunks=(64, 64, 3), compressors=None,
+        serializer=caecodec.zarr.ConvolutionalAutoencoder(quality=4, weights=output),
+    )  # fmt: skip
+    assert psnr(array[...], image) > 20
+    recorded = dict(array.metadata.codecs[0].to_dict())["configuration"]["weights"]
+    assert recorded == f"mine.safetensors@{source.sha256[:8]}"
+    read = [sys.executable, "-c", f"import zarr; zarr.open_array({str(tmp_path / 'a.zarr')!r})[...]"]
+    elsewhere = subprocess.run(read, capture_output=True, text=True, timeout=120, cwd="/")
+    assert f"digest {source.sha256[:8]}" in elsewhere.stderr
+    assert "WeightsError" in elsewhere.stderr
+    monkeypatch.setenv("CAECODEC_WEIGHTS", str(tmp_path))
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr")[...], array[...])
+
+    assert main([*command, "--init", "klt"]) == 1  # exists
+    assert "exists already" in capsys.readouterr().err
+    longer = [*command[:6], "--steps", "5", "--crop", "64", "--batch", "4"]
+    assert main([*longer, "--resume", "--overwrite", "--quiet"]) == 0
+    state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
+    assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
+
+
+def test_ms_ssim_from_mse_weights(tmp_path):
+    for number, photograph in enumerate(photographs()):
+        Image.fromarray(photograph[:256, :256]).save(tmp_path / f"{number}.png")
+    output = tmp_path / "similar.safetensors"
+    start = str(weights.resolve(weights.Spec("default"), "mse", 3).location)
+    assert main(["train", str(tmp_path), "-o", str(output), "-m", "ms-ssim", "--qualities", "3", "--steps", "2",
+                 "--init", start, "--validation", "0", "--quiet"]) == 0  # fmt: skip
+    assert weights.open_file(output, "mse", 3).metric == "ms-ssim"
+    payload = encode(photographs()[0], quality=3, metric="ms-ssim", weights=output)
+    assert psnr(caecodec.decode(payload, weights=output), photographs()[0]) > 22
+    exported = tmp_path / "again.safetensors"
+    assert main(["export", str(output.with_suffix(".ckpt")), str(tmp_path), "-o", str(exported), "--crops", "2"]) == 0
+    assert weights.open_file(exported, "mse", 3).metric == "ms-ssim"
+    few, all_of_them = (weights.read_tensors(weights.open_file(path, "mse", 3)) for path in (exported, output))
+    assert not np.array_equal(few["q3.static.mass"], all_of_them["q3.static.mass"])
+    with pytest.raises(caecodec.ParameterError, match="crops is 0"):
+        export(output.with_suffix(".ckpt"), tmp_path / "none.safetensors", [tmp_path], crops=0)
+
+
+def test_example_of_ones_own_images(tmp_path):
+    """It trains, and compares what it trained with what it began with and with JPEG 2000."""
+    for name, photograph in zip(("train", "test"), photographs()[:2], strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(photograph[:256, :256]).save(tmp_path / name / "one.png")
+    script = ROOT / "examples" / "own_images.py"
+    command = [sys.executable, script, tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
+    command = [*map(str, command), "--minutes", "0.01", "--qualities", "2-4"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment).stdout
+    assert "own.safetensors mse against" in output
+    assert "% of the bits at equal PSNR" in output
+    assert (tmp_path / "out" / "own.md").exists()
+    assert (tmp_path / "out" / "evaluation" / "report.html").exists()
+
+
+def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    command = [sys.executable, "-m", "caecodec", "train", str(folder), "-o", str(output), "--qualities", "1",
+               "--crop", "64", "--batch", "4", "--minutes", "10", "--init", "default", "--save-every", "0.01"]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline().startswith("step 50")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in error
+    state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
+    assert state["step"] >= 50
+    assert not output.exists()
+    assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output)]) == 0
+    assert weights.open_file(output, "mse", 1).qualities == (1,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"qualities": (5, 6), "steps": 1}, "one network has"),
+        ({"qualities": (), "steps": 1}, "one network has"),
+        ({"qualities": (2, 2), "steps": 1}, "each once"),
+        ({}, "one of them must be above 0"),
+        ({"steps": 3, "minutes": 1}, "one of them must be above 0"),
+        ({"steps": 1, "crop": 100}, "multiple of 32"),
+        ({"steps": 1, "metric": "ms-ssim", "crop": 128}, "at least 192 for ms-ssim"),
+        ({"steps": 1, "metric": "psnr"}, "metric is 'psnr'"),
+        ({"steps": 1, "batch": -1}, "batch is -1"),
+        ({"steps": 1, "batch": 4}, "each of the 5 qualities"),
+        ({"steps": 1, "lr": 0.0}, "lr is 0.0"),
+    ],
+)
+def test_recipes_that_do_not_fit(arguments, message):
+    with pytest.raises(caecodec.ParameterError, match=message):
+        Recipe(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "memory", "crop", "batch"),
+    [
+        ({}, None, 128, 10),
+        ({"metric": "ms-ssim"}, None, 192, 5),
+        ({"qualities": (6, 7, 8)}, None, 128, 9),
+        ({}, 16 * 2**30, 192, 50),
+        ({"qualities": (6, 7, 8)}, 16 * 2**30, 192, 54),
+        ({}, 4 * 2**30, 192, 25),
+        ({"crop": 256}, 2**20, 256, 5),
+        ({"batch": 7, "crop": 64}, 16 * 2**30, 64, 7),
+    ],
+)
+def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
+    chosen = Recipe(steps=1, **arguments).on(memory)
+    assert (chosen.size, chosen.crops) == (crop, batch)
+
+
+def test_bad_requests(folder, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]
+    for more, message in (
+        (["--steps", "1", "--resume"], "there is no checkpoint"),
+        (["--steps", "1", "--validation", "0.9"], "validation is 0.9"),
+        (["--steps", "1", "--init", "nothing"], "have none for quality 1"),
+        (["--steps", "1", "--crop", "512"], "no training image has 512x512"),
+        (["--steps", "100", "--lr", "1e6", "--init", "default"], "no longer finite"),
+    ):
+        assert main([*command, *more]) == 1
+        assert message in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(caecodec.ParameterError, match="'1-b'"):
+        parse_qualities("1-b")
+    assert parse_qualities("1-3,5") == (1, 2, 3, 5)

@@ -1,0 +1,120 @@
+"""The loop of training: it learns, resumes, and survives steps that are not finite."""
+
+import pytest
+import torch
+from helpers.training import each, photographs
+
+import caecodec
+from caecodec import settings
+from caecodec.training import initial
+from caecodec.training.backbone import Backbone
+from caecodec.training.crops import Crops
+from caecodec.training.loop import Training
+from caecodec.training.loss import rate_distortion
+from caecodec.training.normalise import EAGER
+from caecodec.training.recipe import LMBDAS, Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
+
+
+def small_run(steps, state=None, device="cpu", compiled=False):
+    """Sixty steps from the principal components of photographs, or as many of them."""
+    torch.manual_seed(1)
+    recipe = Recipe(qualities=(2, 4), steps=60, crop=64, batch=3, lr=1e-3)
+    crops = Crops(photographs(), 64, device, recipe.seed)
+    network = Backbone(recipe.qualities, dtype=torch.float32)
+    initial.klt(network, crops.draw(50, 64).cpu(), recipe.lmbdas)
+    training = Training(network, recipe, crops, device, compiled)
+    if state:
+        training.resume(state)
+    while training.step < steps:
+        training.take_step()
+    return training
+
+
+def loss_of(training):
+    """On crops that are always the same, of the lower quality."""
+    x = Crops(photographs(), 64, "cpu", 7).draw(8, 64).to(training.device)
+    with torch.no_grad():
+        bpp, _, distortion = rate_distortion(
+            training.backbone, x, each(8).to(x.device), "mse", torch.Generator(x.device).manual_seed(0)
+        )
+    return float((bpp + LMBDAS["mse"][1] * distortion).mean())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_learns_and_resumes(tmp_path, device):
+    """The loss falls; and a run that was stopped and resumed takes the same steps as one that was not."""
+    whole, half = small_run(60, device=device), small_run(30, device=device)
+    torch.save(half.state(), tmp_path / "half.ckpt")
+    resumed = small_run(60, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location=device), device)
+    for name, value in whole.backbone.state_dict().items():
+        torch.testing.assert_close(
+            resumed.backbone.state_dict()[name], value, rtol=1e-4, atol=1e-5 if device == "cpu" else 1e-2
+        )
+    assert loss_of(whole) < 0.85 * loss_of(small_run(0, device=device))
+    assert loss_of(resumed) == pytest.approx(loss_of(whole), rel=1e-3 if device == "cpu" else 0.05)
+    if device == "cuda":
+        assert whole.advance._graph is not None
+
+
+@pytest.mark.parametrize("there", DEVICES)
+def test_checkpoints_resume_on_another_kind_of_device(tmp_path, there):
+    """Of random numbers it has others; all else goes on."""
+    state = small_run(20, device=there).state()
+    state["steps"]["device"] = "another"
+    torch.save(state, tmp_path / "half.ckpt")
+    resumed = small_run(21, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location="cpu"))
+    before = state["network"]["ga.1.weight"].cpu()
+    change = (resumed.backbone.ga[1].weight.detach() - before).abs().max()
+    assert 0 < change < 0.01
+    moments = resumed.advance.state()["optimiser"]
+    assert {float(one["step"]) for one in moments.values()} == {21.0}
+
+
+def test_training_says_so_where_there_is_no_graph():
+    """A machine without CUDA cannot have one; training goes on."""
+    training = small_run(0)
+    training.advance._graphs, training.advance._taken = True, 3
+    with pytest.warns(UserWarning, match="without a CUDA graph"):
+        training.take_step()
+    training.take_step()
+    assert (training.step, training.advance._graph) == (2, None)
+    assert training.advance.sums[:, 3].tolist() == [2, 2]
+
+
+def test_training_says_so_where_nothing_compiles():
+    with (
+        torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),
+        pytest.warns(UserWarning, match=r"without torch\.compile"),
+    ):
+        training = small_run(1, compiled=True)
+    assert training.backbone.parts is EAGER
+
+
+def test_a_step_that_is_not_finite_changes_nothing_for_good():
+    training = small_run(3)
+    training.crops.pixels = training.crops.pixels.float().fill_(float("nan"))
+    before = {name: value.clone() for name, value in training.advance.state()["optimiser"][0].items()}
+    training.take_step()
+    assert training.advance.sums[:, 3].tolist() == [3, 3]
+    assert all(parameter.isfinite().all() for parameter in training.backbone.parameters())
+    after = training.advance.state()["optimiser"][0]
+    torch.testing.assert_close(after["exp_avg"], 0.9 * before["exp_avg"])
+
+
+def test_checkpoints_of_earlier_versions_are_refused():
+    with pytest.raises(caecodec.ParameterError, match="earlier version"):
+        small_run(0, {"network": {}, "optimiser": {}})
+
+
+def test_precision_follows_the_settings():
+    from caecodec.training.train import _dtype
+
+    with settings.using(precision="fp32"):
+        assert _dtype("cpu") == torch.float32
+    with settings.using(precision="bf16"):
+        assert _dtype("cpu") == torch.bfloat16
