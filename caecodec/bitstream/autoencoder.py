@@ -72,7 +72,9 @@ class AutoencoderHeader(ChunkHeader):
         """
         check_magic(data)
         if len(data) < _FIXED:
-            raise CorruptionError(f"payload has {len(data)} bytes but a header alone has {_FIXED} or more: it is cut short")
+            raise CorruptionError(
+                f"payload has {len(data)} bytes but its header has more than {_FIXED}: it is cut short; restore it from a copy"
+            )
         version, family, point, kind, axes = data[2:7]
         VERSIONS.name(version)
         family_name, metric, dtype = FAMILIES.name(family), METRICS.name(point >> 4), DTYPES.name(kind >> 4)
@@ -80,14 +82,16 @@ class AutoencoderHeader(ChunkHeader):
         quality = point & 15
         shape, channel_axis, fortran, position = parse_geometry(data, axes, _FIXED)
         if not 1 <= quality <= MAX_QUALITY:
-            raise CorruptionError(f"header gives quality {quality}, which there is not: the payload is damaged")
+            raise CorruptionError(
+                f"header says quality {quality} but must say 1 to {MAX_QUALITY}: the payload is damaged; restore it from a copy"
+            )
         header = cls(
             quality, metric, body, bytes(data[7:_FIXED]), shape, channel_axis, fortran, family_name, dtype, entropy
         )  # fmt: skip
         if version != header.version:
             raise CorruptionError(
-                f"payload has format version {version} but {entropy or body.value} {dtype} chunks of shape {shape} "
-                f"have {header.version}: it is damaged"
+                f"payload has format version {version} but {entropy or body.value} {dtype} chunks of shape {shape} have "
+                f"version {header.version}: the payload is damaged; restore it from a copy"
             )
         return header, position
 
@@ -160,7 +164,9 @@ def parse(data: bytes | bytearray | memoryview) -> AutoencoderPayload:
         planes, position = parse_section(body, position)
     count, position = varint.unpack(body, position)
     if count > len(body) - position:
-        raise CorruptionError(f"payload names {count} streams but ends before their lengths: it is damaged")
+        raise CorruptionError(
+            f"payload should have {count} streams but ends before their lengths: it is damaged; restore it from a copy"
+        )
     lengths = []
     for _ in range(count):
         words, position = varint.unpack(body, position)
@@ -168,8 +174,8 @@ def parse(data: bytes | bytearray | memoryview) -> AutoencoderPayload:
     escapes, position = varint.unpack(body, position)
     if position + sum(lengths) + escapes != len(body):
         raise CorruptionError(
-            f"payload has {len(body) - position} bytes of streams and escapes but its header names "
-            f"{sum(lengths) + escapes}: it is damaged"
+            f"payload has {len(body) - position} bytes of streams and escapes but should have {sum(lengths) + escapes}: "
+            "it is damaged; restore it from a copy"
         )
     streams = []
     for length in lengths:

@@ -84,7 +84,9 @@ def parse_bound_kind(bound: bytes) -> BoundKind:
         A kind that is not known here.
     """
     if not bound:
-        raise CorruptionError("payload has an empty bound but a bound begins with its kind: the payload is damaged")
+        raise CorruptionError(
+            "bound of the payload is empty but must begin with its kind: the payload is damaged; restore it from a copy"
+        )
     known = {**_BOUNDS, **{number: PREDICTED for number, entropy in _PREDICTED.items() if entropy in ENTROPY_MODELS}}
     if bound[0] not in known:
         kinds = ", ".join(map(str, sorted(known)))

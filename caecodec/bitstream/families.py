@@ -2,13 +2,20 @@
 
 from typing import TypeAlias
 
+from ..errors import FormatVersionError
 from . import autoencoder, overfitted
-from .prefix import OVERFITTED_VERSION
+from .framing import unseal
+from .prefix import DIRECTORY_VERSION, OVERFITTED_VERSION
 
 Payload: TypeAlias = autoencoder.AutoencoderPayload | overfitted.OverfittedPayload
 
 
 def parse(data: bytes | bytearray | memoryview) -> Payload:
     """The payload in data, which must hold that and nothing else; errors as of `autoencoder.parse`."""
-    newer = bytes(memoryview(data).cast("B")[2:3]) == bytes([OVERFITTED_VERSION])
-    return overfitted.parse(data) if newer else autoencoder.parse(data)
+    version = bytes(memoryview(data).cast("B")[2:3])
+    if version == bytes((DIRECTORY_VERSION,)):
+        family = unseal(data)[3]
+        raise FormatVersionError(
+            f"family {family} of format version {DIRECTORY_VERSION} is not known to this caecodec; upgrade caecodec"
+        )
+    return overfitted.parse(data) if version == bytes((OVERFITTED_VERSION,)) else autoencoder.parse(data)

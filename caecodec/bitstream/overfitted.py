@@ -57,13 +57,16 @@ class OverfittedHeader(ChunkHeader):
     def parse(cls, data: bytes | memoryview) -> tuple["OverfittedHeader", int]:
         """The header at the start of data, and the position behind it; errors as of `AutoencoderHeader.parse`."""
         if len(data) < _FIXED:
-            raise CorruptionError(f"payload has {len(data)} bytes but a header alone has more: it is cut short")
+            raise CorruptionError(
+                f"payload has {len(data)} bytes but its header has more than {_FIXED}: it is cut short; restore it from a copy"
+            )
         version, family, decoder, kind, axes = data[2:_FIXED]
         VERSIONS.name(version)
         _FAMILIES.name(family)
         if version != OVERFITTED_VERSION:
             raise CorruptionError(
-                f"payload has format version {version} but its family has {OVERFITTED_VERSION}: it is damaged"
+                f"payload has format version {version} but overfitted chunks have version {OVERFITTED_VERSION}: "
+                "the payload is damaged; restore it from a copy"
             )
         dtype, body = DTYPES.name(kind >> 4), BODIES.name(kind & 15)
         position = _FIXED + (_DIGEST if body == SHARED_NETWORK else 0)
@@ -135,5 +138,7 @@ def parse_coded(data: bytes | memoryview, position: int) -> tuple[bytes, bytes, 
     middle = position + WORD * words
     end = middle + escapes
     if end > len(data):
-        raise CorruptionError(f"stream and escapes end at byte {end} of {len(data)}: the payload is cut short")
+        raise CorruptionError(
+            f"stream and escapes should end at byte {end} but only {len(data)} bytes are there: they are damaged or cut short"
+        )
     return bytes(data[position:middle]), bytes(data[middle:end]), bytes(data[end:])

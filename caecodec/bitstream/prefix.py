@@ -1,10 +1,14 @@
-"""What the headers of all families have in common (FORMAT.md, 3): magic, versions, dtypes and the geometry of the chunk."""
+"""What the headers of all families have in common: magic, versions, dtypes and the geometry of the chunk (FORMAT.md, 3).
 
-from typing import Any
+From format version 4 on, that is one prefix for all families (FORMAT.md, 19).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import CorruptionError
+from ..errors import CorruptionError, FormatVersionError
 from . import varint
 from .wire_ids import WireIds
 
@@ -12,12 +16,17 @@ MAGIC = b"\xca\xec"
 RGB_VERSION = 1  # the autoencoder's chunks of uint8 with three channels and without a bound
 PLANES_VERSION = 2  # all other chunks of the autoencoder
 OVERFITTED_VERSION = 3
-VERSIONS = WireIds("format version", {version: str(version) for version in (RGB_VERSION, PLANES_VERSION, OVERFITTED_VERSION)})
+DIRECTORY_VERSION = 4  # families that need sections
+VERSIONS = WireIds(
+    "format version",
+    {version: str(version) for version in (RGB_VERSION, PLANES_VERSION, OVERFITTED_VERSION, DIRECTORY_VERSION)},
+)
 DTYPES = WireIds("dtype id", {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"})
 
 NO_CHANNELS = 15  # in place of the channel axis
 MAX_DIMENSIONS = 8
 MAX_SIZE = 2**31 - 1
+PREFIX_BYTES = 6  # of a prefix, before the lengths of the axes
 
 
 class ChunkHeader:
@@ -49,9 +58,48 @@ class ChunkHeader:
         colour = bytes(body[position:])
         if len(colour) != self.channels * self.numpy_dtype.itemsize:
             raise CorruptionError(
-                f"constant chunk has {len(colour)} bytes for {self.channels} channels of {self.dtype}: the payload is damaged"
+                f"constant chunk has {len(colour)} bytes of values but its {self.channels} channels of {self.dtype} take "
+                f"{self.channels * self.numpy_dtype.itemsize}: the payload is damaged; restore it from a copy"
             )
         return colour
+
+
+@dataclass(frozen=True)
+class Prefix(ChunkHeader):
+    """What every payload of format version 4 begins with; `ChunkHeader` explains the geometry.
+
+    family : the wire id, 0 to 255, that says what the sections of the payload hold
+    """
+
+    family: int
+    shape: tuple[int, ...]
+    channel_axis: int | None
+    fortran: bool = False
+    dtype: str = "uint8"
+    version: ClassVar[int] = DIRECTORY_VERSION
+
+    def pack(self) -> bytes:
+        """The prefix's bytes."""
+        axes = pack_axes(len(self.shape), self.channel_axis, self.fortran)
+        fixed = bytes((self.version, self.family, DTYPES.number(self.dtype) << 4, axes))
+        return MAGIC + fixed + b"".join(map(varint.pack, self.shape))
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview) -> "Prefix":
+        """The prefix at the start of data, whose magic, version and checksum are proven.
+
+        Raises
+        ------
+        CorruptionError
+            No chunk has this geometry.
+        FormatVersionError
+            A dtype or a flag that this reader does not know.
+        """
+        family, kind, axes = data[3:PREFIX_BYTES]
+        if kind & 15:
+            raise FormatVersionError(f"header has the flags {kind & 15} but this caecodec knows none; upgrade caecodec")
+        shape, channel_axis, fortran, _ = parse_geometry(data, axes, PREFIX_BYTES)
+        return cls(family, shape, channel_axis, fortran, DTYPES.name(kind >> 4))
 
 
 def check_magic(data: bytes | memoryview) -> None:
@@ -64,14 +112,16 @@ def check_magic(data: bytes | memoryview) -> None:
 
 
 def pack_axes(ndim: int, channel_axis: int | None, fortran: bool) -> int:
-    """The byte of the header that says which axes there are."""
+    """The byte of the header that tells the number of axes, the channel axis and the memory order."""
     return ndim - 1 | (NO_CHANNELS if channel_axis is None else channel_axis) << 3 | fortran << 7
 
 
 def parse_geometry(data: bytes | memoryview, axes: int, position: int) -> tuple[tuple[int, ...], int | None, bool, int]:
-    """Shape, channel axis, whether in Fortran order, and the position behind the lengths of the axes that this byte says.
+    """Shape, channel axis, whether in Fortran order, and the position behind the axes' lengths, which begin at `position`.
 
-    Raises CorruptionError for those that no chunk has.
+    axes : the byte that `pack_axes` makes
+
+    Raises CorruptionError for a geometry that no chunk has.
     """
     ndim, channel_axis = (axes & 7) + 1, axes >> 3 & 15
     shape, size = [], 1
@@ -82,7 +132,8 @@ def parse_geometry(data: bytes | memoryview, axes: int, position: int) -> tuple[
     spatial = ndim - (channel_axis != NO_CHANNELS)
     if not (channel_axis < ndim or channel_axis == NO_CHANNELS) or spatial < 2 or not 0 < size <= MAX_SIZE:
         raise CorruptionError(
-            f"header gives channel axis {channel_axis} and shape {tuple(shape)}, which no chunk has: "
-            "the payload is damaged; restore it from a copy"
+            f"header says shape {tuple(shape)} and channel axis {channel_axis} ({NO_CHANNELS} for none), but a chunk has two "
+            f"axes or more beside a channel axis among them, and 1 to {MAX_SIZE} values: the payload is damaged; "
+            "restore it from a copy"
         )
     return tuple(shape), None if channel_axis == NO_CHANNELS else channel_axis, bool(axes >> 7), position

@@ -28,7 +28,9 @@ def unpack(data: bytes | memoryview, position: int) -> tuple[int, int]:
             if value > MAX_VALUE or (byte == 0 and i):
                 break
             return value, position + i + 1
-    raise CorruptionError(f"no valid integer at byte {position} of the payload: it is damaged; restore it from a copy")
+    raise CorruptionError(
+        f"no valid integer at byte {position} of the payload: it is damaged or cut short; restore it from a copy"
+    )
 
 
 def pack_many(values: npt.NDArray[np.uint32]) -> bytes:
@@ -46,7 +48,7 @@ def unpack_many(data: bytes | memoryview, count: int) -> npt.NDArray[np.uint32]:
     raw = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(raw < 0x80)
     if len(ends) != count or (count and ends[-1] != len(raw) - 1) or (not count and len(raw)):
-        raise CorruptionError(f"escape list holds {len(ends)} values but {count} symbols escape: the payload is damaged")
+        raise CorruptionError(f"escape list holds {len(ends)} values but {count} symbols are escaped: the payload is damaged")
     if not count:
         return np.zeros(0, np.uint32)
     starts = np.concatenate(([0], ends[:-1] + 1))

@@ -103,7 +103,7 @@ def test_constant_payload_round_trip():
 
 @pytest.mark.parametrize(
     ("position", "value", "match"),
-    [(2, 4, "format version .* is 4"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
+    [(2, 5, "format version .* is 5"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
      (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):
@@ -125,7 +125,7 @@ def packed(**changes):
                                      {"shape": (5, 3), "channel_axis": 1}, {"shape": (5,), "channel_axis": None},
                                      {"shape": (0, 5, 3)}, {"shape": (65536, 65536, 3)}])  # fmt: skip
 def test_impossible_headers(changes):
-    with pytest.raises(CorruptionError, match="which no chunk has" if "quality" not in changes else "which there is not"):
+    with pytest.raises(CorruptionError, match="but a chunk has" if "quality" not in changes else "must say 1 to 8"):
         AutoencoderHeader.parse(packed(**changes))
 
 

@@ -3,7 +3,7 @@
 Run as `PYTHONPATH=.:tests python tests/golden/make.py`.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
-pixels, and the network where that is shared.
+pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections.
 """
 
 import importlib.util
@@ -11,13 +11,13 @@ from unittest import mock
 
 import numpy as np
 from helpers import overfitted as overfitted_samples
-from helpers import prototype
+from helpers import prototype, sections
 from helpers.networks import save_seeded
 from helpers.paths import GOLDEN, TINY, TINY_CONTEXT
 
 import caecodec
 from caecodec import weights
-from caecodec.bitstream import autoencoder
+from caecodec.bitstream import autoencoder, directory
 from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
 from caecodec.chunks.axes import check_chunk
 from caecodec.chunks.planes import Layout
@@ -131,6 +131,8 @@ def main():
         write_bounded(f"v2-{name}", array, channel_axis, error, kind)
     for name, *case in overfitted_cases():
         write_overfitted(f"v3-{name}", *case)
+    for name, *case in sections.cases():
+        write_sections(f"v4-{name}", *case)
     if importlib.util.find_spec("compressai"):
         write_prototype()
 
@@ -197,6 +199,26 @@ def write_overfitted(name, array, channel_axis, decoder, kind):
     shared = {} if section is None else {"network": np.frombuffer(section, np.uint8)}
     np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, network=section), **shared)
     print(f"{path.name}: {len(payload)} bytes")
+
+
+def write_sections(name, header, listed):
+    path = GOLDEN / f"{name}.cae"
+    if kept(path):
+        return
+    payload = directory.pack(header, listed)
+    path.write_bytes(payload)
+    np.savez_compressed(
+        path.with_suffix(".npz"),
+        family=header.family,
+        shape=header.shape,
+        channel_axis=-1 if header.channel_axis is None else header.channel_axis,
+        fortran=header.fortran,
+        dtype=header.dtype,
+        ids=[section.id for section in listed],
+        lengths=[len(section.data) for section in listed],
+        data=np.frombuffer(b"".join(section.data for section in listed), np.uint8),
+    )
+    print(f"{path.name}: {len(payload)} bytes, {len(listed)} sections")
 
 
 if __name__ == "__main__":
