@@ -1,7 +1,8 @@
 """Mutated payloads through the decoder: python tests/fuzz.py --count 100000 --seed 0.
 
 Every one must give the original pixels or a CaeCodecError; or, where the checksum was made right again, an array of the shape
-that its header gives. Prints how many did which, the slowest, and the peak of memory.
+that its header gives. Prints how many did which, the slowest, and the peak of memory. Those of format version 4 are mutated and
+checked by fuzz_sections.py.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import fuzz_sections
 import numpy as np
 from golden import make
 from helpers.paths import GOLDEN
@@ -21,7 +23,7 @@ from helpers.paths import GOLDEN
 import caecodec
 from caecodec.bitstream import autoencoder, families, overfitted, varint
 from caecodec.bitstream.codings import Body
-from caecodec.bitstream.prefix import OVERFITTED_VERSION, RGB_VERSION
+from caecodec.bitstream.prefix import DIRECTORY_VERSION, OVERFITTED_VERSION, RGB_VERSION
 from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
@@ -102,8 +104,11 @@ def apart(data):
 
 
 def originals():
-    """The golden payloads of the tiny networks but for the largest, and overfitted ones of all kinds, with their pixels."""
-    found = []
+    """The golden payloads of the tiny networks but for the largest, and overfitted ones of all kinds, with their pixels.
+
+    And those of format version 4.
+    """
+    found = list(fuzz_sections.originals())
     for name, *case in make.overfitted_cases():
         data, network = make.overfitted_payload(*case)
         found.append(Original(f"v3-{name}", data, "default", caecodec.decode(data, network=network), network))
@@ -118,6 +123,8 @@ def originals():
 
 def mutate(rng, data):
     """A mutated payload, and whether its checksum is right; `rng` is a random.Random."""
+    if data[2] == DIRECTORY_VERSION:
+        return fuzz_sections.mutate(rng, data)
     parts = apart(data)
     kinds = [_header, _shape, _claims, _streams, _escapes, _sections, _sections, _constant, _raw, _raw]
     kind = rng.choice(kinds + [_network, _low] * isinstance(parts, OverfittedParts))
@@ -246,6 +253,8 @@ def _raw(rng, body):
 
 def check(original, data, sealed):
     """What became of a mutated payload, in a word; AssertionError when it is what must not be."""
+    if isinstance(original, fuzz_sections.SectionsOriginal):
+        return fuzz_sections.check(original, data, sealed)
     shape = original.pixels.shape
     try:
         pixels = caecodec.decode(data, weights=original.weights, expected_shape=shape, network=original.network)

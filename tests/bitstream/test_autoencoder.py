@@ -1,22 +1,12 @@
 import zlib
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caecodec.bitstream import autoencoder, varint
 from caecodec.bitstream.autoencoder import FAMILIES, METRICS, AutoencoderHeader
-from caecodec.bitstream.codings import (
-    BYTES,
-    ENTROPY_MODELS,
-    PLAIN,
-    ZSTD,
-    Body,
-    BoundKind,
-    parse_bound_kind,
-    parse_coding,
-)
+from caecodec.bitstream.codings import Body
 from caecodec.bitstream.prefix import DTYPES
 from caecodec.errors import CorruptionError, FormatVersionError
 
@@ -35,34 +25,6 @@ def sealed(body):
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-@given(st.integers(0, 2**32 - 1), st.binary(max_size=3))
-def test_varint_round_trip(value, rest):
-    packed = varint.pack(value)
-    assert varint.unpack(packed + rest, 0) == (value, len(packed))
-
-
-@given(st.lists(st.integers(0, 2**32 - 1)))
-def test_varints_of_an_array_are_those_of_its_values(values):
-    array = np.array(values, np.uint32)
-    packed = varint.pack_many(array)
-    assert packed == b"".join(map(varint.pack, values))
-    np.testing.assert_array_equal(varint.unpack_many(packed, len(values)), array)
-
-
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80\x80\x80\x80\x80\x01", b"\xff\xff\xff\xff\x1f", b"\x80\x00"])
-def test_bad_varint(data):
-    with pytest.raises(CorruptionError, match="no valid integer"):
-        varint.unpack(data, 0)
-
-
-@pytest.mark.parametrize(
-    ("data", "count"), [(b"\x01", 0), (b"\x01\x02", 1), (b"\x80", 1), (b"", 1), (b"\x80" * 6 + b"\x01", 1)]
-)
-def test_bad_varint_array(data, count):
-    with pytest.raises(CorruptionError, match="escape list"):
-        varint.unpack_many(data, count)
-
-
 def test_header_bytes_are_those_of_the_specification():
     packed = header(quality=5, metric="ms-ssim", shape=(3, 300, 2), channel_axis=0, fortran=True).pack()
     assert packed.hex(" ") == "ca ec 01 01 15 00 82 01 02 03 04 03 ac 02 02"
@@ -72,13 +34,6 @@ def test_wire_ids_never_change():
     assert FAMILIES == {1: "cae"}
     assert METRICS == {0: "mse", 1: "ms-ssim"}
     assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
-    assert ENTROPY_MODELS == {0: "static", 1: "context"}
-    assert [parse_coding(number) for number in (0, 1, 2, 15)] == [
-        (Body.SYMBOLS, "static"), (Body.SYMBOLS, "context"), (Body.BOUNDED, None), (Body.CONSTANT, None)
-    ]  # fmt: skip
-    assert [parse_bound_kind(bytes((number,))) for number in range(5)] == [
-        BoundKind("predicted", "static"), BoundKind("predicted", "context"), PLAIN, ZSTD, BYTES
-    ]  # fmt: skip
 
 
 def test_header_of_a_usual_chunk_is_24_bytes():
