@@ -17,11 +17,11 @@ _FIXED = 11
 
 @dataclass(frozen=True)
 class AutoencoderHeader(ChunkHeader):
-    """What a payload says of itself; `ChunkHeader` explains the geometry.
+    """What a payload says about itself; `ChunkHeader` explains the geometry.
 
     digest : the first 4 bytes of the SHA-256 of the weights
     family : the network's
-    entropy : the entropy model, of a body of symbols alone
+    entropy : the name of the entropy model of a body of symbols, None for other bodies
     """
 
     quality: int
@@ -66,7 +66,7 @@ class AutoencoderHeader(ChunkHeader):
         Raises
         ------
         CorruptionError
-            The bytes are no caecodec payload, or are too short for a header.
+            The bytes are not a caecodec payload, or are too short for a header.
         FormatVersionError
             A version, or an id in it, that this reader does not know.
         """
@@ -100,8 +100,8 @@ class AutoencoderHeader(ChunkHeader):
 class AutoencoderPayload:
     """A parsed payload; `streams` are bytes of whole 32-bit words, `colour` is set for a constant chunk alone.
 
-    `planes` says how planes become images, one byte and the ranges (planes.Layout); empty in version 1. `bound` is what a
-    bounded chunk has beside symbols, a byte for its kind and its residual.
+    `planes` says how planes become images: one byte and the ranges; it is empty in version 1. `bound` is what a bounded chunk
+    has besides symbols: a byte for its kind, and its residual.
     """
 
     header: AutoencoderHeader
@@ -113,7 +113,7 @@ class AutoencoderPayload:
 
     @property
     def bound_kind(self) -> BoundKind:
-        """The kind of a bounded chunk's bound; errors as of `codings.parse_bound_kind`."""
+        """The kind of a bounded chunk's bound; raises the errors of `codings.parse_bound_kind`."""
         return parse_bound_kind(self.bound)
 
     @property
@@ -144,7 +144,7 @@ def pack(payload: AutoencoderPayload) -> bytes:
 def parse(data: bytes | bytearray | memoryview) -> AutoencoderPayload:
     """The payload in data, which must hold that and nothing else.
 
-    The checksum is proven first, so that a damaged byte is never taken for an unknown version.
+    The checksum is verified first, so that a damaged byte is never taken for an unknown version.
 
     Raises
     ------

@@ -2,14 +2,14 @@
 
     prefix | directory, CRC-32 | section | section | ... | CRC-32
 
-The directory gives the id, the length and the CRC-32 of each section, and has a CRC-32 of its own. So a reader that has only
-the beginning of a payload can prove the directory, and each section that it has whole. A family decides what its sections hold:
+The directory gives the id, the length and the CRC-32 of each section, and has a CRC-32 of its own. A reader that has only the
+beginning of a payload can therefore verify the directory, and each section that it has as a whole. A family decides what its
+sections hold. With BASE and LAYER as literal ids:
 
-    KNOWN = {BASE, LAYER}                                                        # ids that the family's decoder understands
     data = pack(Prefix(family, shape, channel_axis), [Section(BASE, base), Section(LAYER, layer)])
-    payload = parse(data, KNOWN)                                                 # all of it, or CorruptionError
-    payload = parse(data[:1000], KNOWN, partial=True)                            # the sections that are whole, in order
-    payload.header, payload.sections, payload.missing                            # missing: ids of those that are not there
+    payload = parse(data, {BASE, LAYER})                       # every section, or CorruptionError
+    payload = parse(data[:1000], {BASE, LAYER}, partial=True)  # the sections that are there as a whole
+    payload.header, payload.sections, payload.missing          # missing holds the ids of the other sections
 """
 
 from collections.abc import Container, Sequence
@@ -22,19 +22,19 @@ from .framing import CRC_BYTES, checksum, seal, unseal
 from .prefix import DIRECTORY_VERSION, PREFIX_BYTES, VERSIONS, Prefix, check_magic
 
 MAX_SECTIONS = 255
-FIRST_OPTIONAL = 128  # a reader that does not know a section of this id or a higher one leaves it out
+FIRST_OPTIONAL = 128  # from this id on, a reader leaves out the sections that it does not know
 MAX_ID = 255
 
 
 class Section(NamedTuple):
-    """A part of a payload, proven on its own: what its family calls it, 0 to 255, and its bytes, at most 2^32 - 1."""
+    """A part of a payload with a checksum of its own: its id, 0 to 255, and its bytes, at most 2^32 - 1 of them."""
 
     id: int
     data: bytes
 
 
 class Entry(NamedTuple):
-    """A section as the directory has it: its bytes are payload[start:stop], and `checksum` is their CRC-32."""
+    """A section as the directory lists it: its bytes are payload[start:stop], and `checksum` is their CRC-32."""
 
     id: int
     start: int
@@ -44,14 +44,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Directory:
-    """What the first bytes of a payload say of all of it."""
+    """What the first bytes of a payload tell about the whole."""
 
     header: Prefix
     entries: tuple[Entry, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of the whole payload."""
+        """Length of the whole payload in bytes."""
         return self.entries[-1].stop + CRC_BYTES
 
 
@@ -59,7 +59,7 @@ class Directory:
 class DirectoryPayload:
     """A parsed payload.
 
-    sections : those that are whole, in the payload's order, but for optional ones whose ids the reader does not know
+    sections : the sections that are there, in the payload's order, without optional sections that the reader does not know
     missing : the ids of the sections that a partial payload lacks, in the same order and with the same exception
     """
 
@@ -69,12 +69,12 @@ class DirectoryPayload:
 
 
 def pack(header: Prefix, sections: Sequence[Section]) -> bytes:
-    """The payload's bytes; equal arguments give equal bytes, and other arguments other ones.
+    """The payload's bytes, for 1 to 255 sections. There is only one way to write a header and a list of sections.
 
-    Raises ParameterError for no sections, for more than 255, and for an id or a length that is out of range.
+    Raises ParameterError if the number of sections, an id or a length is out of range.
     """
     if not 1 <= len(sections) <= MAX_SECTIONS:
-        raise ParameterError(f"payload is to have {len(sections)} sections but must have 1 to {MAX_SECTIONS}")
+        raise ParameterError(f"payload would have {len(sections)} sections but must have 1 to {MAX_SECTIONS}")
     parts = [header.pack(), bytes((len(sections),))]
     for section in sections:
         if not 0 <= section.id <= MAX_ID:
@@ -90,7 +90,7 @@ def pack(header: Prefix, sections: Sequence[Section]) -> bytes:
 
 
 def parse_directory(data: bytes | bytearray | memoryview) -> Directory:
-    """The directory of a payload of which data is all, or the beginning. It says which bytes hold which section.
+    """The directory of a payload, which says which bytes hold which section; data is the payload, or the beginning of it.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def parse_directory(data: bytes | bytearray | memoryview) -> Directory:
     view = memoryview(data).cast("B")
     check_magic(view)
     if bytes(view[2:3]) != bytes((DIRECTORY_VERSION,)):
-        unseal(view)  # so that damage is not taken for another version
+        unseal(view)  # so that a damaged byte is not taken for another version
         VERSIONS.name(view[2])
         raise CorruptionError(f"payload has format version {view[2]}, which has no directory of sections; parse it as that")
     listed, end = _listed(view)
@@ -118,16 +118,16 @@ def parse_directory(data: bytes | bytearray | memoryview) -> Directory:
 def parse(data: bytes | bytearray | memoryview, known: Container[int], partial: bool = False) -> DirectoryPayload:
     """The payload in data, which must hold that and nothing else or, with `partial`, the beginning of it.
 
-    known : ids of the sections that the reader understands. Others are left out if they are optional (128 to 255)
-    partial : take a payload that is cut anywhere behind its directory, with the sections that are whole; those that are there
-        must not be damaged all the same. To have the sections before a damaged one, pass the bytes up to its `Entry.start`
+    known : ids of the sections that the reader understands; other sections are left out if they are optional (128 to 255)
+    partial : accept a payload that is cut anywhere behind its directory. Sections that are there as a whole must still be
+        undamaged; to read the sections before a damaged one, pass the bytes up to its `Entry.start`
 
     Raises
     ------
     CorruptionError
         Not a payload of format version 4, damaged, too long, or cut short where that is not allowed.
     FormatVersionError
-        A newer caecodec wrote it: a required section (0 to 127) is not known, or an id in the prefix.
+        A newer caecodec wrote it: it has a required section (0 to 127) that is not known, or an unknown id in the prefix.
     """
     view, directory = memoryview(data).cast("B"), parse_directory(data)
     entries = directory.entries
@@ -164,7 +164,7 @@ def parse(data: bytes | bytearray | memoryview, known: Container[int], partial: 
 
 
 def _listed(view: memoryview) -> tuple[list[tuple[int, int, bytes]], int]:
-    """Id, length and checksum of each section as written, nothing of it proven, and where the directory ends."""
+    """Id, length and checksum of each section as written, before they are verified, and the position behind the directory."""
     position = PREFIX_BYTES
     if len(view) < position:
         raise _cut(view)
@@ -186,7 +186,7 @@ def _listed(view: memoryview) -> tuple[list[tuple[int, int, bytes]], int]:
 
 
 def _directory_checksum(head: bytes | memoryview) -> bytes:
-    """The CRC-32 of prefix and directory, inverted: otherwise a payload that is cut here would end as whole payloads do."""
+    """The inverted CRC-32 of prefix and directory; with a plain one, a payload that is cut here would look whole."""
     return bytes(byte ^ 0xFF for byte in checksum(head))
 
 

@@ -11,7 +11,7 @@ Payload: TypeAlias = autoencoder.AutoencoderPayload | overfitted.OverfittedPaylo
 
 
 def parse(data: bytes | bytearray | memoryview) -> Payload:
-    """The payload in data, which must hold that and nothing else; errors as of `autoencoder.parse`."""
+    """The payload in data, which must hold that and nothing else; raises the errors of `autoencoder.parse`."""
     version = bytes(memoryview(data).cast("B")[2:3])
     if version == bytes((DIRECTORY_VERSION,)):
         family = unseal(data)[3]

@@ -20,11 +20,11 @@ _DIGEST = 4
 
 @dataclass(frozen=True)
 class OverfittedHeader(ChunkHeader):
-    """What a payload says of itself; `ChunkHeader` explains the geometry.
+    """What a payload says about itself; `ChunkHeader` explains the geometry.
 
     decoder : the size of its network
     body : one of BODIES
-    digest : the first 4 bytes of the SHA-256 of the network section that it shares with others, empty where it has its own
+    digest : the first 4 bytes of the SHA-256 of the network section that it shares with others; empty if it has its own
     """
 
     decoder: str
@@ -55,7 +55,7 @@ class OverfittedHeader(ChunkHeader):
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> tuple["OverfittedHeader", int]:
-        """The header at the start of data, and the position behind it; errors as of `AutoencoderHeader.parse`."""
+        """The header at the start of data, and the position behind it; raises the errors of `AutoencoderHeader.parse`."""
         if len(data) < _FIXED:
             raise CorruptionError(
                 f"payload has {len(data)} bytes but its header has more than {_FIXED}: it is cut short; restore it from a copy"
@@ -79,7 +79,7 @@ class OverfittedHeader(ChunkHeader):
 class OverfittedPayload:
     """A parsed payload.
 
-    `colour` is set for a constant chunk alone. Otherwise `planes` says how planes become pictures (planes.Layout), `network` is
+    `colour` is set for a constant chunk alone. Otherwise `planes` says how planes become pictures, `network` is
     the section of the payload's own network, and the rest are the coded latents: words, varints and low bits.
     """
 
@@ -114,7 +114,7 @@ def pack(payload: OverfittedPayload) -> bytes:
 
 
 def parse(data: bytes | bytearray | memoryview) -> OverfittedPayload:
-    """The payload in data, which must hold that and nothing else; errors as of `autoencoder.parse`."""
+    """The payload in data, which must hold that and nothing else; raises the errors of `autoencoder.parse`."""
     body = unseal(data)
     header, position = OverfittedHeader.parse(body)
     if header.constant:

@@ -30,11 +30,11 @@ PREFIX_BYTES = 6  # of a prefix, before the lengths of the axes
 
 
 class ChunkHeader:
-    """What the header of every family says of its chunk.
+    """What the header of every family says about its chunk.
 
     shape : the chunk's, as stored
     channel_axis : counted from the front; None for a chunk without one
-    fortran : the array was in Fortran order
+    fortran : whether the array was in Fortran order
     dtype : one of DTYPES
     """
 
@@ -86,7 +86,7 @@ class Prefix(ChunkHeader):
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> "Prefix":
-        """The prefix at the start of data, whose magic, version and checksum are proven.
+        """The prefix at the start of data, whose magic, version and checksum are verified already.
 
         Raises
         ------

@@ -20,7 +20,7 @@ def pack(value: int) -> bytes:
 
 
 def unpack(data: bytes | memoryview, position: int) -> tuple[int, int]:
-    """The integer at `position` of data, and the position behind it; CorruptionError if there is none."""
+    """The integer at `position` of data, and the position behind it; CorruptionError if that is not a varint."""
     value = 0
     for i, byte in enumerate(data[position : position + MAX_BYTES]):
         value |= (byte & 0x7F) << (7 * i)

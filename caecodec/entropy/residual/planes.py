@@ -15,8 +15,8 @@ from . import interlaced
 from .interlaced import Planes, Range
 from .lattice import MAX_RANGE
 
-PREDICTED, PLAIN, ZSTD = "predicted", "plain", "zstd"
-KINDS = (PREDICTED, PLAIN, ZSTD)
+_PREDICTED, _ZSTD = "predicted", "zstd"
+KINDS = (_PREDICTED, "plain", _ZSTD)
 _ZSTD_LEVEL = 9
 _MAGIC, _SIZES = b"\x28\xb5\x2f\xfd", (0, 2, 4, 8)  # of a Zstandard frame, and of the field that says how much it holds
 
@@ -50,11 +50,11 @@ def encode(planes: Planes, kind: str, within: Range, prediction: Planes | None =
     prediction
         int64, of the same shape: values that are near those of planes, the same when decoding. For "predicted" alone.
     """
-    if kind == ZSTD:
+    if kind == _ZSTD:
         last = planes.transpose(0, 2, 3, 1)  # colours repeat more than rows do
         quantised = np.ascontiguousarray((last - within.low) // within.step, _dtype(within))
         return bytes(Zstd(_ZSTD_LEVEL).encode(_shuffle(quantised).encode(quantised)))
-    return interlaced.encode(planes, prediction if kind == PREDICTED else None, within)
+    return interlaced.encode(planes, prediction if kind == _PREDICTED else None, within)
 
 
 def decode(
@@ -69,9 +69,9 @@ def decode(
     CorruptionError
         The data does not hold just these planes.
     """
-    if kind == ZSTD:
+    if kind == _ZSTD:
         return _decode_zstd(bytes(data), shape, within)
-    return interlaced.decode(data, shape, prediction if kind == PREDICTED else None, within)
+    return interlaced.decode(data, shape, prediction if kind == _PREDICTED else None, within)
 
 
 def _decode_zstd(data: bytes, shape: tuple[int, int, int, int], within: Range) -> Planes:
