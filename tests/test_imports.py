@@ -7,22 +7,24 @@ import sys
 import pytest
 from helpers.paths import PACKAGE
 
-# Each layer imports only from those before it (and from itself).
+# Each layer imports only from those before it and from itself, where no two packages import each other (DESIGN: layout).
 LAYERS = [
-    {"errors"},
-    {"settings", "storage"},
-    {"bitstream"},
-    {"chunks", "entropy", "images", "models"},
-    {"weights"},
-    {"engine"},
+    {"errors", "settings", "storage"},
+    {"chunks", "entropy", "bitstream", "models", "images"},
+    {"weights", "engine"},
     {"codecs"},
-    {"numcodecs", "zarr"},
-    {"arrays"},
-    {"torch", "ngff", "evaluation", "training"},
+    {"numcodecs", "zarr", "torch", "arrays"},
+    {"ngff", "training", "evaluation"},
     {"cli"},
     {"__main__"},
 ]
 PLACE = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Names of several classes, each with the reason why it may stand for all of them.
+HOMONYMS = {
+    "ConvolutionalAutoencoder": "one codec, as numcodecs and as zarr take it",
+    "OverfittedAutoencoder": "one codec, as numcodecs and as zarr take it",
+}
 
 
 def imports(path):
@@ -35,14 +37,41 @@ def imports(path):
             yield from names
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def package_of(path):
+    """The package or top-level module that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def classes(path):
+    """The classes that a file defines at its top level."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     if path == PACKAGE / "__init__.py":
         return
-    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    name = package_of(path)
     for imported in imports(path):
         if imported != "__version__":
             assert PLACE[imported] <= PLACE[name], f"{name} imports {imported}"
+
+
+def test_no_two_packages_import_each_other():
+    pairs = {(package_of(path), imported) for path in FILES if path != PACKAGE / "__init__.py" for imported in imports(path)}
+    assert [pair for pair in sorted(pairs) if pair[0] < pair[1] and pair[::-1] in pairs] == []
+
+
+def test_no_two_classes_have_one_name():
+    """What a name stands for does not depend on where it is read."""
+    found = {}
+    for path in FILES:
+        for name in classes(path):
+            found.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in HOMONYMS} == {}
+    assert all(len(found.get(name, ())) > 1 for name in HOMONYMS)
 
 
 def test_the_check_above_sees_imports():

@@ -207,7 +207,7 @@ class _Sums:
             self.escapes += len(payload.raw)
 
 
-def inspect(path: locations.Place) -> list[Report]:
+def inspect(path: locations.Location) -> list[Report]:
     """A report on a .cae file, or on each caecodec array at or below a Zarr path, in a zipped store (.zip), or at a URL.
 
     Raises
@@ -227,7 +227,7 @@ def inspect(path: locations.Place) -> list[Report]:
         return _reports(path, carried)
 
 
-def _reports(path: locations.Place, carried: weights.Carried) -> list[Report]:
+def _reports(path: locations.Location, carried: weights.Carried) -> list[Report]:
     """Of the arrays at or below a Zarr path."""
     try:
         node = locations.open_node(path)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ..storage.locations import place
-from .report import Bars, outcome
+from ..storage.locations import parse_location
+from .progress import Bars, outcome
 
 SUMMARY = "Convert groups and .cae files, or folders of them, to image and video files."
 
@@ -12,7 +12,7 @@ SUMMARY = "Convert groups and .cae files, or folders of them, to image and video
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec decode."""
     parser.add_argument(
-        "inputs", nargs="+", type=place, metavar="INPUT",
+        "inputs", nargs="+", type=parse_location, metavar="INPUT",
         help=".ome.zarr groups, such as zips (.zip) or URLs (s3://...) too, .cae files, or folders of them",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..codecs.overfitted.architecture import DECODERS
 from ..codecs.overfitted.parameters import PRESETS
 from ..ngff.options import CODECS, DEPTHS, NGFF_VERSIONS, Options
-from .report import Bars, outcome
+from .progress import Bars, outcome
 
 SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr (or one image to a .cae file)."
 

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 
-from ..storage.locations import place
+from ..storage.locations import parse_location
 
 SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Zarr array, or the arrays of a group."
 
@@ -12,7 +12,7 @@ SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Za
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec inspect."""
     parser.add_argument(
-        "path", type=place, metavar="PATH", help="a .cae file, a Zarr array or a group, also zipped or at a URL"
+        "path", type=parse_location, metavar="PATH", help="a .cae file, a Zarr array or a group, also zipped or at a URL"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

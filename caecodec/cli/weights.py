@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import weights
 from ..errors import WeightsError
-from ..storage.locations import ZIP, Place, is_url, place
+from ..storage.locations import ZIP, Location, is_url, parse_location
 from ..weights import Source, file
 
 SUMMARY = "List, show and install weights, from files or from the groups that carry them."
@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add("list", "What is installed: name and digest, metric, qualities, bytes, and where it is.")
     add("show", "All about weights.").add_argument(
-        "what", type=place, metavar="DIGEST|FILE|GROUP", help="the start of a digest, a .safetensors file, or a group"
+        "what", type=parse_location, metavar="DIGEST|FILE|GROUP", help="the start of a digest, a .safetensors file, or a group"
     )
     add("install", "Bring weights into your folder, where they are found by their digest.").add_argument(
-        "sources", nargs="+", type=place, metavar="GROUP|FILE",
+        "sources", nargs="+", type=parse_location, metavar="GROUP|FILE",
         help="a .safetensors file, or a group that carries weights, also zipped (.zip); paths or URLs",
     )  # fmt: skip
     add("path", "Print the path of a weights file.").add_argument(
@@ -61,7 +61,7 @@ def _line(source: Source, origin: str) -> str:
         return f"DAMAGED: {error}"
 
 
-def _found(what: Place) -> Sequence[Source]:
+def _found(what: Location) -> Sequence[Source]:
     """What a digest, a file or a group names."""
     is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
     return weights.read(what) if is_place else [weights.by_digest(str(what))]

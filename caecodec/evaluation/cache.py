@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import ParameterError
-from .contenders import Setting
+from .compared import CodecSetting
 from .curves import Measurement
 
 _START = b'{"key": "'
@@ -73,7 +73,7 @@ class Cache:
         self._places[key] = place
 
 
-def key(pixels: npt.NDArray[np.uint8], setting: Setting, chunk: int) -> str:
+def key(pixels: npt.NDArray[np.uint8], setting: CodecSetting, chunk: int) -> str:
     """What results of an image (height, width, 3) at this setting, in chunks of this size, are saved under."""
     image = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
     return hashlib.sha256(repr((__version__, pixels.shape, image, setting.about, chunk)).encode()).hexdigest()

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from ..images.metrics import decibels
 
-Kind = Literal["caecodec", "reference codec", "published"]
+Pixels = npt.NDArray[np.uint8]
+CurveKind = Literal["caecodec", "reference codec", "published"]
 Metric = Literal["psnr", "ms_ssim"]
 METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim")
 LABELS: dict[Metric, str] = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM (dB)"}
@@ -76,7 +80,7 @@ class Curve:
     """The points of a codec in one configuration, in order of their settings; `about` says what it is and how it was run."""
 
     name: str
-    kind: Kind
+    kind: CurveKind
     about: str
     points: tuple[Point, ...]
 

@@ -10,18 +10,18 @@ from ..engine import Place
 from ..errors import ParameterError
 from ..storage.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
-from . import contenders, extra
+from . import compared, extra
 from .bd_rates import compare
 from .cache import Cache
-from .contenders import CODECS
-from .crops import chosen, compare_crops
+from .compared import CODECS
 from .curves import METRICS, Curve, Results
+from .html_report import write_report
 from .images import select_images
 from .plots import plot
 from .published import read_published
-from .report import write_report
-from .sweep import Say, notes, sweep
-from .tables import write_bd_rates, write_json, write_points
+from .result_files import write_bd_rates, write_json, write_points
+from .side_by_side import chosen, compare_crops
+from .sweep import LineListener, notes, sweep
 
 RESULTS = "results.json"
 MIN_CHUNK = 16
@@ -45,7 +45,7 @@ def evaluate(
     references: Sequence[Path] = (),
     samples: int = 3,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    say: LineListener = lambda line: None,
 ) -> Results:
     """Measure rate and distortion of caecodec and of other codecs on images, and write what was found into `output`.
 
@@ -82,12 +82,12 @@ def evaluate(
     if decoder and not overfitted:
         raise ParameterError(f"decoder is {decoder!r} but no preset of the overfitted codec is given; name one (--overfitted)")
     ours = (
-        *contenders.caecodec(weights, metrics, qualities, entropy, gpu),
-        *contenders.overfitted(overfitted, qualities, decoder, gpu),
+        *compared.caecodec(weights, metrics, qualities, entropy, gpu),
+        *compared.overfitted(overfitted, qualities, decoder, gpu),
     )
     if not ours:
         raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")
-    runs = (*ours, *contenders.references(codecs))
+    runs = (*ours, *compared.references(codecs))
     published: list[Curve] = []
     for reference in references:
         taken = [run.name for run in runs] + [curve.name for curve in published]

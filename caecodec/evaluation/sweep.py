@@ -1,4 +1,4 @@
-"""Images and contenders -> curves: every image is cut into chunks, each coded alone, put together again, and compared."""
+"""Images and codecs -> curves: every image is cut into chunks, each coded alone, put together again, and compared."""
 
 import math
 import time
@@ -7,61 +7,59 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CaeCodecError, ParameterError
 from ..images.metrics import MS_SSIM_SIDE, ms_ssim, psnr
 from .cache import Cache, key
-from .contenders import Contender, Setting
-from .curves import Curve, ImageInfo, Measurement, Point
+from .compared import CodecSetting, ComparedCodec
+from .curves import Curve, ImageInfo, Measurement, Pixels, Point
 from .images import EvaluationImage
 
 SIDE = 192  # of what is shown
-Array = npt.NDArray[np.uint8]
-Say = Callable[[str], None]
+LineListener = Callable[[str], None]
 
 
-class Swept(NamedTuple):
-    """The curve of each contender; and, of the images to show, the middle at each (image's number, contender, setting)."""
+class SweepResult(NamedTuple):
+    """The curve of each codec; and, of the images to show, the middle at each (image's number, codec, setting)."""
 
     curves: tuple[Curve, ...]
-    middles: dict[tuple[int, str, str], Array]
+    middles: dict[tuple[int, str, str], Pixels]
 
 
 def sweep(
     images: Sequence[EvaluationImage],
-    contenders: Sequence[Contender],
+    codecs: Sequence[ComparedCodec],
     chunk: int,
-    say: Say,
+    say: LineListener,
     cache: Cache | None = None,
     shown: Collection[int] = (),
-) -> Swept:
-    """Measure each contender at each of its settings.
+) -> SweepResult:
+    """Measure each codec at each of its settings.
 
-    say : told about each image when its turn comes, and each result of a slow contender
+    say : told about each image when its turn comes, and each result of a slow codec
     cache : where results are looked up, and saved as they come
     shown : the images, by number from 0, whose middles are kept
 
     Raises ParameterError where a codec does not take an image.
     """
     bench = _Bench(chunk, cache)
-    measured: dict[tuple[str, str], list[Measurement]] = {(c.name, s.name): [] for c in contenders for s in c.settings}
+    measured: dict[tuple[str, str], list[Measurement]] = {(c.name, s.name): [] for c in codecs for s in c.settings}
     middles = {}
     for number, image in enumerate(images):
         say(f"{number + 1}/{len(images)} {image.info.name}")
         pixels = image.file.pixels()
-        for contender, setting in ((c, s) for c in contenders for s in c.settings):
-            values, decode = bench.result(image.info.name, pixels, contender, setting)
-            measured[contender.name, setting.name].append(values)
-            if contender.slow:
-                say(f"  {contender.name}, {setting.name}: {values.bpp:.4f} bpp, {values.psnr:.2f} dB")
+        for codec, setting in ((c, s) for c in codecs for s in c.settings):
+            values, decode = bench.result(image.info.name, pixels, codec, setting)
+            measured[codec.name, setting.name].append(values)
+            if codec.slow:
+                say(f"  {codec.name}, {setting.name}: {values.bpp:.4f} bpp, {values.psnr:.2f} dB")
             if number in shown:
-                middles[number, contender.name, setting.name] = middle(decode()).copy()
+                middles[number, codec.name, setting.name] = middle(decode()).copy()
     curves = (
         Curve(c.name, c.kind, c.about, tuple(Point.mean(s.name, tuple(measured[c.name, s.name])) for s in c.settings))
-        for c in contenders
+        for c in codecs
     )
-    return Swept(tuple(curves), middles)
+    return SweepResult(tuple(curves), middles)
 
 
 class _Bench:
@@ -72,8 +70,8 @@ class _Bench:
         self._ready: set[str] = set()  # the settings whose networks are loaded
 
     def result(
-        self, name: str, pixels: Array, contender: Contender, setting: Setting
-    ) -> tuple[Measurement, Callable[[], Array]]:
+        self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting
+    ) -> tuple[Measurement, Callable[[], Pixels]]:
         """The values of an image, and what gives the decoded image."""
         chunk, saved = self._chunk, ""
         if self._cache:
@@ -81,12 +79,12 @@ class _Bench:
             found = self._cache.get(saved, name)
             if found:
                 return found[0], partial(restore, found[1], pixels.shape, setting, chunk)
-        if not contender.slow and setting.about not in self._ready:
-            code(pixels[: chunk or None, : chunk or None], contender, setting, chunk)  # untimed: loads the network
+        if not codec.slow and setting.about not in self._ready:
+            code(pixels[: chunk or None, : chunk or None], codec, setting, chunk)  # untimed: loads the network
             self._ready.add(setting.about)
-        values, payloads, decoded = measure(name, pixels, contender, setting, chunk)
+        values, payloads, decoded = measure(name, pixels, codec, setting, chunk)
         if self._cache:
-            self._cache.put(saved, contender.name, setting.name, values, payloads)
+            self._cache.put(saved, codec.name, setting.name, values, payloads)
         return values, lambda: decoded
 
 
@@ -95,12 +93,12 @@ class Measured(NamedTuple):
 
     values: Measurement
     payloads: list[bytes]
-    decoded: Array
+    decoded: Pixels
 
 
-def measure(name: str, pixels: Array, contender: Contender, setting: Setting, chunk: int) -> Measured:
+def measure(name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting, chunk: int) -> Measured:
     """One image at one setting."""
-    decoded, payloads, encoding, decoding = code(pixels, contender, setting, chunk)
+    decoded, payloads, encoding, decoding = code(pixels, codec, setting, chunk)
     area = pixels.shape[0] * pixels.shape[1]
     size = sum(map(len, payloads))
     values = Measurement(
@@ -115,7 +113,7 @@ def measure(name: str, pixels: Array, contender: Contender, setting: Setting, ch
     return Measured(values, payloads, decoded)
 
 
-def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> tuple[Array, list[bytes], float, float]:
+def code(pixels: Pixels, codec: ComparedCodec, setting: CodecSetting, chunk: int) -> tuple[Pixels, list[bytes], float, float]:
     """The decoded image, the payloads of its chunks, and the seconds that encoding and decoding them took."""
     decoded, payloads = np.empty_like(pixels), []
     encoding, decoding = 0.0, 0.0
@@ -131,7 +129,7 @@ def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> t
             raise
         except (RuntimeError, ValueError) as error:  # what imagecodecs raises
             raise ParameterError(
-                f"{contender.name}, {setting.name}, cannot code {part.shape[1]} x {part.shape[0]} pixels: {error}; "
+                f"{codec.name}, {setting.name}, cannot code {part.shape[1]} x {part.shape[0]} pixels: {error}; "
                 "pass a smaller chunk (--chunk), or leave the codec out (--codecs)"
             ) from error
         encoding += between - start
@@ -139,7 +137,7 @@ def code(pixels: Array, contender: Contender, setting: Setting, chunk: int) -> t
     return decoded, payloads, encoding, decoding
 
 
-def restore(payloads: Sequence[bytes], shape: tuple[int, ...], setting: Setting, chunk: int) -> Array:
+def restore(payloads: Sequence[bytes], shape: tuple[int, ...], setting: CodecSetting, chunk: int) -> Pixels:
     """The image of this shape in the payloads of its chunks."""
     decoded = np.empty(shape, np.uint8)
     for payload, place in zip(payloads, cut(decoded, chunk), strict=True):
@@ -147,13 +145,13 @@ def restore(payloads: Sequence[bytes], shape: tuple[int, ...], setting: Setting,
     return decoded
 
 
-def cut(image: Array, chunk: int) -> list[Array]:
+def cut(image: Pixels, chunk: int) -> list[Pixels]:
     """Views of the image's chunks, row by row; the whole image for chunk 0."""
     side = chunk or max(image.shape[:2])
     return [image[y : y + side, x : x + side] for y in range(0, image.shape[0], side) for x in range(0, image.shape[1], side)]
 
 
-def middle(image: Array) -> Array:
+def middle(image: Pixels) -> Pixels:
     """The middle of an image, SIDE x SIDE pixels or what there is."""
     y, x = (max(0, (n - SIDE) // 2) for n in image.shape[:2])
     return image[y : y + SIDE, x : x + SIDE]

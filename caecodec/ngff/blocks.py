@@ -14,38 +14,38 @@ import zarr
 from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
-from .work import Work
+from .chunk_runner import ChunkRunner
 
 BLOCK_BYTES = 2**26  # enough chunks at once for batches of the network
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # what codecs raise for damaged chunks
 
-Source = npt.NDArray[Any] | zarr.Array[Any]
+AnyArray = npt.NDArray[Any] | zarr.Array[Any]
 
 
-def store(group: zarr.Group, path: str, source: Source, work: Work | None = None, **options: Any) -> None:
+def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | None = None, **options: Any) -> None:
     """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array but shape and dtype.
 
     Chunks that reach over the edge are filled up with the values next to it, which costs a codec less than any other. With
-    `work`, chunks (or shards) are written one by one, and each is whole or not there, whatever happens; of an array that is
+    `runner`, chunks (or shards) are written one by one, and each is whole or not there, whatever happens; of an array that is
     there already, begun with the same options, those that are missing.
     Raises what reading and encoding raise; then nothing more is written afterwards.
     """
     unit = options.get("shards") or options["chunks"]
     padded = padded_shape(source.shape, options["chunks"])
-    if work is None or not isinstance(array := group.get(path), zarr.Array):
+    if runner is None or not isinstance(array := group.get(path), zarr.Array):
         array = group.create_array(path, shape=padded, dtype=source.dtype.newbyteorder("="), **options)
     elif array.shape != padded:  # finished, and cut to its shape
-        work.done(chunk_count(padded, array.chunks))
+        runner.count_done(chunk_count(padded, array.chunks))
         return
     elif "attributes" in options:
         array.attrs.put(options["attributes"])  # of a Zarr v2 array these are a document of their own
     block = block_shape(padded, unit, source.chunks if isinstance(source, zarr.Array) else unit, source.dtype.itemsize)
     try:
         for region in regions(padded, block):
-            if work is None:
+            if runner is None:
                 array[region] = read_padded(source, region)
             else:
-                _store_units(array, source, region, unit, work)
+                _store_units(array, source, region, unit, runner)
     # Nothing is hidden: raised again, once zarr's other chunks have ended. They would make the removed folder anew.
     except Exception:
         sync(settle())
@@ -53,7 +53,7 @@ def store(group: zarr.Group, path: str, source: Source, work: Work | None = None
     array.resize(source.shape)
 
 
-def read(source: Source, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     """The values of a part of an array, or a ParameterError that names the array where they cannot be decoded."""
     try:
         return np.asarray(source[region])
@@ -63,7 +63,7 @@ def read(source: Source, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         raise ParameterError(f"array {getattr(source, 'path', '')!r} cannot be read: {error}") from error
 
 
-def read_padded(source: Source, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def read_padded(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     """The same for a part that reaches over the edge: filled up with the values next to it."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
@@ -108,13 +108,15 @@ async def settle() -> None:
         await asyncio.wait(others)
 
 
-def _store_units(array: zarr.Array[Any], source: Source, region: tuple[slice, ...], unit: tuple[int, ...], work: Work) -> None:
+def _store_units(
+    array: zarr.Array[Any], source: AnyArray, region: tuple[slice, ...], unit: tuple[int, ...], runner: ChunkRunner
+) -> None:
     """Write the chunks, or shards, of a block that are not there."""
     missing = []
     for one in parts(region, unit):
         count = chunk_count(tuple(part.stop - part.start for part in one), array.chunks)
         if _is_there(array, one, unit):
-            work.done(count)
+            runner.count_done(count)
         else:
             missing.append((one, count))
     if not missing:
@@ -123,9 +125,9 @@ def _store_units(array: zarr.Array[Any], source: Source, region: tuple[slice, ..
 
     def write(one: tuple[slice, ...], count: int) -> None:
         array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
-        work.done(count)
+        runner.count_done(count)
 
-    work.run([partial(write, one, count) for one, count in missing])
+    runner.run([partial(write, one, count) for one, count in missing])
 
 
 def _is_there(array: zarr.Array[Any], region: tuple[slice, ...], unit: tuple[int, ...]) -> bool:

@@ -17,25 +17,25 @@ from ..images.image import COLOURS, Image, check_dtype, from_picture
 from ..storage import locations
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from . import video
+from .chunk_runner import ChunkRunner, ProgressListener
 from .groups import read_group, write_group
 from .metadata import open_multiscales
 from .options import LEARNED, Options
 from .records import begin, differences, record
 from .reencode import reencode, refuse_labels
 from .video_groups import is_video_group, read_video_group, write_video_group
-from .work import Tell, Work
 
 PAYLOAD_SUFFIX = ".cae"
 GROUP_SUFFIX = ".ome.zarr"
-Job = tuple[locations.Place, Path]
-Progress = Callable[[list[Job]], Iterable[Job]]
-_Place = TypeVar("_Place", Path, locations.Place)
+Conversion = tuple[locations.Location, Path]
+ConversionTracker = Callable[[list[Conversion]], Iterable[Conversion]]
+_Location = TypeVar("_Location", Path, locations.Location)
 
 
 class Failure(NamedTuple):
     """A file that was not converted, and why."""
 
-    path: locations.Place
+    path: locations.Location
     error: Exception
 
 
@@ -43,8 +43,8 @@ def encode_paths(
     inputs: list[Path],
     output: Path,
     options: Options,
-    progress: Progress = lambda jobs: jobs,
-    tell: Tell = lambda state: None,
+    progress: ConversionTracker = lambda jobs: jobs,
+    tell: ProgressListener = lambda state: None,
 ) -> tuple[list[Path], list[Failure]]:
     """Convert image files and OME-NGFF groups, and those in folders, each to an OME-NGFF group or to one .cae file.
 
@@ -91,17 +91,17 @@ def encode_paths(
             )
     if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
-    jobs: list[Job] = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
+    jobs: list[Conversion] = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
     return _convert(jobs, lambda file, target: _encode(Path(file), target, options, tell), progress)
 
 
 def decode_paths(
-    inputs: Sequence[locations.Place],
+    inputs: Sequence[locations.Location],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
     gpu: bool | None = None,
-    progress: Progress = lambda jobs: jobs,
+    progress: ConversionTracker = lambda jobs: jobs,
 ) -> tuple[list[Path], list[Failure]]:
     """Convert OME-NGFF groups and .cae files, and those in folders, each to an image file; otherwise as `encode_paths`.
 
@@ -116,7 +116,7 @@ def decode_paths(
     return _convert(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress)
 
 
-def _encode(file: Path, target: Path, options: Options, tell: Tell) -> None:
+def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) -> None:
     wanted = record(file, options) if options.resume else None
     if wanted and target.exists():
         changed = differences(target, wanted)
@@ -127,34 +127,34 @@ def _encode(file: Path, target: Path, options: Options, tell: Tell) -> None:
                 f"{target} exists already, with {changed}; pass overwrite (--overwrite), or choose another name"
             )
     refuse_existing(target, options.overwrite)
-    work = Work(tell) if options.codec == "overfitted" or options.resume else None
+    runner = ChunkRunner(tell) if options.codec == "overfitted" or options.resume else None
     if target.suffix == PAYLOAD_SUFFIX:
-        _write_payload(file, target, options, work)
+        _write_payload(file, target, options, runner)
         return
     with (resumable_folder if wanted else complete_folder)(target) as partial:
         if wanted:
             begin(partial, wanted, options)
         if _is_group(file):
-            reencode(file, partial, options, work)
+            reencode(file, partial, options, runner)
         elif file.suffix.lower() in video.SUFFIXES:
-            write_video_group(partial, video.read_video(file, options.size, options.depth), options, work)
+            write_video_group(partial, video.read_video(file, options.size, options.depth), options, runner)
         else:
-            write_group(partial, read_image(file), _stem(file), options, work)
+            write_group(partial, read_image(file), _stem(file), options, runner)
 
 
-def _write_payload(file: Path, target: Path, options: Options, work: Work | None) -> None:
+def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
     if file.suffix.lower() in video.SUFFIXES:
         raise ParameterError(f"{target} is to hold a video, but a .cae file holds one array; name a .zarr group instead")
     if _is_group(file):
         refuse_labels(file, open_multiscales(file))
     image = read_group(file) if _is_group(file) else read_image(file)
     with complete_file(target) as partial:
-        if work is None:
+        if runner is None:
             partial.write_bytes(_payload(image, file, options))
         else:
-            work.expect(1)
-            work.run([lambda: partial.write_bytes(_payload(image, file, options))])
-            work.done(1)
+            runner.expect(1)
+            runner.run([lambda: partial.write_bytes(_payload(image, file, options))])
+            runner.count_done(1)
 
 
 def _payload(image: Image, file: Path, options: Options) -> bytes:
@@ -175,7 +175,7 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
     return codec.encode_with(parameters, array, options.gpu)
 
 
-def _decode(source: locations.Place, target: Path, overwrite: bool, gpu: bool | None) -> None:
+def _decode(source: locations.Location, target: Path, overwrite: bool, gpu: bool | None) -> None:
     refuse_existing(target, overwrite)
     is_video = not _is_payload(source) and is_video_group(source)
     if is_video != (target.suffix.lower() in video.SUFFIXES):
@@ -188,7 +188,7 @@ def _decode(source: locations.Place, target: Path, overwrite: bool, gpu: bool | 
         write_image(target, _read(source, gpu))
 
 
-def _read(source: locations.Place, gpu: bool | None) -> Image:
+def _read(source: locations.Location, gpu: bool | None) -> Image:
     if not _is_payload(source):
         return read_group(source)
     payload = Path(source).read_bytes()
@@ -205,7 +205,7 @@ def _read(source: locations.Place, gpu: bool | None) -> Image:
 
 
 def _convert(
-    jobs: list[Job], convert: Callable[[locations.Place, Path], None], progress: Progress
+    jobs: list[Conversion], convert: Callable[[locations.Location, Path], None], progress: ConversionTracker
 ) -> tuple[list[Path], list[Failure]]:
     written: list[Path] = []
     failed: list[Failure] = []
@@ -221,7 +221,7 @@ def _convert(
     return written, failed
 
 
-def _expand(inputs: Sequence[_Place], wanted: Callable[[Path], bool], what: str) -> Iterator[_Place]:
+def _expand(inputs: Sequence[_Location], wanted: Callable[[Path], bool], what: str) -> Iterator[_Location]:
     """The inputs, folders replaced by what is wanted of their content; URLs as they are."""
     for one in inputs:
         if locations.is_url(one):
@@ -243,7 +243,7 @@ def _is_group(path: Path) -> bool:
     return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
 
 
-def _is_payload(source: locations.Place) -> bool:
+def _is_payload(source: locations.Location) -> bool:
     return not locations.is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
 
 
@@ -251,7 +251,7 @@ def _is_coded(path: Path) -> bool:
     return _is_group(path) or path.suffix == PAYLOAD_SUFFIX or path.name.endswith(f".zarr{locations.ZIP}")
 
 
-def _stem(source: locations.Place) -> str:
+def _stem(source: locations.Location) -> str:
     """The name of a file, group or zipped store without .ome and the like."""
     name = locations.name(source)
     name = name.removesuffix(locations.ZIP) if name.endswith(f".zarr{locations.ZIP}") else name

@@ -13,11 +13,11 @@ from ..errors import ParameterError
 from ..images.image import Image
 from ..storage import locations
 from . import blocks
+from .chunk_runner import ChunkRunner
 from .compressors import ZARR_FORMATS
 from .levels import Level, write_levels
 from .metadata import attributes_of, axes_of, dataset_of, omero_of, open_multiscales
 from .options import Options
-from .work import Work
 
 
 def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any]]:
@@ -31,7 +31,7 @@ def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any
         yield pixels
 
 
-def write_group(path: Path, image: Image, name: str, options: Options, work: Work | None = None) -> None:
+def write_group(path: Path, image: Image, name: str, options: Options, runner: ChunkRunner | None = None) -> None:
     """Write an image as an OME-NGFF group at `path`, which must not exist, unless it was begun there and `options` resume.
 
     Raises
@@ -50,7 +50,7 @@ def write_group(path: Path, image: Image, name: str, options: Options, work: Wor
         f"s{i}": Level(level, image.axes, image.rgb, {"fill_value": fill})
         for i, level in enumerate(pyramid(image.pixels, options.chunk_size))
     }
-    write_levels(group, levels, options, work)
+    write_levels(group, levels, options, runner)
     datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
     version = format_from_version(options.ngff)
     metadata = {"omero": omero_of(image, name)}
@@ -64,7 +64,7 @@ def new_group(path: Path, options: Options) -> zarr.Group:
     return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
 
-def read_group(path: locations.Place, level: int = 0) -> Image:
+def read_group(path: locations.Location, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
     `path` may be that of a zipped store (.zip), or a URL of fsspec's. Weights that the group carries need not be installed.

@@ -10,10 +10,10 @@ import zarr
 
 from .. import weights
 from ..codecs.overfitted.parameters import OverfittedParameters
-from .blocks import Source, chunk_count, padded_shape, parts, read_padded, store
+from .blocks import AnyArray, chunk_count, padded_shape, parts, read_padded, store
+from .chunk_runner import ChunkRunner
 from .compressors import array_options, learned_parameters
 from .options import Options
-from .work import Work
 
 SAMPLE = 16  # chunks that a shared network is fitted to
 _GOLDEN = (5**0.5 - 1) / 2
@@ -23,13 +23,13 @@ _GOLDEN = (5**0.5 - 1) / 2
 class Level:
     """The values of an array with these axes, and what zarr.create_array takes beside its layout and codecs."""
 
-    source: Source
+    source: AnyArray
     axes: str
     rgb: bool
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, work: Work | None = None) -> None:
+def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, runner: ChunkRunner | None = None) -> None:
     """Write arrays at these paths of a group; those that are there already, begun with the same options, are gone on with.
 
     The weights that `options` have the group carry are written first. Raises what `weights.carry`, `blocks.store` and
@@ -37,21 +37,21 @@ def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Option
     """
     weights.carry(group, options.carried())
     layouts = {path: _layout(options, level) for path, level in levels.items()}
-    if work:
-        work.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
+    if runner:
+        runner.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
     for path, level in levels.items():
         layout = layouts[path]
         if options.shared and path not in group:
-            network = _shared_network(level, layout["chunks"], options, work or Work())
+            network = _shared_network(level, layout["chunks"], options, runner or ChunkRunner())
             layout = _layout(options, level, network)
-        store(group, path, level.source, work, **level.others, **layout)
+        store(group, path, level.source, runner, **level.others, **layout)
 
 
 def _layout(options: Options, level: Level, network: bytes | None = None) -> dict[str, Any]:
     return array_options(options, level.source.shape, level.source.dtype, level.axes, level.rgb, network)
 
 
-def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, work: Work) -> bytes | None:
+def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, runner: ChunkRunner) -> bytes | None:
     """The section of a network fitted to a sample of the chunks of an array; None where each has one colour, and needs none."""
     from ..codecs.overfitted.codec import fit_network  # torch
 
@@ -61,11 +61,11 @@ def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, wor
     if not chosen:
         return None
     found: list[bytes | None] = []
-    work.run([lambda: found.append(fit_network(parameters, chosen, options.gpu))])
+    runner.run([lambda: found.append(fit_network(parameters, chosen, options.gpu))])
     return found[0]
 
 
-def sample(source: Source, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
+def sample(source: AnyArray, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
     """At most SAMPLE chunks (..., y, x), spread over an array, as they are stored; none of one colour.
 
     Multiples of the golden ratio, as places in the order of chunks, spread evenly however many are taken.

@@ -26,7 +26,7 @@ _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multisc
 class Multiscales(NamedTuple):
     """An OME-NGFF image group at a path: its attributes, what of them is OME's, its axes, and the paths of its levels."""
 
-    path: locations.Place
+    path: locations.Location
     group: zarr.Group
     attributes: dict[str, Any]
     ome: dict[str, Any]
@@ -84,7 +84,7 @@ class Multiscales(NamedTuple):
         return base64.b64decode(profile) if profile else None
 
 
-def open_multiscales(path: locations.Place) -> Multiscales:
+def open_multiscales(path: locations.Location) -> Multiscales:
     """The OME-NGFF image at a path, in a zipped store, or at a URL.
 
     ParameterError where there is none, or one of other axes than t, c, z, y, x.

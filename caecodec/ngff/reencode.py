@@ -9,18 +9,18 @@ from .. import weights
 from ..errors import ParameterError
 from ..images.image import check_dtype
 from . import blocks
+from .chunk_runner import ChunkRunner
 from .compressors import LOSSLESS, lossless_options
 from .groups import new_group
 from .levels import Level, write_levels
 from .metadata import Multiscales, open_multiscales, translated
 from .options import Options
 from .records import ATTRIBUTE
-from .work import Work
 
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
-def reencode(source: Path, target: Path, options: Options, work: Work | None = None) -> None:
+def reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
     """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, with another codec; `target` as of `write_group`.
 
     The levels keep their values, shapes and paths, the groups and arrays their attributes. All else that the group holds, its
@@ -35,10 +35,10 @@ def reencode(source: Path, target: Path, options: Options, work: Work | None = N
         What decoding and encoding its chunks raises.
     """
     with weights.using(source):
-        _reencode(source, target, options, work)
+        _reencode(source, target, options, runner)
 
 
-def _reencode(source: Path, target: Path, options: Options, work: Work | None) -> None:
+def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
     image = open_multiscales(source)
     levels = {path: image.level(i) for i, path in enumerate(image.paths)}
     if options.codec not in LOSSLESS:
@@ -49,9 +49,9 @@ def _reencode(source: Path, target: Path, options: Options, work: Work | None) -
     attributes = translated(image.attributes, options.ngff)
     attributes.pop(ATTRIBUTE, None)  # is of the source
     group.attrs.update(attributes)
-    _copy(image.group, group, "", set(levels), options.ngff, work)
+    _copy(image.group, group, "", set(levels), options.ngff, runner)
     kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}
-    write_levels(group, kept, options, work)
+    write_levels(group, kept, options, runner)
 
 
 def refuse_labels(source: Path, image: Multiscales) -> None:
@@ -62,7 +62,7 @@ def refuse_labels(source: Path, image: Multiscales) -> None:
         raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
 
 
-def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str, work: Work | None) -> None:
+def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str, runner: ChunkRunner | None) -> None:
     """Copy all members of a group but the levels of the image, without loss."""
     for name, member in source.members():
         path = prefix + name
@@ -70,13 +70,13 @@ def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str],
             continue
         if isinstance(member, zarr.Group):
             target.require_group(path).attrs.update(translated(member.attrs.asdict(), ngff))
-            _copy(member, target, path + "/", levels, ngff, work)
+            _copy(member, target, path + "/", levels, ngff, runner)
         else:
             if member.dtype.kind not in "biufc":
                 raise ParameterError(f"array {path} has dtype {member.dtype}, which cannot be copied; move it out of the group")
-            if work:
-                work.expect(blocks.chunk_count(member.shape, member.chunks))
-            blocks.store(target, path, member, work, **_kept(member), **lossless_options(ngff, member))
+            if runner:
+                runner.expect(blocks.chunk_count(member.shape, member.chunks))
+            blocks.store(target, path, member, runner, **_kept(member), **lossless_options(ngff, member))
 
 
 def _kept(array: zarr.Array[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from ..storage.partial import complete_file
-from .blocks import Source, read
+from .blocks import AnyArray, read
 
 SUFFIXES = (".yuv", ".y4m")
 NAMES = ("y", "u", "v")
@@ -35,7 +35,7 @@ class Video:
     header : what a .y4m file says besides the size, as "F25:1 Ip A1:1 C420jpeg"; "" where nobody said
     """
 
-    planes: tuple[Source, Source, Source]
+    planes: tuple[AnyArray, AnyArray, AnyArray]
     depth: int
     header: str = ""
 

@@ -9,16 +9,16 @@ from zarr.errors import BaseZarrError
 
 from ..errors import ParameterError
 from ..storage import locations
+from .chunk_runner import ChunkRunner
 from .groups import new_group
 from .levels import Level, write_levels
 from .options import DEPTHS, Options
 from .video import NAMES, Video, half
-from .work import Work
 
 ATTRIBUTE = "caecodec_video"
 
 
-def write_video_group(path: Path, video: Video, options: Options, work: Work | None = None) -> None:
+def write_video_group(path: Path, video: Video, options: Options, runner: ChunkRunner | None = None) -> None:
     """Write a video as a group; `path` as of `write_group`, and so are the errors."""
     if options.codec == "jpeg2k" and video.depth > 8:
         raise ParameterError(f"codec 'jpeg2k' measures its error by 16 bits but the video has {video.depth}; take another")
@@ -28,10 +28,10 @@ def write_video_group(path: Path, video: Video, options: Options, work: Work | N
         "colours": "YUV 4:2:0", "depth": video.depth, "width": width, "height": height, "y4m": video.header,
     }  # fmt: skip
     levels = {name: Level(plane, "tyx", rgb=False) for name, plane in zip(NAMES, video.planes, strict=True)}
-    write_levels(group, levels, options, work)
+    write_levels(group, levels, options, runner)
 
 
-def is_video_group(path: locations.Place) -> bool:
+def is_video_group(path: locations.Location) -> bool:
     """Whether `write_video_group` wrote what is at a path."""
     try:
         return ATTRIBUTE in locations.open_group(path).attrs
@@ -39,7 +39,7 @@ def is_video_group(path: locations.Place) -> bool:
         return False
 
 
-def read_video_group(path: locations.Place) -> Video:
+def read_video_group(path: locations.Location) -> Video:
     """The video in a group, whose planes are read as they are used; ParameterError where there is none, or it is damaged."""
     try:
         group = locations.open_group(path)

@@ -12,18 +12,18 @@ from ..errors import CaeCodecError, ParameterError
 if TYPE_CHECKING:
     import zarr
 
-Place = Path | str  # a URL is text: a path would lose one of its slashes
+Location = Path | str  # a URL is text: a path would lose one of its slashes
 ZIP = ".zip"
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
 
-def place(text: Place) -> Place:
+def parse_location(text: Location) -> Location:
     """A path, or a URL as it is."""
     return text if is_url(text) else Path(text)
 
 
-def is_url(text: Place) -> bool:
+def is_url(text: Location) -> bool:
     """Whether this is a URL of fsspec's, such as s3://bucket/a.ome.zarr."""
     return isinstance(text, str) and "://" in text
 
@@ -33,12 +33,12 @@ def is_node(path: Path) -> bool:
     return any((path / name).exists() for name in _DOCUMENTS)
 
 
-def name(text: Place) -> str:
+def name(text: Location) -> str:
     """The last part of a path or URL."""
     return str(text).rstrip("/").rsplit("/", 1)[-1] if is_url(text) else Path(text).name
 
 
-def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
+def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
     """The group or array at a path, in a zipped store, or at a URL, to be read.
 
     Raises
@@ -52,7 +52,7 @@ def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     return node
 
 
-def open_group(text: Place) -> "zarr.Group":
+def open_group(text: Location) -> "zarr.Group":
     """The group at such a place; ParameterError as `open_node`, and for an array."""
     import zarr
 
@@ -60,7 +60,7 @@ def open_group(text: Place) -> "zarr.Group":
     return group
 
 
-def read_bytes(text: Place, most: int) -> bytes:
+def read_bytes(text: Location, most: int) -> bytes:
     """The bytes of a file at a path or URL, no more than so many; ParameterError as `open_node`."""
     with _explained(text, "cannot be read"):
         if not is_url(text):
@@ -73,7 +73,7 @@ def read_bytes(text: Place, most: int) -> bytes:
             return data
 
 
-def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
+def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
     """What a function of zarr's opens at a place."""
     from zarr.storage import ZipStore
 
@@ -84,7 +84,7 @@ def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
 
 
 @contextmanager
-def _explained(text: Place, problem: str) -> Iterator[None]:
+def _explained(text: Location, problem: str) -> Iterator[None]:
     """Errors of opening and reading as ParameterError; each protocol of a URL has kinds of its own."""
     if is_url(text) and importlib.util.find_spec("fsspec") is None:
         raise ParameterError(f"{text} is a URL, which needs fsspec, which is not installed: pip install fsspec")

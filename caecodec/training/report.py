@@ -22,7 +22,7 @@ MOST = 32  # held-out images that are measured
 SMALLEST = 176
 
 
-class Point(NamedTuple):
+class HeldOutResult(NamedTuple):
     """Means over held-out crops of one quality, of real payloads."""
 
     quality: int
@@ -40,7 +40,7 @@ def require() -> None:
         raise ParameterError(f"training needs {error.name}, which is not installed: pip install 'caecodec[train]'") from error
 
 
-def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) -> list[Point]:
+def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) -> list[HeldOutResult]:
     """What the weights reach on up to 32 images, at most 512x512 pixels of the middle of each.
 
     Images smaller than 176x176 are passed over.
@@ -59,7 +59,7 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
             decoded = decode(payload, weights=source.location or source.spec)
             bpp = 8 * len(payload) / (crop.shape[0] * crop.shape[1])
             rows.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
-        points.append(Point(quality, *np.mean(rows, axis=0).tolist()))
+        points.append(HeldOutResult(quality, *np.mean(rows, axis=0).tolist()))
     return points
 
 
@@ -84,7 +84,9 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def model_card(source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[Point]) -> str:
+def model_card(
+    source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[HeldOutResult]
+) -> str:
     """How weights were made and what they reach, as Markdown."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))

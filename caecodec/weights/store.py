@@ -75,7 +75,7 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
     holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last: what is listed is whole
 
 
-def carried(place: "locations.Place | zarr.Group", without: Collection[str] = ()) -> Carried:
+def carried(place: "locations.Location | zarr.Group", without: Collection[str] = ()) -> Carried:
     """The weights that a group carries, or one that it lies in, proven; those of SHA-256 in `without` are not read.
 
     Nothing where there is no group. What is no use is among `refused`, with the reason.
@@ -101,7 +101,7 @@ def carried(place: "locations.Place | zarr.Group", without: Collection[str] = ()
 
 
 @contextlib.contextmanager
-def using(place: "locations.Place | zarr.Group") -> Iterator[None]:
+def using(place: "locations.Location | zarr.Group") -> Iterator[None]:
     """The weights that a group carries are found for the length of a with block, without being installed.
 
     They are found in all threads of this process, as by dask; other processes need them installed. What reads the arrays of the
@@ -111,7 +111,7 @@ def using(place: "locations.Place | zarr.Group") -> Iterator[None]:
         yield
 
 
-def install(source: "locations.Place | zarr.Group") -> tuple[Source, ...]:
+def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     """Bring weights into the user's folder, where they are found by their digest.
 
     Parameters
@@ -145,14 +145,14 @@ def install(source: "locations.Place | zarr.Group") -> tuple[Source, ...]:
         ) from error
 
 
-def read(source: "locations.Place | zarr.Group") -> tuple[Source, ...]:
+def read(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     """The weights in a file or a group; raises as `read_file` and `read_group` do."""
     if isinstance(source, str | Path) and _is_file(source):
         return (read_file(source),)
     return read_group(source)
 
 
-def read_file(source: locations.Place) -> Source:
+def read_file(source: locations.Location) -> Source:
     """The weights in a safetensors file at a path or URL.
 
     Raises WeightsError unless it is one, ParameterError where it is not there.
@@ -168,7 +168,7 @@ def read_file(source: locations.Place) -> Source:
     return of_bytes(data, str(source))
 
 
-def read_group(place: "locations.Place | zarr.Group") -> tuple[Source, ...]:
+def read_group(place: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     """All weights that a group carries, or one that it lies in.
 
     Raises WeightsError where it carries none, or one is refused; ParameterError where there is no group or array.
@@ -183,7 +183,7 @@ def read_group(place: "locations.Place | zarr.Group") -> tuple[Source, ...]:
     return found.sources
 
 
-def _is_file(source: locations.Place) -> bool:
+def _is_file(source: locations.Location) -> bool:
     if locations.is_url(source):
         return str(source).endswith(SUFFIX)
     path = Path(source)
@@ -222,13 +222,13 @@ def _write(source: Source, path: Path) -> Source:
     return next(one for one in by_place()["installed"] if one.sha256 == source.sha256)
 
 
-def _groups(place: "locations.Place | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
+def _groups(place: "locations.Location | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
     """The group at a place and, of a folder, those it lies in; nothing where there is none."""
     if not isinstance(place, str | Path):
         yield place.path or str(place.store), place
         return
     local = not locations.is_url(place) and Path(place).is_dir()
-    nodes: list[locations.Place] = [place]
+    nodes: list[locations.Location] = [place]
     if local:
         for parent in Path(place).resolve().parents:
             if not locations.is_node(parent):

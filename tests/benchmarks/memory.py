@@ -1,4 +1,4 @@
-"""Peak memory of a contender, in a process of its own."""
+"""Peak memory of a codec, in a process of its own."""
 
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,17 @@ def child(name: str, quality: int, device: str, concurrency: int, level: float |
     """What `measure` says: all chunks encoded, then all decoded, by so many callers."""
     import numpy as np
 
-    from .contenders import build
+    from .compared import build
     from .timing import callers
 
     arrays = list(np.load(chunks))
-    contender = build(name, quality, device, concurrency, level)
+    codec = build(name, quality, device, concurrency, level)
     small = np.ascontiguousarray(arrays[0][:64, :64])
-    contender.decode(contender.encode(contender.prepare(small)))
+    codec.decode(codec.encode(codec.prepare(small)))
     before = fresh.resident_bytes()
     with callers(concurrency) as each:
-        stored = each(lambda chunk: contender.encode(contender.prepare(chunk)), arrays)
-        each(lambda one: contender.decode(one) is None, stored)  # the pixels are not kept
+        stored = each(lambda chunk: codec.encode(codec.prepare(chunk)), arrays)
+        each(lambda one: codec.decode(one) is None, stored)  # the pixels are not kept
     gpu = None
     if device == "cuda":
         import torch

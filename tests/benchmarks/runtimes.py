@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", help="parts of the names of contenders")
+    parser.add_argument("--only", nargs="+", help="parts of the names of what is compared")
     options = parser.parse_args()
     network = FactorizedPrior.build(weights.load(weights.resolve(weights.Spec("default"), "mse", QUALITY), QUALITY).tensors)
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}")
@@ -35,7 +35,7 @@ def main() -> None:
         image = np.random.default_rng(0).random((1, 3, size // 8, size // 8), np.float32).repeat(8, 2).repeat(8, 3)
         latents = np.round(own(network, "g_a")(image))
         for name, given in (("g_a", image), ("g_s", latents)):
-            runs = {key: run for key, run in contenders(network, name, given.shape) if chosen(key, options.only)}
+            runs = {key: run for key, run in networks(network, name, given.shape) if chosen(key, options.only)}
             compare(f"{'analysis' if name == 'g_a' else 'synthesis'} {size}x{size}", runs, given, options.rounds)
 
 
@@ -65,7 +65,7 @@ def compare(title: str, runs: dict[str, Run], given: np.ndarray, rounds: int) ->
         print(f"  {name:20} {1e3 * best[name]:7.1f} ms, first call {start[name]:6.2f} s, off by {error:.1e}", flush=True)
 
 
-def contenders(network: FactorizedPrior, name: str, shape: tuple[int, ...]):
+def networks(network: FactorizedPrior, name: str, shape: tuple[int, ...]):
     """Names, and functions from images to latents (g_a) or from latents to images (g_s)."""
     yield "caecodec fp32", own(network, name)
     low = FactorizedPrior.build({key: value.numpy() for key, value in network.state_dict().items()})

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import contenders, memory, timing
-from .contenders import CAECODEC, CLASSICAL, Contender, MissingError
+from . import compared, memory, timing
+from .compared import CAECODEC, CLASSICAL, ComparedCodec, MissingError
 from .images import Pixels, chunks, psnr, squared_errors
 
 DIRECTIONS = ("encode", "decode")
@@ -23,7 +23,7 @@ def run(
     images: list[Pixels], qualities: list[int], sides: list[int], concurrencies: list[int], devices: list[str], seconds: float,
     count: int | None, say: Say,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A row for each contender in each cell: a quality, side of chunks, device and number of callers.
+    """A row for each codec in each cell: a quality, side of chunks, device and number of callers.
 
     A row has `missing`, why it was not measured, or None; then `setting`, `psnr` in dB and `bpp` (None for the network alone),
     `encode` and `decode` (speeds and ratios, see `_speed`), and `memory` in bytes (memory.measure).
@@ -45,13 +45,13 @@ def run(
 
 def _levels(parts: list[Pixels], quality: int) -> Levels:
     """The level of each classical codec that comes nearest to caecodec's PSNR at a quality."""
-    sample = contenders.sample(parts)
-    target, _ = contenders.quality_of(contenders.caecodec(CAECODEC, quality, "cpu"), sample)
+    sample = compared.sample(parts)
+    target, _ = compared.quality_of(compared.caecodec(CAECODEC, quality, "cpu"), sample)
     levels: Levels = {}
     for name in CLASSICAL:
         try:
-            contenders.imagecodecs(name)
-            levels[name] = contenders.level_for(name, sample, target)
+            compared.imagecodecs(name)
+            levels[name] = compared.level_for(name, sample, target)
         except MissingError as missing:
             levels[name] = missing
     return levels
@@ -60,27 +60,27 @@ def _levels(parts: list[Pixels], quality: int) -> Levels:
 def _cell(
     parts: list[Pixels], quality: int, device: str, concurrency: int, levels: Levels, alone: dict[str, Any], seconds: float
 ) -> list[dict[str, Any]]:
-    """The rows of one cell; `alone` keeps what memory each contender takes for one caller."""
+    """The rows of one cell; `alone` keeps what memory each codec takes for one caller."""
     rows: dict[str, dict[str, Any]] = {}
-    ready: dict[str, Contender] = {}
+    ready: dict[str, ComparedCodec] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chunks.npy"
         np.save(path, np.stack(parts[:concurrency]))
-        for name in contenders.names(device):
+        for name in compared.names(device):
             try:
                 level = levels.get(name)
                 if isinstance(level, MissingError):
                     raise level
-                ready[name] = contenders.build(name, quality, device, concurrency, level)
+                ready[name] = compared.build(name, quality, device, concurrency, level)
                 refusal = memory.refusal(alone[name], concurrency) if name in alone else None
                 if refusal:
                     raise MissingError(refusal)
                 taken = memory.measure(name, quality, device, concurrency, level, path)
                 alone.setdefault(name, taken)
-                rows[name] = {"contender": name, "missing": None, "setting": ready[name].setting, "memory": taken}
+                rows[name] = {"codec": name, "missing": None, "setting": ready[name].setting, "memory": taken}
             except (MissingError, RuntimeError) as missing:
                 ready.pop(name, None)
-                rows[name] = {"contender": name, "missing": str(missing)}
+                rows[name] = {"codec": name, "missing": str(missing)}
     times = _times(ready, parts, concurrency, seconds, rows)
     megapixels = sum(part.shape[0] * part.shape[1] for part in parts) / 1e6
     for name in ready:
@@ -90,34 +90,34 @@ def _cell(
 
 
 def _times(
-    ready: dict[str, Contender], parts: list[Pixels], concurrency: int, seconds: float, rows: dict[str, dict[str, Any]]
+    ready: dict[str, ComparedCodec], parts: list[Pixels], concurrency: int, seconds: float, rows: dict[str, dict[str, Any]]
 ) -> dict[tuple[str, str], list[float]]:
-    """Seconds by contender and direction, in turn; adds PSNR and bits per pixel to the rows."""
+    """Seconds by codec and direction, in turn; adds PSNR and bits per pixel to the rows."""
     stored: dict[str, list[Any]] = {}
     decoded: dict[str, list[Any]] = {}
     with timing.callers(concurrency) as each:
 
         def tasks() -> Iterator[tuple[tuple[str, str], Callable[[], None]]]:
-            for name, contender in ready.items():
-                inputs = [contender.prepare(part) for part in parts]
-                contender.decode(contender.encode(inputs[0]))  # warms up
+            for name, codec in ready.items():
+                inputs = [codec.prepare(part) for part in parts]
+                codec.decode(codec.encode(inputs[0]))  # warms up
 
-                def encode(name: str = name, contender: Contender = contender, inputs: list[Any] = inputs) -> None:
-                    stored[name] = each(contender.encode, inputs)
+                def encode(name: str = name, codec: ComparedCodec = codec, inputs: list[Any] = inputs) -> None:
+                    stored[name] = each(codec.encode, inputs)
 
-                def decode(name: str = name, contender: Contender = contender) -> None:
-                    decoded[name] = each(contender.decode, stored[name])
+                def decode(name: str = name, codec: ComparedCodec = codec) -> None:
+                    decoded[name] = each(codec.decode, stored[name])
 
                 yield (name, "encode"), encode
                 yield (name, "decode"), decode
 
         times = timing.in_turn(dict(tasks()), seconds)
-    for name, contender in ready.items():
+    for name, codec in ready.items():
         rows[name].update(psnr=None, bpp=None)
-        if contender.size is not None:
+        if codec.size is not None:
             values = sum(part.size for part in parts)
             errors = sum(squared_errors(a, b) for a, b in zip(decoded[name], parts, strict=True))
-            rows[name].update(psnr=psnr(errors, values), bpp=8 * sum(map(contender.size, stored[name])) / (values / 3))
+            rows[name].update(psnr=psnr(errors, values), bpp=8 * sum(map(codec.size, stored[name])) / (values / 3))
     return times
 
 

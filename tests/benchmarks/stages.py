@@ -19,7 +19,7 @@ from caecodec.entropy import context, static
 from caecodec.entropy.streams import Coded
 from caecodec.models.factorized.network import STRIDE
 
-from . import contenders, timing
+from . import compared, timing
 from .images import Pixels, chunks
 from .speed import DIRECTIONS, PIXELS, Say
 
@@ -37,7 +37,7 @@ class Line:
         self.coding = network.coding(None)
         self.tables: Any = network.entropy_tables(self.coding)
         self.coder: Any = context if self.coding == "context" else static
-        self.network = contenders.network(quality, device)
+        self.network = compared.network(quality, device)
         self.place = Place.choose(self.gpu)
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
@@ -115,7 +115,7 @@ def run(
 
 
 def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
-    line, whole = Line(quality, device), contenders.caecodec(contenders.CAECODEC, quality, device)
+    line, whole = Line(quality, device), compared.caecodec(compared.CAECODEC, quality, device)
     payloads = [caecodec.encode(part, quality=quality) for part in parts]
     line.decode(line.encode(parts[0]))  # warms up
     rows = []

@@ -18,21 +18,21 @@ def run(images: list[Any], rounds: int, say: Callable[[str], None]) -> list[dict
 
     `start_s` is from the start of the process to the end of the first decode.
     """
-    from . import contenders
+    from . import compared
     from .images import chunks
 
     (chunk,) = chunks(images, 256, 1)
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         tasks: dict[str, Path] = {}
-        for name in (contenders.CAECODEC, contenders.COMPRESSAI):
+        for name in (compared.CAECODEC, compared.COMPRESSAI):
             try:
-                payload = contenders.build(name, 4, "cpu", 1).encode(chunk)
+                payload = compared.build(name, 4, "cpu", 1).encode(chunk)
                 tasks[name] = Path(folder) / name
                 tasks[name].write_bytes(pickle.dumps(payload))
-                rows[name] = {"contender": name, "missing": None}
-            except contenders.MissingError as missing:
-                rows[name] = {"contender": name, "missing": str(missing)}
+                rows[name] = {"codec": name, "missing": None}
+            except compared.MissingError as missing:
+                rows[name] = {"codec": name, "missing": str(missing)}
         found: dict[str, list[dict[str, float]]] = {name: [] for name in tasks}
         for turn in range(rounds + 1):
             say(f"start-up: round {turn} of {rounds}")
@@ -56,12 +56,12 @@ def child(name: str, payload: str) -> dict[str, float]:
     else:
         import compressai.models  # noqa: F401  # importing it is what is timed
     imported = time.perf_counter()
-    from . import contenders
+    from . import compared
 
     data = pickle.loads(Path(payload).read_bytes())
-    contender = contenders.build(name, 4, "cpu", 1)
-    contender.decode(data)
+    codec = compared.build(name, 4, "cpu", 1)
+    codec.decode(data)
     first, first_at = time.perf_counter(), time.time()
-    contender.decode(data)
+    codec.decode(data)
     again = time.perf_counter()
     return {"import_s": imported - start, "first_s": first - imported, "second_s": again - first, "first_at": first_at}

@@ -54,7 +54,7 @@ def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
     for (quality, device), group in groupby(sorted(rows, key=kind), kind):
         names: dict[str, dict[tuple[int, int], str]] = {}
         for row in group:
-            names.setdefault(row["contender"], {})[row["chunk"], row["concurrency"]] = ratios(row)
+            names.setdefault(row["codec"], {})[row["chunk"], row["concurrency"]] = ratios(row)
         ours, *others = names
         cells = sorted(names[ours])
         head = [f"chunks of {chunk}, {_callers(callers)}" for chunk, callers in cells]
@@ -80,7 +80,7 @@ def _callers(concurrency: int) -> str:
 
 
 def _speed(row: dict[str, Any]) -> list[str]:
-    start = [f"{row['chunks']} x {row['chunk']}", row["contender"]]
+    start = [f"{row['chunks']} x {row['chunk']}", row["codec"]]
     if row["missing"]:
         return [*start, row["missing"]]
     speeds = []
@@ -111,7 +111,7 @@ def zarr(rows: list[dict[str, Any]]) -> str:
     head = ["quality", "device", "chunks", "", "write MP/s", "MB/s", "through zarr is", "read MP/s", "MB/s", "through zarr is"]
 
     def line(row: dict[str, Any]) -> list[str]:
-        start = [str(row["quality"]), row["device"], f"{row['chunks']} x {row['chunk']}", row["contender"]]
+        start = [str(row["quality"]), row["device"], f"{row['chunks']} x {row['chunk']}", row["codec"]]
         if row["missing"]:
             return [*start, row["missing"]]
         speeds = []
@@ -128,7 +128,7 @@ def startup(rows: list[dict[str, Any]]) -> str:
     keys = ("import_s", "first_s", "start_s", "second_s")
     return table(
         ["", "import s", "first decode s", "both, and Python's start s", "second decode s"],
-        ([row["contender"], *([row["missing"]] if row["missing"] else [number(row[key]) for key in keys])] for row in rows),
+        ([row["codec"], *([row["missing"]] if row["missing"] else [number(row[key]) for key in keys])] for row in rows),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from . import contenders, through_zarr
+from . import compared, through_zarr
 from .scaling import WHOLE
 
 Row = dict[str, Any]
@@ -28,15 +28,15 @@ def _row(target: str, where: str, sign: str, bound: float, unit: str, measured: 
 
 def _speed(rows: list[Row]) -> Iterator[Row]:
     wishes = (
-        ("cpu", contenders.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 8.0),
-        ("cpu", contenders.NETWORK, ("encode", "decode"), "time over its network's", "<=", 1.15),
+        ("cpu", compared.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 8.0),
+        ("cpu", compared.NETWORK, ("encode", "decode"), "time over its network's", "<=", 1.15),
         ("cpu", "JPEG 2000", ("encode",), "speed over JPEG 2000's", ">=", 0.5),
-        ("cuda", contenders.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 20.0),
+        ("cuda", compared.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 20.0),
     )
     for device, name, directions, target, sign, bound in wishes:
         found = [
             row for row in rows
-            if (row["quality"], row["device"], row["contender"]) == (QUALITY, device, name) and row["chunk"] in SIDES
+            if (row["quality"], row["device"], row["codec"]) == (QUALITY, device, name) and row["chunk"] in SIDES
         ]  # fmt: skip
         if not found:
             yield _row(target, device, sign, bound, "x", None)
@@ -53,7 +53,7 @@ def _zarr(rows: list[Row]) -> Iterator[Row]:
         cells: dict[int, dict[str, Row]] = {}
         for row in rows:
             if (row["quality"], row["device"]) == (QUALITY, device) and row["chunk"] in SIDES:
-                cells.setdefault(row["chunk"], {})[row["contender"]] = row
+                cells.setdefault(row["chunk"], {})[row["codec"]] = row
         if not cells:
             yield _row("speed through zarr", device, ">=", 1.3 if device == "cpu" else 500, "", None)
         for side, cell in cells.items():
@@ -89,5 +89,5 @@ def _scaling(rows: list[Row]) -> Iterator[Row]:
 
 
 def _startup(rows: list[Row]) -> Iterator[Row]:
-    ours = [row["start_s"] for row in rows if row["contender"] == contenders.CAECODEC]
+    ours = [row["start_s"] for row in rows if row["codec"] == compared.CAECODEC]
     yield _row("first decode in a fresh process", "cpu, 256", "<=", 2.5, "s", ours[0] if ours else None)

@@ -15,7 +15,7 @@ from helpers.paths import ROOT
 from PIL import Image
 
 import caecodec
-from benchmarks import command, contenders, images, memory, stages, targets, timing
+from benchmarks import command, compared, images, memory, stages, targets, timing
 
 TINY = "--chunks 64 --count 2 --concurrency 2 --seconds 0.01 --across 2 --rounds 1 --up-to 1 --regions 512 --device cpu,cuda"
 
@@ -34,16 +34,16 @@ def run(tmp_path_factory):
     return done.stdout, json.loads((folder / "speed.json").read_text())
 
 
-def test_every_contender_is_measured_or_named_as_missing(run):
+def test_every_codec_is_measured_or_named_as_missing(run):
     printed, results = run
     rows = [row for row in results["speed"] if row["device"] == "cpu"]
-    assert [row["contender"] for row in rows] == list(contenders.names("cpu"))
+    assert [row["codec"] for row in rows] == list(compared.names("cpu"))
     for row in rows:
-        assert f"| 2 x 64 | {row['contender']} | {row['missing'] or row['setting']} |" in printed
-    for name, package in ((contenders.COMPRESSAI, "compressai"), ("JPEG", "imagecodecs")):
-        (row,) = [row for row in rows if row["contender"] == name]
+        assert f"| 2 x 64 | {row['codec']} | {row['missing'] or row['setting']} |" in printed
+    for name, package in ((compared.COMPRESSAI, "compressai"), ("JPEG", "imagecodecs")):
+        (row,) = [row for row in rows if row["codec"] == name]
         assert bool(row["missing"]) == (results["about"]["versions"][package] is None)
-        assert row["contender"] == contenders.CAECODEC or f"\n| {row['contender']} | " in printed  # the short table
+        assert row["codec"] == compared.CAECODEC or f"\n| {row['codec']} | " in printed  # the short table
     cuda = {row["device"] for row in results["speed"]} == {"cpu", "cuda"}
     assert cuda != bool(results["absent"])
     assert cuda or "cuda: not measured" in printed
@@ -52,7 +52,7 @@ def test_every_contender_is_measured_or_named_as_missing(run):
 def test_units_and_ratios(run):
     rows = [row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"]
     ours = rows[0]
-    assert ours["contender"] == contenders.CAECODEC
+    assert ours["codec"] == compared.CAECODEC
     assert ours["encode"]["speedup"] == ours["decode"]["speedup"] == 1
     for row in rows:
         for direction in ("encode", "decode"):
@@ -66,11 +66,11 @@ def test_units_and_ratios(run):
 
 
 def test_classical_codecs_are_compared_at_nearly_the_same_distortion(run):
-    rows = {row["contender"]: row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"}
-    target = rows[contenders.CAECODEC]["psnr"]
+    rows = {row["codec"]: row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"}
+    target = rows[compared.CAECODEC]["psnr"]
     assert 25 < target < 45
-    assert rows[contenders.NETWORK]["psnr"] is None
-    others = [rows[name] for name in contenders.CLASSICAL if name in rows]
+    assert rows[compared.NETWORK]["psnr"] is None
+    others = [rows[name] for name in compared.CLASSICAL if name in rows]
     assert others
     for row in others:
         assert row["psnr"] == pytest.approx(target, abs=1)
@@ -125,11 +125,9 @@ def test_targets_compare_in_the_right_direction():
     cell = {"quality": 4, "device": "cpu", "chunk": 256, "concurrency": 1, "missing": None}
 
     def row(name, encode, decode):
-        return {**cell, "contender": name, "encode": {"speedup": encode}, "decode": {"speedup": decode}}
+        return {**cell, "codec": name, "encode": {"speedup": encode}, "decode": {"speedup": decode}}
 
-    rows = targets.of(
-        {"speed": [row(contenders.COMPRESSAI, 9, 7), row(contenders.NETWORK, 0.9, 0.5), row("JPEG 2000", 0.6, 0.1)]}
-    )
+    rows = targets.of({"speed": [row(compared.COMPRESSAI, 9, 7), row(compared.NETWORK, 0.9, 0.5), row("JPEG 2000", 0.6, 0.1)]})
     met = {(r["target"], r["where"].split(",")[0]): (r["measured"], r["met"]) for r in rows if r["met"] is not None}
     assert met == {
         ("speed over CompressAI's", "encode"): (9, True),
@@ -143,9 +141,9 @@ def test_targets_compare_in_the_right_direction():
 def test_packages_that_are_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     monkeypatch.setitem(sys.modules, "compressai.models", None)
-    for name in ("AVIF", contenders.COMPRESSAI):
-        with pytest.raises(contenders.MissingError, match="not installed: pip install"):
-            contenders.build(name, 4, "cpu", 1, 50)
+    for name in ("AVIF", compared.COMPRESSAI):
+        with pytest.raises(compared.MissingError, match="not installed: pip install"):
+            compared.build(name, 4, "cpu", 1, 50)
 
 
 def test_turns_keep_to_their_seconds():

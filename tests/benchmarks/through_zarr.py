@@ -10,8 +10,8 @@ import zarr
 
 import caecodec
 
-from . import contenders, fresh, timing
-from .contenders import CAECODEC, MissingError
+from . import compared, fresh, timing
+from .compared import CAECODEC, MissingError
 from .images import Pixels, chunks, mosaic
 from .speed import Say
 
@@ -51,24 +51,24 @@ def _cell(array: Pixels, quality: int, side: int, device: str, seconds: float) -
         (ZARR, "write"): partial(stored.__setitem__, Ellipsis, array),
         (ZARR, "read"): partial(stored.__getitem__, Ellipsis),
     }
-    one_by_one = contenders.caecodec(CAECODEC, quality, device)
+    one_by_one = compared.caecodec(CAECODEC, quality, device)
     payloads = [one_by_one.encode(part) for part in parts]
     tasks[ALONE, "write"] = lambda: [one_by_one.encode(part) for part in parts]
     tasks[ALONE, "read"] = lambda: [one_by_one.decode(payload) for payload in payloads]
-    network = contenders.network(quality, device)
+    network = compared.network(quality, device)
     batch = np.concatenate([network.prepare(part) for part in parts])
     symbols = network.encode(batch)
     tasks[NETWORK, "write"] = partial(network.encode, batch)
     tasks[NETWORK, "read"] = partial(network.decode, symbols)
-    rows: dict[str, dict[str, Any]] = {name: {"contender": name, "missing": None} for name in (ZARR, ALONE, NETWORK)}
+    rows: dict[str, dict[str, Any]] = {name: {"codec": name, "missing": None} for name in (ZARR, ALONE, NETWORK)}
     if device == "cpu":
         try:
             theirs = _create(array, side, _jpeg2k(parts, quality))
             tasks[JPEG2K, "write"] = partial(theirs.__setitem__, Ellipsis, array)
             tasks[JPEG2K, "read"] = partial(theirs.__getitem__, Ellipsis)
-            rows[JPEG2K] = {"contender": JPEG2K, "missing": None}
+            rows[JPEG2K] = {"codec": JPEG2K, "missing": None}
         except MissingError as missing:
-            rows[JPEG2K] = {"contender": JPEG2K, "missing": str(missing)}
+            rows[JPEG2K] = {"codec": JPEG2K, "missing": str(missing)}
     times = timing.in_turn(tasks, seconds)
     for (name, direction), taken in times.items():
         rate = array.size / 3e6 / median(taken)
@@ -84,12 +84,12 @@ def _create(array: Pixels, side: int, options: dict[str, Any]) -> zarr.Array[Any
 
 def _jpeg2k(parts: list[Pixels], quality: int) -> dict[str, Any]:
     """A Zarr v2 array's options: imagecodecs has Zarr v3 codecs for some versions of Python alone."""
-    contenders.imagecodecs("JPEG 2000")
+    compared.imagecodecs("JPEG 2000")
     from imagecodecs import numcodecs
 
-    sample = contenders.sample(parts)
-    target, _ = contenders.quality_of(contenders.caecodec(CAECODEC, quality, "cpu"), sample)
-    level = contenders.level_for("JPEG 2000", sample, target)
+    sample = compared.sample(parts)
+    target, _ = compared.quality_of(compared.caecodec(CAECODEC, quality, "cpu"), sample)
+    level = compared.level_for("JPEG 2000", sample, target)
     numcodecs.register_codecs(["imagecodecs_jpeg2k"], verbose=False)
     codec = numcodecs.Jpeg2k(level=round(level), codecformat="j2k", reversible=False, numthreads=max(1, fresh.cores() // 8))
     return {"compressors": codec, "zarr_format": 2}

@@ -1,4 +1,4 @@
-"""Contenders in turn, round after round, in one process: seconds of each round, medians, and ratios pair by pair."""
+"""What is compared, in turn, round after round, in one process: seconds of each round, medians, and ratios pair by pair."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -17,7 +17,7 @@ from PIL import Image
 
 import caecodec
 from caecodec.cli.main import main
-from caecodec.evaluation import bd_rate, contenders, crops, evaluate, ms_ssim, psnr, sweep
+from caecodec.evaluation import bd_rate, compared, evaluate, ms_ssim, psnr, side_by_side, sweep
 from caecodec.evaluation.bd_rates import shared_range
 from caecodec.evaluation.images import select_images
 from caecodec.evaluation.published import read_published
@@ -171,9 +171,9 @@ def test_report_needs_nothing_else(evaluated, results):
 
 def test_crops_are_at_the_nearest_rate(photos):
     images = select_images([photos])
-    runs = (*contenders.caecodec(["default"], ["mse"], [1, 3, 5], None, None), *contenders.references(["jpeg"]))
+    runs = (*compared.caecodec(["default"], ["mse"], [1, 3, 5], None, None), *compared.references(["jpeg"]))
     swept = sweep.sweep(images, runs, 0, lambda line: None, shown=[1])
-    (shown,) = crops.compare_crops(images, swept, [1])[1:]
+    (shown,) = side_by_side.compare_crops(images, swept, [1])[1:]
     ours, theirs = shown.crops
     assert (ours.name, ours.setting, shown.image) == (OURS, "quality 5", "coffee.png")
     distances = {p.setting: abs(math.log(p.images[1].bpp / ours.values.bpp)) for p in swept.curves[1].points}

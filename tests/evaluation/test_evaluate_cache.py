@@ -16,7 +16,7 @@ from PIL import Image
 
 import caecodec
 from caecodec.cli.main import main
-from caecodec.evaluation import contenders, evaluate, sweep
+from caecodec.evaluation import compared, evaluate, sweep
 from caecodec.evaluation.cache import Cache, key
 from caecodec.evaluation.images import select_images
 
@@ -67,11 +67,11 @@ def test_overfitted(photos, tmp_path, capsys):
 
 def test_saved_results_are_not_made_again(photos, tmp_path):
     images = select_images([photos])
-    runs = (*contenders.caecodec([TINY], ["mse"], None, None, None), *contenders.references(["jpeg"]))
+    runs = (*compared.caecodec([TINY], ["mse"], None, None, None), *compared.references(["jpeg"]))
     first = sweep.sweep(images, runs, 32, lambda line: None, Cache(tmp_path / "a.jsonl"), shown=[1])
     never = tuple(
-        contenders.Contender(run.name, run.kind, run.about, tuple(
-            contenders.Setting(setting.name, setting.about, refuse, setting.decode) for setting in run.settings
+        compared.ComparedCodec(run.name, run.kind, run.about, tuple(
+            compared.CodecSetting(setting.name, setting.about, refuse, setting.decode) for setting in run.settings
         ))
         for run in runs
     )  # fmt: skip
@@ -87,11 +87,11 @@ def test_saved_results_are_not_made_again(photos, tmp_path):
 def test_keys_differ_with_all_that_results_depend_on(photos):
     image = np.asarray(Image.open(photos / "rocket.png"))
     runs = (
-        *contenders.caecodec([TINY, TINY.with_name("tiny-context.safetensors")], ["mse"], None, None, None),
-        *contenders.caecodec([TINY.with_name("tiny-context.safetensors")], ["mse"], None, "static", None),
-        *contenders.overfitted(["instant", "fast"], [1, 2], None, None),
-        *contenders.overfitted(["instant"], [1, 2], "mop", None),
-        *contenders.references(contenders.CODECS),
+        *compared.caecodec([TINY, TINY.with_name("tiny-context.safetensors")], ["mse"], None, None, None),
+        *compared.caecodec([TINY.with_name("tiny-context.safetensors")], ["mse"], None, "static", None),
+        *compared.overfitted(["instant", "fast"], [1, 2], None, None),
+        *compared.overfitted(["instant"], [1, 2], "mop", None),
+        *compared.references(compared.CODECS),
     )
     settings = [setting for run in runs for setting in run.settings]
     keys = {key(image, setting, 64) for setting in settings}

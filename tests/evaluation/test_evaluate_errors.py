@@ -11,7 +11,7 @@ from PIL import Image
 import caecodec
 from caecodec.cli import evaluate as command
 from caecodec.cli.main import main
-from caecodec.evaluation import contenders, evaluate
+from caecodec.evaluation import compared, evaluate
 from caecodec.evaluation.published import read_published
 
 
@@ -98,4 +98,4 @@ def test_no_qualities(text):
 
 
 def test_the_command_names_the_codecs():
-    assert ",".join(contenders.CODECS) == command.CODECS
+    assert ",".join(compared.CODECS) == command.CODECS

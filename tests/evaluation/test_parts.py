@@ -9,25 +9,25 @@ from helpers.networks import save_seeded
 from helpers.paths import TINY
 from PIL import Image
 
-from caecodec.evaluation import contenders, crops, sweep
+from caecodec.evaluation import compared, side_by_side, sweep
 from caecodec.evaluation.curves import Measurement, Point
 from caecodec.evaluation.images import select_images
 
 
 def test_images_to_show_are_spread_evenly():
-    assert crops.chosen(24, 3) == (4, 12, 20)
-    assert crops.chosen(2, 3) == (0, 1)
-    assert crops.chosen(5, 0) == ()
+    assert side_by_side.chosen(24, 3) == (4, 12, 20)
+    assert side_by_side.chosen(2, 3) == (0, 1)
+    assert side_by_side.chosen(5, 0) == ()
 
 
 def test_configurations(tmp_path, tiny):
     sources = [
         save_seeded(tmp_path / folder / "mine.safetensors", seed) for seed, folder in enumerate(made(tmp_path, "a", "b"))
     ]
-    found = contenders.caecodec([source.location for source in sources], ["mse", "ms-ssim"], None, "static", None)
+    found = compared.caecodec([source.location for source in sources], ["mse", "ms-ssim"], None, "static", None)
     assert [c.name for c in found] == [f"caecodec mine.safetensors@{source.sha256[:8]} mse" for source in sources]
     assert [s.name for s in found[0].settings] == ["quality 1", "quality 4"]
-    again = contenders.caecodec(["tiny", TINY], ["mse"], [4, 1, 4], None, None)  # the same weights, by name and path
+    again = compared.caecodec(["tiny", TINY], ["mse"], [4, 1, 4], None, None)  # the same weights, by name and path
     assert [c.name for c in again] == ["caecodec tiny mse", "caecodec tiny.safetensors mse"]
     assert [s.name for s in again[0].settings] == ["quality 1", "quality 4"]
     array = random_image(40, 50, 3)
@@ -42,9 +42,9 @@ def made(parent, *names):
     return names
 
 
-@pytest.mark.parametrize("name", contenders.CODECS)
+@pytest.mark.parametrize("name", compared.CODECS)
 def test_reference_codecs(name, photograph):
-    (contender,) = contenders.references([name])
+    (contender,) = compared.references([name])
     points = [sweep.measure("a", photograph[:200, :200], contender, setting, 100).values for setting in contender.settings]
     rates, quality = [p.bpp for p in points], [p.psnr for p in points]
     assert rates == sorted(rates)

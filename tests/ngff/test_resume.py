@@ -17,7 +17,7 @@ from PIL import Image
 
 import caecodec
 from caecodec.cli.main import main
-from caecodec.ngff import Options, blocks, encode_paths, read_group, work
+from caecodec.ngff import Options, blocks, chunk_runner, encode_paths, read_group
 from caecodec.storage.partial import resumable_folder
 
 EXACT = {"codec": "blosc", "chunk_size": 32}  # what is resumed may be of any codec
@@ -176,7 +176,7 @@ def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
         begun.set()
         try:
             codec.encode(random_image(128, 128, 3))
-        except work.Interrupted:
+        except chunk_runner.Interrupted:
             ended.set()
 
     def interrupt():
@@ -184,7 +184,7 @@ def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work.Work().run([fit, interrupt])
-    work.Work(told.append).run([lambda: codec.encode(random_image(16, 16, 3))])
+        chunk_runner.ChunkRunner().run([fit, interrupt])
+    chunk_runner.ChunkRunner(told.append).run([lambda: codec.encode(random_image(16, 16, 3))])
     assert told
     assert ended.wait(60)

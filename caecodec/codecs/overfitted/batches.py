@@ -21,7 +21,7 @@ _PIXEL_BYTES = 64  # of memory that a batch takes, about
 
 
 @dataclass(eq=False)
-class _Job:
+class _DecodeRequest:
     network: Network
     coded: Coded
     pictures: int
@@ -45,12 +45,12 @@ class Batches:
 
     def __init__(self) -> None:
         self._change = threading.Condition()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[_DecodeRequest] = deque()
         self._running = False
 
     def decode(self, network: Network, coded: Coded, pictures: int, height: int, width: int) -> Floats:
         """The pictures (m, C, height, width) of a payload; errors as of `wavefront.decode`."""
-        job = _Job(network, coded, pictures, height, width)
+        job = _DecodeRequest(network, coded, pictures, height, width)
         with self._change:
             self._waiting.append(job)
         while True:
@@ -72,7 +72,7 @@ class Batches:
         assert job.images is not None
         return job.images
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_DecodeRequest]:
         """The oldest job, and those like it that memory has room for; holding the lock."""
         first = self._waiting[0]
         like = [job for job in self._waiting if job.kind == first.kind]
@@ -83,7 +83,7 @@ class Batches:
         return jobs
 
 
-def _run(jobs: list[_Job]) -> None:
+def _run(jobs: list[_DecodeRequest]) -> None:
     """Decode a batch; where that fails, each payload by itself, so that each job has its own result or error."""
     first = jobs[0]
     shared = all(job.network is first.network for job in jobs)

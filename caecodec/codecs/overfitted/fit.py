@@ -19,7 +19,7 @@ from .architecture import LEVELS, MAX_LATENT, Decoder
 from .gradients import Objective, Parameters
 from .network import MIDDLE, UPSAMPLING, Network
 from .quantise import quantise
-from .reports import Listener, Progress
+from .reports import FitProgress, Listener
 from .soap import Soap
 
 LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
@@ -244,7 +244,7 @@ class _Run:
         distortion, rate = self._objective.measure(latents, self._parameters)
         psnr = -10 * torch.log10(distortion).nanmean()
         chunks = fitted or len(self._images)
-        self._report(Progress(self._number, chunks, iteration, self._iterations, float(rate.nanmean()), float(psnr)))
+        self._report(FitProgress(self._number, chunks, iteration, self._iterations, float(rate.nanmean()), float(psnr)))
 
 
 def _middle(images: Tensor) -> Tensor:

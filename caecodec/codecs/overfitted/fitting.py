@@ -40,7 +40,7 @@ class Task:
 
 
 @dataclass(eq=False)
-class _Job:
+class _FitRequest:
     """The pictures (m, C, height, width) of one chunk; otherwise as the engine's requests."""
 
     task: Task
@@ -62,13 +62,13 @@ class _Job:
         numbers = task.lmbda, task.preset, task.seed, task.raw_bits
         return task.decoder, numbers, id(task.network), self.listener, self.pictures.shape
 
-    def fits(self, other: "_Job") -> bool:
+    def fits(self, other: "_FitRequest") -> bool:
         return self._kind == other._kind
 
-    def together(self, jobs: "list[_Job]") -> npt.NDArray[np.float32]:
+    def together(self, jobs: "list[_FitRequest]") -> npt.NDArray[np.float32]:
         return np.stack([job.pictures for job in jobs])
 
-    def split(self, out: list[Fitted | None], jobs: "list[_Job]") -> list[Fitted | None]:
+    def split(self, out: list[Fitted | None], jobs: "list[_FitRequest]") -> list[Fitted | None]:
         return out
 
 
@@ -83,7 +83,7 @@ class _Fitter:
         """What `fitted` returns."""
         on_cpu = task.device == "cpu"
         pixels = pictures[:, 0].size
-        job = _Job(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())
+        job = _FitRequest(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())
         with self._lock:
             if task.device not in self._pools:
                 self._pools[task.device] = Pool(f"caecodec-fit-{task.device}", _run, None)
@@ -96,7 +96,7 @@ class _Fitter:
             raise
 
 
-def _run(job: _Job, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
+def _run(job: _FitRequest, batch: npt.NDArray[np.float32]) -> list[Fitted | None]:
     task = job.task
     if task.device == "cpu":
         processor.limit_cores(1)

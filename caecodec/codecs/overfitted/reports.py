@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class FitProgress:
     """How far the fit of a batch is: of its chunks so far, on average, bits per pixel of latents, and PSNR in dB.
 
     batch : a number of the batch, which all of its reports have in common
@@ -21,7 +21,7 @@ class Progress:
     psnr: float
 
 
-Listener = Callable[[Progress], None]
+Listener = Callable[[FitProgress], None]
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 

@@ -25,7 +25,7 @@ _TOP, _LEFT, _RIGHT = 3, 3, 2  # how far contexts reach
 _BLOCK = 2**10  # contexts at once in an encoder: few enough that BLAS starts no threads for them
 
 
-class Reader(Protocol):
+class ValueReader(Protocol):
     """Where values come from."""
 
     def read(self, mu: Integers, scale: Integers) -> Integers:
@@ -88,7 +88,7 @@ def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, h
     return latents
 
 
-def walk(reader: Reader, networks: Sequence[Network], payloads: int, pictures: int, height: int, width: int) -> Latents:
+def walk(reader: ValueReader, networks: Sequence[Network], payloads: int, pictures: int, height: int, width: int) -> Latents:
     """What `decode` returns, of values that come from any reader."""
     levels: Latents = []
     decoder = networks[0].decoder
@@ -100,7 +100,7 @@ def walk(reader: Reader, networks: Sequence[Network], payloads: int, pictures: i
 
 
 def _walk_level(
-    reader: Reader, arm: Arm, decoder: Decoder, shape: tuple[int, int, int, int], above: npt.NDArray[np.int32] | None
+    reader: ValueReader, arm: Arm, decoder: Decoder, shape: tuple[int, int, int, int], above: npt.NDArray[np.int32] | None
 ) -> npt.NDArray[np.int32]:
     """One level of this shape (payloads, pictures, rows, columns) below another."""
     payloads, pictures, rows, columns = shape

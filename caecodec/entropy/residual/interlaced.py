@@ -16,7 +16,7 @@ from ...bitstream import varint
 from ...errors import CorruptionError
 from .. import streams
 from . import fit, lattice, scales
-from .lattice import Grid, Pass
+from .lattice import Pass, PhaseGrid
 
 Planes = npt.NDArray[np.int64]
 # Numbers of the groups of values that share a table; those below are classes, those above the channels' coarsest lattices.
@@ -91,7 +91,7 @@ def _walk(shape: tuple[int, ...], prediction: Planes | None, limits: Range, code
     values, errors = (np.zeros((channels, n, height, width), dtype) for _ in range(2))
     given = None if prediction is None else (prediction.transpose(1, 0, 2, 3) - limits.low).clip(0, limits.span).astype(dtype)
     depth = lattice.depth(height, width)
-    before: list[list[tuple[Grid, Grid]]] = []  # values and errors of channels, the last one first, at the levels of a walk
+    before: list[list[tuple[PhaseGrid, PhaseGrid]]] = []  # of channels, the last first, at levels: values, errors
     for channel in range(channels):
         start = np.s_[:, :: 2**depth, :: 2**depth]
         source = given[channel] if given is not None else values[channel - 1] if channel else values[0]
@@ -102,8 +102,8 @@ def _walk(shape: tuple[int, ...], prediction: Planes | None, limits: Range, code
         for level in range(depth):
             spacing = 2 ** (depth - 1 - level)
             at = np.s_[:, ::spacing, ::spacing]
-            own, magnitudes = Grid(values[channel][at]), Grid(errors[channel][at])
-            near = None if given is None else Grid(given[channel][at])
+            own, magnitudes = PhaseGrid(values[channel][at]), PhaseGrid(errors[channel][at])
+            near = None if given is None else PhaseGrid(given[channel][at])
             known = tuple(other[level] for other in before)
             own.spread()
             for phase in lattice.PASSES:

@@ -59,7 +59,7 @@ def precision(span: int) -> type[np.floating[Any]]:
     return np.float32 if MAX_COEFFICIENT * (44 * span + 1) + CLASS_OFFSET < 2**24 else np.float64
 
 
-class Grid:
+class PhaseGrid:
     """One channel at one level, split by rows and columns modulo 2, each part padded by reflection about the outermost rows."""
 
     def __init__(self, values: Values) -> None:
@@ -109,10 +109,10 @@ class Pass:
     channel: int
     spacing: int
     phase: tuple[int, int]
-    own: Grid
-    errors: Grid
-    before: tuple[tuple[Grid, Grid], ...]
-    prediction: Grid | None
+    own: PhaseGrid
+    errors: PhaseGrid
+    before: tuple[tuple[PhaseGrid, PhaseGrid], ...]
+    prediction: PhaseGrid | None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -202,7 +202,7 @@ class Pass:
         anchor += np.floor(sums, out=sums)
         return anchor, classes(weighted(weights, self.activities(block, step)))
 
-    def _mean(self, grid: Grid, taps: tuple[tuple[int, int], ...], block: Block) -> Values:
+    def _mean(self, grid: PhaseGrid, taps: tuple[tuple[int, int], ...], block: Block) -> Values:
         total = grid.at(self.phase, taps[0], block) + grid.at(self.phase, taps[1], block)
         total += grid.at(self.phase, taps[2], block)
         total += grid.at(self.phase, taps[3], block)

@@ -15,7 +15,7 @@ from caecodec.codecs.overfitted.architecture import LOP, level_sizes
 from caecodec.codecs.overfitted.fit import PRESETS, fit
 from caecodec.codecs.overfitted.gradients import Objective
 from caecodec.codecs.overfitted.parameters import LMBDAS
-from caecodec.codecs.overfitted.reports import Progress
+from caecodec.codecs.overfitted.reports import FitProgress
 from caecodec.codecs.overfitted.synthesis import synthesise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,7 +89,7 @@ def test_progress():
     told = []
     fit(pictures(2), LOP, LMBDAS[2], "instant", report=told.append)
     assert len(told) > 1
-    assert all(isinstance(progress, Progress) for progress in told)
+    assert all(isinstance(progress, FitProgress) for progress in told)
     iterations = [progress.iteration for progress in told]
     assert iterations == sorted(set(iterations))
     assert {progress.iterations for progress in told} == {PRESETS["instant"].iterations}

@@ -15,7 +15,7 @@ SAMPLE = 2**22  # pixels on which the level of a classical codec is sought
 
 
 class MissingError(Exception):
-    """A contender that cannot run here, and why."""
+    """A codec that cannot run here, and why."""
 
 
 def _same(chunk: Pixels) -> Any:
@@ -23,7 +23,7 @@ def _same(chunk: Pixels) -> Any:
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedCodec:
     """Chunks (side, side, 3) uint8 to what is stored and back, from what `prepare` makes of them, which is not timed.
 
     `size`: the bytes of what is stored; None for a network alone, whose numbers are not stored.
@@ -62,12 +62,12 @@ CLASSICAL = {
 
 
 def names(device: str) -> tuple[str, ...]:
-    """The contenders on a device, in the order of the tables."""
+    """The names of what is compared on a device, in the order of the tables."""
     return (CAECODEC, STATIC, NETWORK, COMPRESSAI, *(CLASSICAL if device == "cpu" else ()))
 
 
-def build(name: str, quality: int, device: str, concurrency: int, level: float | None = None) -> Contender:
-    """A contender at a quality of caecodec, or a level of its own; MissingError where it cannot run."""
+def build(name: str, quality: int, device: str, concurrency: int, level: float | None = None) -> ComparedCodec:
+    """A codec at a quality of caecodec, or a level of its own; MissingError where it cannot run."""
     if name in CLASSICAL:
         assert level is not None
         return classical(name, level, concurrency)
@@ -78,13 +78,13 @@ def build(name: str, quality: int, device: str, concurrency: int, level: float |
     return caecodec(name, quality, device)
 
 
-def caecodec(name: str, quality: int, device: str) -> Contender:
+def caecodec(name: str, quality: int, device: str) -> ComparedCodec:
     """The codec as users call it."""
     import caecodec
 
     gpu = device == "cuda"
     entropy = "static" if name == STATIC else None
-    return Contender(
+    return ComparedCodec(
         name,
         f"quality {quality}",
         partial(caecodec.encode, quality=quality, entropy=entropy, gpu=gpu),
@@ -92,7 +92,7 @@ def caecodec(name: str, quality: int, device: str) -> Contender:
     )
 
 
-def network(quality: int, device: str) -> Contender:
+def network(quality: int, device: str) -> ComparedCodec:
     """Analysis and synthesis by the engine: from float32 images in memory to symbols, and back."""
     from caecodec import weights
     from caecodec.engine import Model, Place, engine
@@ -104,10 +104,10 @@ def network(quality: int, device: str) -> Contender:
         return (chunk[None].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
 
     run = partial(engine().run, model)
-    return Contender(NETWORK, f"quality {quality}", partial(run, "analysis"), partial(run, "synthesis"), None, prepare)
+    return ComparedCodec(NETWORK, f"quality {quality}", partial(run, "analysis"), partial(run, "synthesis"), None, prepare)
 
 
-def compressai(quality: int, device: str) -> Contender:
+def compressai(quality: int, device: str) -> ComparedCodec:
     """CompressAI's own compress() and decompress() of the same network; MissingError where it is not installed."""
     import torch
 
@@ -135,15 +135,15 @@ def compressai(quality: int, device: str) -> Contender:
     def size(out: Any) -> int:
         return sum(len(string) for strings in out["strings"] for string in strings)
 
-    return Contender(COMPRESSAI, f"quality {quality}, static tables", encode, decode, size)
+    return ComparedCodec(COMPRESSAI, f"quality {quality}, static tables", encode, decode, size)
 
 
-def classical(name: str, level: float, concurrency: int) -> Contender:
+def classical(name: str, level: float, concurrency: int) -> ComparedCodec:
     """A codec of imagecodecs, on as many threads as leave each of the callers a share of the cores."""
     codec, module = CLASSICAL[name], imagecodecs(name)
     threads = {"numthreads": max(1, fresh.cores() // concurrency)} if codec.threads else {}
     encode, decode = (getattr(module, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
-    return Contender(
+    return ComparedCodec(
         name,
         codec.unit.format(level),
         partial(encode, **{codec.argument: level}, **codec.options, **threads),
@@ -162,13 +162,13 @@ def imagecodecs(name: str) -> Any:
     return imagecodecs
 
 
-def quality_of(contender: Contender, chunks: list[Pixels]) -> tuple[float, float]:
+def quality_of(codec: ComparedCodec, chunks: list[Pixels]) -> tuple[float, float]:
     """PSNR in dB of all chunks together, and bits per pixel."""
-    assert contender.size is not None
-    stored = [contender.encode(chunk) for chunk in chunks]
-    errors = sum(squared_errors(contender.decode(one), chunk) for one, chunk in zip(stored, chunks, strict=True))
+    assert codec.size is not None
+    stored = [codec.encode(chunk) for chunk in chunks]
+    errors = sum(squared_errors(codec.decode(one), chunk) for one, chunk in zip(stored, chunks, strict=True))
     values = sum(chunk.size for chunk in chunks)
-    return psnr(errors, values), 8 * sum(map(contender.size, stored)) / (values / 3)
+    return psnr(errors, values), 8 * sum(map(codec.size, stored)) / (values / 3)
 
 
 def sample(chunks: list[Pixels]) -> list[Pixels]:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import zarr
 
-from ..codecs.overfitted.reports import Progress, reporting
+from ..codecs.overfitted.reports import FitProgress, reporting
 
 GRACE = 3  # seconds
 
 
-class State(NamedTuple):
+class ImageProgress(NamedTuple):
     """How far an image is: chunks done of all, and bits per pixel of latents and PSNR in dB of those fitted so far."""
 
     done: int
@@ -23,14 +23,14 @@ class State(NamedTuple):
     psnr: float
 
 
-Tell = Callable[[State], None]
+ProgressListener = Callable[[ImageProgress], None]
 
 
 class Interrupted(Exception):  # noqa: N818  # like KeyboardInterrupt: a request to stop, not an error
     """What ends the fits that run when the conversion was interrupted."""
 
 
-class Work:
+class ChunkRunner:
     """The chunks of one image.
 
     Parameters
@@ -39,7 +39,7 @@ class Work:
         Called whenever something changed, by one thread at a time.
     """
 
-    def __init__(self, tell: Tell = lambda state: None) -> None:
+    def __init__(self, tell: ProgressListener = lambda state: None) -> None:
         self._tell = tell
         self._lock = threading.RLock()
         self._stopped = False
@@ -53,7 +53,7 @@ class Work:
             self._chunks += chunks
             self._say()
 
-    def done(self, chunks: int) -> None:
+    def count_done(self, chunks: int) -> None:
         """So many more chunks are written, or were there."""
         with self._lock:
             self._done += chunks
@@ -78,7 +78,7 @@ class Work:
         finally:
             pool.shutdown(wait=False)
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: FitProgress) -> None:
         """What a thread that fits calls."""
         if self._stopped:
             raise Interrupted
@@ -94,4 +94,4 @@ class Work:
         bpp, psnr = self._last
         if self._fitted:
             bpp, psnr = self._bits / self._fitted, -10 * math.log10(max(self._error / self._fitted, 1e-12))
-        self._tell(State(self._done, self._chunks, bpp, psnr))
+        self._tell(ImageProgress(self._done, self._chunks, bpp, psnr))

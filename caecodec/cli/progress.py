@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ..ngff.convert import Failure, Job
-from ..ngff.work import State
+from ..ngff.chunk_runner import ImageProgress
+from ..ngff.convert import Conversion, Failure
 
 
 class Bars:
@@ -24,12 +24,12 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
 
-    def images(self, jobs: list[Job]) -> Iterable[Job]:
-        """The list of jobs, which moves the bar as it is worked through."""
-        bar: Iterable[Job] | None = self._make(jobs, unit="image")
-        return jobs if bar is None else bar
+    def images(self, conversions: list[Conversion]) -> Iterable[Conversion]:
+        """The list of conversions, which moves the bar as it is worked through."""
+        bar: Iterable[Conversion] | None = self._make(conversions, unit="image")
+        return conversions if bar is None else bar
 
-    def chunks(self, state: State) -> None:
+    def chunks(self, state: ImageProgress) -> None:
         """Show how far an image is."""
         if self._bar is None:
             self._bar = self._make(unit="chunk", leave=False)

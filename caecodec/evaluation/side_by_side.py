@@ -4,14 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from .curves import Measurement
+from .curves import Measurement, Pixels
 from .images import EvaluationImage
-from .sweep import Swept, middle
-
-Array = npt.NDArray[np.uint8]
+from .sweep import SweepResult, middle
 
 
 @dataclass(frozen=True)
@@ -20,7 +15,7 @@ class Crop:
 
     name: str
     setting: str
-    pixels: Array
+    pixels: Pixels
     values: Measurement
 
 
@@ -29,7 +24,7 @@ class Comparison:
     """The same part of one image: the original, the first caecodec curve's, and the others' at the nearest rate."""
 
     image: str
-    original: Array
+    original: Pixels
     crops: tuple[Crop, ...]
 
 
@@ -39,7 +34,7 @@ def chosen(images: int, samples: int) -> tuple[int, ...]:
     return tuple((2 * i + 1) * images // (2 * count) for i in range(count))
 
 
-def compare_crops(images: Sequence[EvaluationImage], swept: Swept, numbers: Sequence[int]) -> tuple[Comparison, ...]:
+def compare_crops(images: Sequence[EvaluationImage], swept: SweepResult, numbers: Sequence[int]) -> tuple[Comparison, ...]:
     """The middles of the images of these numbers, which the sweep was to show, at up to two rates each.
 
     The rates are those of the first contender at a quarter and at three quarters of its settings; the others' settings are
@@ -50,7 +45,7 @@ def compare_crops(images: Sequence[EvaluationImage], swept: Swept, numbers: Sequ
     return tuple(_compare(images[number], number, swept, setting) for number in numbers for setting in settings)
 
 
-def _compare(image: EvaluationImage, number: int, swept: Swept, setting: int) -> Comparison:
+def _compare(image: EvaluationImage, number: int, swept: SweepResult, setting: int) -> Comparison:
     rate = swept.curves[0].points[setting].images[number].bpp
     crops: list[Crop] = []
     for curve in swept.curves:

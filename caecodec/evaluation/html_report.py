@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .crops import Array, Comparison, Crop
-from .curves import LABELS, METRICS, BdRate, Curve, Results
+from .curves import LABELS, METRICS, BdRate, Curve, Pixels, Results
+from .side_by_side import Comparison, Crop
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -101,7 +101,7 @@ def _caption(crop: Crop) -> str:
     return f"{escape(crop.name)}, {escape(crop.setting)}<br>{crop.values.bpp:.3f} bpp, {quality}{similarity}"
 
 
-def _figure(pixels: Array, caption: str) -> str:
+def _figure(pixels: Pixels, caption: str) -> str:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     size = f'width="{pixels.shape[1]}" height="{pixels.shape[0]}"'

@@ -6,9 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..bitstream.autoencoder import MAX_QUALITY
 from ..codecs.autoencoder.codec import encode_with
 from ..codecs.autoencoder.parameters import Parameters, parse_entropy, parse_metric, parse_quality
@@ -19,32 +16,30 @@ from ..engine import Place
 from ..errors import ParameterError, WeightsError
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
 from . import extra
-from .curves import Kind
-
-Image = npt.NDArray[np.uint8]
+from .curves import CurveKind, Pixels
 
 
 @dataclass(frozen=True)
-class Setting:
+class CodecSetting:
     """One setting of a codec: images (height, width, 3) uint8 to bytes and back; `about` says all that the bytes depend on."""
 
     name: str
     about: str
-    encode: Callable[[Image], bytes]
-    decode: Callable[[bytes], Image]
+    encode: Callable[[Pixels], bytes]
+    decode: Callable[[bytes], Pixels]
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedCodec:
     """A codec in one configuration, with the settings that make its curve; `about` says how it is run.
 
     slow : takes minutes for an image, so each result is told, and nothing is run before what is timed
     """
 
     name: str
-    kind: Kind
+    kind: CurveKind
     about: str
-    settings: tuple[Setting, ...]
+    settings: tuple[CodecSetting, ...]
     slow: bool = False
 
 
@@ -54,7 +49,7 @@ def caecodec(
     qualities: Sequence[int] | None,
     entropy: str | None,
     gpu: bool | None,
-) -> tuple[Contender, ...]:
+) -> tuple[ComparedCodec, ...]:
     """A contender for each of the weights and metrics, with these qualities, or all that the weights have.
 
     Raises
@@ -77,14 +72,14 @@ def caecodec(
             if parameters not in same:
                 same.append(parameters)
     plain = [(_label(spec), metric) for spec, metric in found]
-    contenders, place = [], Place.choose(gpu)
+    codecs, place = [], Place.choose(gpu)
     for (spec, metric), configurations in found.items():
         unique = plain.count((_label(spec), metric)) == 1
         name = f"caecodec {_label(spec) if unique else spec} {metric}"
         files = ", ".join(dict.fromkeys(str(parameters.weights) for parameters in configurations))
         about = f"weights {files}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
         settings = tuple(
-            Setting(
+            CodecSetting(
                 f"quality {parameters.quality}",
                 f"cae {parameters}, {place.device}, {place.precision}",
                 partial(encode_with, parameters, gpu=gpu),
@@ -92,18 +87,18 @@ def caecodec(
             )
             for parameters in configurations
         )
-        contenders.append(Contender(name, "caecodec", about, settings))
-    return tuple(contenders)
+        codecs.append(ComparedCodec(name, "caecodec", about, settings))
+    return tuple(codecs)
 
 
 def overfitted(
     presets: Sequence[str], qualities: Sequence[int] | None, decoder: str | None, gpu: bool | None
-) -> tuple[Contender, ...]:
+) -> tuple[ComparedCodec, ...]:
     """A contender for each preset of the overfitted codec, with these qualities, or all.
 
     Raises ParameterError for a preset, quality, decoder or device that there is not.
     """
-    contenders = []
+    codecs = []
     device = Place.choose(gpu).device.partition(":")[0]
     for preset in dict.fromkeys(presets):
         configurations = [
@@ -111,7 +106,7 @@ def overfitted(
             for quality in (range(1, MAX_QUALITY + 1) if qualities is None else sorted(set(qualities)))
         ]
         settings = tuple(
-            Setting(
+            CodecSetting(
                 f"quality {one.quality}",
                 f"overfitted {one} lmbda={one.trade_off} {device}",
                 partial(overfitted_codec.encode_with, one, gpu=gpu),
@@ -121,8 +116,8 @@ def overfitted(
         )
         name = f"caecodec overfitted {preset}" + (f" {decoder}" if decoder else "")
         about = f"a network fitted to each chunk: preset {preset}, decoder {decoder or 'by the size of the chunk'}, tune mse"
-        contenders.append(Contender(name, "caecodec", about, settings, slow=True))
-    return tuple(contenders)
+        codecs.append(ComparedCodec(name, "caecodec", about, settings, slow=True))
+    return tuple(codecs)
 
 
 def _available(spec: Spec, metrics: Sequence[str], qualities: Sequence[int] | None) -> list[tuple[str, int]]:
@@ -190,7 +185,7 @@ _REFERENCES = {
 CODECS = tuple(_REFERENCES)
 
 
-def references(names: Sequence[str]) -> tuple[Contender, ...]:
+def references(names: Sequence[str]) -> tuple[ComparedCodec, ...]:
     """The reference codecs of these names, of CODECS; ParameterError for others, and for what imagecodecs was built without."""
     unknown = [name for name in names if name not in CODECS]
     if unknown:
@@ -198,14 +193,14 @@ def references(names: Sequence[str]) -> tuple[Contender, ...]:
     return tuple(_reference(name) for name in dict.fromkeys(names))
 
 
-def _reference(name: str) -> Contender:
+def _reference(name: str) -> ComparedCodec:
     imagecodecs, codec = extra.module("imagecodecs"), _REFERENCES[name]
     if not getattr(imagecodecs, codec.stem.upper()).available:
         raise ParameterError(f"codec {name!r} is not in this build of imagecodecs; leave it out of codecs (--codecs)")
     encode, decode = (getattr(imagecodecs, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
     version = getattr(imagecodecs, f"{codec.stem}_version")().replace("_", "-")
     settings = tuple(
-        Setting(
+        CodecSetting(
             codec.unit.format(level),
             f"{version}, {codec.level} {level}, {codec.options}",
             partial(encode, **{codec.level: level}, **codec.options),
@@ -213,4 +208,4 @@ def _reference(name: str) -> Contender:
         )
         for level in codec.levels
     )
-    return Contender(codec.title, "reference codec", f"{version}; {codec.about}", settings)
+    return ComparedCodec(codec.title, "reference codec", f"{version}; {codec.about}", settings)
