@@ -10,9 +10,9 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr
 
 import caecodec
+from caecodec.images.metrics import psnr
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr
 
 import caecodec
 from caecodec import engine
 from caecodec.engine import networks
+from caecodec.images.metrics import psnr
 from caecodec.zarr import ConvolutionalAutoencoder
 
 

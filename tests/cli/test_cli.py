@@ -6,7 +6,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.networks import save_seeded
 from helpers.paths import TINY
 from PIL import Image
@@ -14,6 +14,7 @@ from PIL import Image
 import caecodec
 from caecodec.arrays.inspection import inspect
 from caecodec.cli.main import COMMANDS, main, parser
+from caecodec.images.metrics import psnr
 
 
 @pytest.fixture

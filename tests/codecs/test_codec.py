@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.paths import TINY
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -14,6 +14,7 @@ from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
 from caecodec.codecs.autoencoder import codec
 from caecodec.entropy import static
+from caecodec.images.metrics import psnr
 
 LAYOUTS = {"yxc": -1, "cyx": -3}
 

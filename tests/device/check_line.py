@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 import zarr
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.paths import TINY, TINY_CONTEXT
 
 import caecodec
@@ -19,6 +19,7 @@ from caecodec.codecs import decoding
 from caecodec.codecs.autoencoder import device
 from caecodec.engine import Engine, cuda, engine
 from caecodec.engine.cuda import Line
+from caecodec.images.metrics import psnr
 
 DEVICE = sys.argv[1]
 

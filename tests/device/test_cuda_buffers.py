@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.paths import TINY_CONTEXT
 from zarr.core.buffer import cpu
 from zarr.registry import fully_qualified_name, register_buffer, register_ndbuffer
 
 import caecodec
+from caecodec.images.metrics import psnr
 
 IMAGE = random_image(60, 70, 3)
 OPTIONS = {

@@ -13,9 +13,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr
 
 import caecodec
+from caecodec.images.metrics import psnr
 
 CHUNK = 64
 BLOCKS = [np.s_[y : y + CHUNK, x : x + CHUNK] for y in range(0, 256, CHUNK) for x in range(0, 256, CHUNK)]

@@ -1,4 +1,4 @@
-"""Synthetic images, and how far apart two images are."""
+"""Synthetic images."""
 
 import numpy as np
 
@@ -11,12 +11,6 @@ def random_image(*shape, seed=0):
     return np.clip(128 + 50 * smooth + 8 * rng.normal(size=shape), 0, 255).astype(np.uint8)
 
 
-def psnr(a, b):
-    """Peak signal-to-noise ratio of two uint8 arrays, in dB."""
-    error = np.mean((a.astype(np.float64) - b) ** 2)
-    return np.inf if error == 0 else 10 * np.log10(255**2 / error)
-
-
 def counts(seed, height=128, width=128, peak=20000, background=100):
     """What a camera sees of a few bright spots: photon counts over a dark background, uint16."""
     rng = np.random.default_rng(seed)
@@ -26,9 +20,3 @@ def counts(seed, height=128, width=128, peak=20000, background=100):
         v, u, size = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(2, 9)
         signal += peak * rng.random() ** 3 * np.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * size**2))
     return np.minimum(background + rng.poisson(signal + 40), 65535).astype(np.uint16)
-
-
-def range_psnr(decoded, array):
-    """PSNR over the actual range of the array, in dB."""
-    error = np.mean((decoded.astype(np.float64) - array.astype(np.float64)) ** 2)
-    return np.inf if error == 0 else 10 * np.log10((float(array.max()) - float(array.min())) ** 2 / error)

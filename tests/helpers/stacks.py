@@ -23,8 +23,3 @@ def stack(*shape, dtype="uint16", seed=0):
 def attributes(path):
     found = zarr.open_group(str(path), mode="r").attrs.asdict()
     return found.get("ome", found)
-
-
-def range_psnr(a, b):
-    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
-    return np.inf if error == 0 else 10 * np.log10((float(a.max()) - float(a.min())) ** 2 / error)

@@ -10,7 +10,6 @@ import torch
 pytest.importorskip("compressai", reason="CompressAI is not installed (extra compressai)")
 
 from compressai.models import FactorizedPrior
-from helpers.images import psnr
 
 import caecodec
 from caecodec import engine, weights
@@ -19,6 +18,7 @@ from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
 from caecodec.cli.main import main
 from caecodec.codecs.autoencoder import codec
+from caecodec.images.metrics import psnr
 
 WIDTHS = {4: (128, 192), 7: (192, 320)}
 AXES = Axes.of(3, -1)

@@ -6,12 +6,12 @@ import ome_zarr.io
 import ome_zarr.reader
 import pytest
 import zarr
-from helpers.images import psnr
 from ome_zarr_models.common.omero import Omero
 from PIL import Image, ImageCms
 
 import caecodec
 from caecodec.arrays import payloads
+from caecodec.images.metrics import psnr
 from caecodec.ngff import Options, decode_paths, encode_paths, read_group
 from caecodec.ngff.groups import pyramid
 

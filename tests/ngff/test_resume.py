@@ -168,7 +168,7 @@ def test_a_process_that_ends(tmp_path, photograph, how, options):
 
 def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
     """Fits that outlast it end, those of the next conversion go on."""
-    monkeypatch.setattr(work, "GRACE", 0)
+    monkeypatch.setattr(chunk_runner, "GRACE", 0)
     codec = caecodec.OverfittedAutoencoder(preset="faster", quality=3, gpu=False)
     begun, ended, told = threading.Event(), threading.Event(), []
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr
 from PIL import Image
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
 import caecodec
 from caecodec.arrays.inspection import inspect
+from caecodec.images.metrics import psnr
 from caecodec.ngff import blocks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")

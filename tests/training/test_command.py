@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.paths import ROOT
 from helpers.training import photographs
 from PIL import Image
@@ -19,6 +19,7 @@ from caecodec import weights
 from caecodec.cli.main import main
 from caecodec.cli.train import parse_qualities
 from caecodec.codecs.autoencoder.codec import encode
+from caecodec.images.metrics import psnr
 from caecodec.training.export import export
 from caecodec.training.recipe import Recipe
 

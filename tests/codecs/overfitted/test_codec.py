@@ -8,7 +8,7 @@ import pickle
 import numcodecs
 import numpy as np
 import pytest
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.surfaces import encode
 
 import caecodec
@@ -17,6 +17,7 @@ from caecodec.bitstream.overfitted import OWN_NETWORK, SHARED_NETWORK
 from caecodec.codecs.overfitted import codec
 from caecodec.codecs.overfitted.network import digest, identify
 from caecodec.codecs.overfitted.parameters import LMBDAS, OverfittedParameters
+from caecodec.images.metrics import psnr
 from caecodec.zarr import OverfittedAutoencoder as Serializer
 
 pytestmark = pytest.mark.usefixtures("by_hand")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from helpers.images import psnr, random_image
+from helpers.images import random_image
 from helpers.overfitted import fit_by_hand, picture_network
 from helpers.surfaces import encode
 
@@ -20,6 +20,7 @@ from caecodec.cli.main import main
 from caecodec.codecs.overfitted import codec
 from caecodec.codecs.overfitted.architecture import LOP
 from caecodec.codecs.overfitted.network import digest
+from caecodec.images.metrics import psnr
 from caecodec.zarr import OverfittedAutoencoder as Serializer
 
 pytestmark = pytest.mark.usefixtures("by_hand")
