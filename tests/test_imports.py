@@ -109,6 +109,17 @@ def test_import_time():
     assert min(times) < 0.2
 
 
+@pytest.mark.parametrize("name", [
+    "cli.main.main", "cli.train.Progress", "cli.train.parse_qualities", "entropy.kernels", "evaluation.evaluate",
+    "evaluation.psnr", "ngff.files.read_image", "training.backbone.Backbone", "training.data.count", "training.data.files",
+    "training.data.held_out", "training.data.images", "training.data.sizes", "training.data.spread", "training.initial",
+])  # fmt: skip
+def test_names_that_others_import(name):
+    """Scripts outside this repository and examples rely on them."""
+    module, _, last = f"caecodec.{name}".rpartition(".")
+    subprocess.run([sys.executable, "-c", f"from {module} import {last}"], check=True)
+
+
 def test_public_names():
     import caecodec
 

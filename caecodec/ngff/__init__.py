@@ -1,8 +1,8 @@
 """Image files <-> OME-NGFF groups and .cae files; OME-NGFF groups of one codec to those of another."""
 
-from ..images.files import read_image, write_image
 from ..images.image import Image, Size
 from .convert import Failure, decode_paths, encode_paths
+from .files import read_image, write_image
 from .groups import read_group, write_group
 from .options import Options
 from .reencode import reencode

@@ -1,9 +1,9 @@
 """Folders and files, to OME-NGFF groups or .cae files, and back: each output whole or not there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,24 @@ from ..bitstream import families
 from ..codecs.decoding import decode
 from ..codecs.overfitted.parameters import OverfittedParameters
 from ..errors import CaeCodecError, ParameterError
-from ..images.files import SUFFIXES, read_image, writable, write_image
 from ..images.image import COLOURS, Image, check_dtype, from_picture
-from ..storage import locations
+from ..storage.locations import Location
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from . import video
 from .chunk_runner import ChunkRunner, ProgressListener
+from .files import (
+    PAYLOAD_SUFFIX,
+    coded_inputs,
+    group_suffix,
+    image_inputs,
+    is_group,
+    is_payload,
+    is_video,
+    read_image,
+    stem,
+    writable,
+    write_image,
+)  # fmt: skip
 from .groups import read_group, write_group
 from .metadata import open_multiscales
 from .options import LEARNED, Options
@@ -25,17 +37,14 @@ from .records import begin, differences, record
 from .reencode import reencode, refuse_labels
 from .video_groups import is_video_group, read_video_group, write_video_group
 
-PAYLOAD_SUFFIX = ".cae"
-GROUP_SUFFIX = ".ome.zarr"
-Conversion = tuple[locations.Location, Path]
+Conversion = tuple[Location, Path]
 ConversionTracker = Callable[[list[Conversion]], Iterable[Conversion]]
-_Location = TypeVar("_Location", Path, locations.Location)
 
 
 class Failure(NamedTuple):
     """A file that was not converted, and why."""
 
-    path: locations.Location
+    path: Location
     error: Exception
 
 
@@ -74,9 +83,7 @@ def encode_paths(
     ParameterError
         There is nothing to convert, or the output's name, or an option, does not fit the inputs.
     """
-    suffixes = (*SUFFIXES, *video.SUFFIXES)
-    what = "image files (" + ", ".join(suffixes) + ") or OME-NGFF groups (.zarr)"
-    files = list(_expand(inputs, lambda path: path.suffix.lower() in suffixes or _is_group(path), what))
+    files = image_inputs(inputs)
     single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
@@ -91,12 +98,12 @@ def encode_paths(
             )
     if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
-    jobs: list[Conversion] = [(file, output if single else output / (_stem(file) + _suffix(file))) for file in files]
+    jobs: list[Conversion] = [(file, output if single else output / (stem(file) + group_suffix(file))) for file in files]
     return _convert(jobs, lambda file, target: _encode(Path(file), target, options, tell), progress)
 
 
 def decode_paths(
-    inputs: Sequence[locations.Location],
+    inputs: Sequence[Location],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
@@ -108,11 +115,11 @@ def decode_paths(
     Groups may be zipped stores (.zip) and URLs of fsspec's, too. Weights that a group carries need not be installed.
     `output` is an image file where there is one input and it has such a suffix, else a folder for files of this `suffix`.
     """
-    sources = list(_expand(inputs, _is_coded, "OME-NGFF groups (.zarr) or .cae files"))
+    sources = coded_inputs(inputs)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(sources) == 1))
     if single and len(sources) != 1:
         raise ParameterError(f"{output} names one output but there are {len(sources)} inputs; name a folder instead")
-    jobs = [(source, output if single else output / (_stem(source) + suffix)) for source in sources]
+    jobs = [(source, output if single else output / (stem(source) + suffix)) for source in sources]
     return _convert(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress)
 
 
@@ -134,20 +141,20 @@ def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) 
     with (resumable_folder if wanted else complete_folder)(target) as partial:
         if wanted:
             begin(partial, wanted, options)
-        if _is_group(file):
+        if is_group(file):
             reencode(file, partial, options, runner)
-        elif file.suffix.lower() in video.SUFFIXES:
+        elif is_video(file):
             write_video_group(partial, video.read_video(file, options.size, options.depth), options, runner)
         else:
-            write_group(partial, read_image(file), _stem(file), options, runner)
+            write_group(partial, read_image(file), stem(file), options, runner)
 
 
 def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
-    if file.suffix.lower() in video.SUFFIXES:
+    if is_video(file):
         raise ParameterError(f"{target} is to hold a video, but a .cae file holds one array; name a .zarr group instead")
-    if _is_group(file):
+    if is_group(file):
         refuse_labels(file, open_multiscales(file))
-    image = read_group(file) if _is_group(file) else read_image(file)
+    image = read_group(file) if is_group(file) else read_image(file)
     with complete_file(target) as partial:
         if runner is None:
             partial.write_bytes(_payload(image, file, options))
@@ -175,21 +182,23 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
     return codec.encode_with(parameters, array, options.gpu)
 
 
-def _decode(source: locations.Location, target: Path, overwrite: bool, gpu: bool | None) -> None:
+def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -> None:
     refuse_existing(target, overwrite)
-    is_video = not _is_payload(source) and is_video_group(source)
-    if is_video != (target.suffix.lower() in video.SUFFIXES):
-        kind, way_out = ("a video", ".yuv or .y4m (--format y4m)") if is_video else ("an image", ".png or .tif (--format tiff)")
+    holds_video = not is_payload(source) and is_video_group(source)
+    if holds_video != is_video(target):
+        kind, way_out = (
+            ("a video", ".yuv or .y4m (--format y4m)") if holds_video else ("an image", ".png or .tif (--format tiff)")
+        )
         raise ParameterError(f"{source} holds {kind}, which {target.name} cannot hold; use the suffix {way_out}")
-    if is_video:
+    if holds_video:
         with weights.using(source):
             video.write_video(target, read_video_group(source))
     else:
         write_image(target, _read(source, gpu))
 
 
-def _read(source: locations.Location, gpu: bool | None) -> Image:
-    if not _is_payload(source):
+def _read(source: Location, gpu: bool | None) -> Image:
+    if not is_payload(source):
         return read_group(source)
     payload = Path(source).read_bytes()
     pixels = decode(payload, gpu=gpu)
@@ -205,7 +214,7 @@ def _read(source: locations.Location, gpu: bool | None) -> Image:
 
 
 def _convert(
-    jobs: list[Conversion], convert: Callable[[locations.Location, Path], None], progress: ConversionTracker
+    jobs: list[Conversion], convert: Callable[[Location, Path], None], progress: ConversionTracker
 ) -> tuple[list[Path], list[Failure]]:
     written: list[Path] = []
     failed: list[Failure] = []
@@ -219,45 +228,3 @@ def _convert(
         else:
             written.append(target)
     return written, failed
-
-
-def _expand(inputs: Sequence[_Location], wanted: Callable[[Path], bool], what: str) -> Iterator[_Location]:
-    """The inputs, folders replaced by what is wanted of their content; URLs as they are."""
-    for one in inputs:
-        if locations.is_url(one):
-            yield one
-            continue
-        path = Path(one)
-        if not path.exists():
-            raise ParameterError(f"{path} does not exist; check its name")
-        if path.is_dir() and not _is_coded(path):
-            found = sorted(child for child in path.iterdir() if wanted(child) and not child.name.startswith("."))
-            if not found:
-                raise ParameterError(f"folder {path} holds no {what}; name another")
-            yield from found
-        else:
-            yield path
-
-
-def _is_group(path: Path) -> bool:
-    return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
-
-
-def _is_payload(source: locations.Location) -> bool:
-    return not locations.is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
-
-
-def _is_coded(path: Path) -> bool:
-    return _is_group(path) or path.suffix == PAYLOAD_SUFFIX or path.name.endswith(f".zarr{locations.ZIP}")
-
-
-def _stem(source: locations.Location) -> str:
-    """The name of a file, group or zipped store without .ome and the like."""
-    name = locations.name(source)
-    name = name.removesuffix(locations.ZIP) if name.endswith(f".zarr{locations.ZIP}") else name
-    return Path(name).stem.removesuffix(".ome")
-
-
-def _suffix(path: Path) -> str:
-    """Of the group that a file or group becomes: the planes of videos are no OME-NGFF image."""
-    return ".zarr" if path.suffix.lower() in video.SUFFIXES else GROUP_SUFFIX
