@@ -110,7 +110,7 @@ def test_import_time():
 
 
 @pytest.mark.parametrize("name", [
-    "cli.main.main", "cli.train.Progress", "cli.train.parse_qualities", "entropy.kernels", "evaluation.evaluate",
+    "cli.main.main", "cli.train.Progress", "cli.train.parse_qualities", "evaluation.evaluate",
     "evaluation.psnr", "ngff.files.read_image", "training.backbone.Backbone", "training.data.count", "training.data.files",
     "training.data.held_out", "training.data.images", "training.data.sizes", "training.data.spread", "training.initial",
 ])  # fmt: skip
