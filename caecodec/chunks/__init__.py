@@ -1,1 +1,1 @@
-"""Chunks of an array as images: axes, planes, value ranges and tiles, on the CPU and on a device."""
+"""Turns chunks of an array into images and back: axes, planes, value ranges and tiles, on the CPU and on a device."""

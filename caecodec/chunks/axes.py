@@ -1,4 +1,4 @@
-"""Which axes of a chunk are what, and which chunks can be encoded."""
+"""The axes of a chunk, and the check of which chunks can be encoded."""
 
 from typing import Any, NamedTuple
 
@@ -8,12 +8,12 @@ import numpy.typing as npt
 from ..bitstream.prefix import DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from ..errors import ParameterError
 
-MANY = 16  # channels that are taken for channels however small the planes are
+MANY_CHANNELS = 16  # more channels than that must not outnumber the pixels of a side
 _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec instead"
 
 
 class Axes(NamedTuple):
-    """Where the axes of a chunk are, counted from the front; `channel` is None where there is no such axis."""
+    """The positions of a chunk's axes, counted from the front; `channel` is None if the chunk has no such axis."""
 
     leading: tuple[int, ...]
     height: int
@@ -24,14 +24,14 @@ class Axes(NamedTuple):
     def of(cls, ndim: int, channel_axis: int | None) -> "Axes":
         """The axes of an ndim-dimensional chunk.
 
-        The two spatial axes are the last two that are not the channel axis; whatever leads is a batch of images.
-        Raises ParameterError when there are too few or too many axes.
+        The two spatial axes are the last two that are not the channel axis; all axes before them make a batch of images.
+        Raises ParameterError if there are too few or too many axes.
         """
         least = 2 if channel_axis is None else 3
         if not least <= ndim <= MAX_DIMENSIONS:
             raise ParameterError(
                 f"chunk has {ndim} axes but needs {least} to {MAX_DIMENSIONS}: two spatial axes, "
-                f"channels (channel_axis={channel_axis}), and any leading ones; channel_axis=None where there are no channels"
+                f"channels (channel_axis={channel_axis}), and any leading ones; pass channel_axis=None if there are no channels"
             )
         if channel_axis is None:
             return cls(tuple(range(ndim - 2)), ndim - 2, ndim - 1, None)
@@ -42,23 +42,23 @@ class Axes(NamedTuple):
         return cls(tuple(leading), height, width, channel)
 
     def channels(self, shape: tuple[int, ...]) -> int:
-        """How many channels a chunk of this shape has."""
+        """The number of channels of a chunk of this shape."""
         return 1 if self.channel is None else shape[self.channel]
 
     def region(self, rows: slice, columns: slice) -> tuple[slice, ...]:
-        """The index of these rows and columns in a chunk."""
+        """The index that selects these rows and columns of a chunk."""
         spatial = {self.height: rows, self.width: columns}
         return tuple(spatial.get(axis, slice(None)) for axis in range(len(self.leading) + 2 + (self.channel is not None)))
 
     def images(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A chunk as (n, height, width, channels); a view where its memory allows."""
+        """The chunk as images (n, height, width, channels); a view if its memory layout allows one."""
         if self.channel is None:
             return array.reshape(-1, *array.shape[-2:], 1)
         last = array.transpose((*self.leading, self.height, self.width, self.channel))
         return last.reshape(-1, *last.shape[-3:])
 
     def chunk(self, images: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Images (n, height, width, channels) as a C-contiguous chunk of this shape."""
+        """The images (n, height, width, channels) as a C-contiguous chunk of this shape."""
         if self.channel is None:
             return np.ascontiguousarray(images.reshape(shape))
         chunk = np.empty(shape, images.dtype)
@@ -68,19 +68,19 @@ class Axes(NamedTuple):
 
 
 def check_chunk(shape: tuple[int, ...], dtype: np.dtype[Any], channel_axis: int | None) -> Axes:
-    """The axes of a chunk of this shape and dtype, or a ParameterError that says why it cannot be encoded."""
+    """The axes of a chunk of this shape and dtype; ParameterError if such a chunk cannot be encoded."""
     if not dtype.isnative or dtype.name not in DTYPES.values():
-        what = "bool, which labels and masks are" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
+        what = "bool, the dtype of masks" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
         raise ParameterError(
-            f"chunk dtype is {what}, but must be {', '.join(DTYPES.values())} in this machine's byte order: convert it "
-            "(astype) where that loses nothing you need, or " + _LOSSLESS
+            f"chunk dtype is {what} but must be {', '.join(DTYPES.values())} in this machine's byte order; convert it "
+            "(astype) if that loses nothing you need, or " + _LOSSLESS
         )
     axes = Axes.of(len(shape), channel_axis)
     channels = axes.channels(shape)
-    if channels > max(MANY, min(shape[axes.height], shape[axes.width])):
+    if channels > max(MANY_CHANNELS, min(shape[axes.height], shape[axes.width])):
         raise ParameterError(
-            f"chunk of shape {shape} has {channels} channels along axis {channel_axis}, more than pixels a side; name the axis "
-            "that holds channels (channel_axis=None: there is none), or use chunks of fewer channels"
+            f"chunk of shape {shape} has {channels} channels along axis {channel_axis}, more than pixels a side; pass the "
+            "axis that holds channels (channel_axis=None if there is none), or use chunks of fewer channels"
         )
     size = int(np.prod(shape, dtype=object))
     if not 0 < size <= MAX_SIZE:
@@ -89,10 +89,10 @@ def check_chunk(shape: tuple[int, ...], dtype: np.dtype[Any], channel_axis: int 
 
 
 def check_finite(array: npt.NDArray[Any]) -> None:
-    """ParameterError when a float chunk has values that are not finite."""
+    """Raise ParameterError if a chunk of floats has values that are not finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise ParameterError(
-            f"chunk has {count} values that are NaN or infinite, which a lossy codec cannot keep; replace them "
+            f"chunk has {count} values that are NaN or infinite, which a lossy codec cannot preserve; replace them "
             "(numpy.nan_to_num), or " + _LOSSLESS
         )

@@ -1,4 +1,4 @@
-"""A decoded chunk that refuses to be taken for one of another dtype or shape."""
+"""A decoded chunk that cannot be mistaken for one of another dtype or shape."""
 
 import math
 from typing import Any
@@ -9,11 +9,11 @@ from ..errors import CorruptionError
 
 
 class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
-    """A decoded chunk that goes by its own dtype and shape alone.
+    """A decoded chunk that can only be viewed and reshaped as its own dtype and shape.
 
-    The Zarr v2 format gives a codec neither: zarr views what `decode` returns as the dtype, flattens it and shapes it as the
-    array's metadata say. Where these are others, this raises CorruptionError instead of scrambling the pixels. Otherwise it
-    is an ordinary array, and what is computed from it too.
+    In the Zarr v2 format a codec learns neither: zarr views what `decode` returns as the dtype of the array's metadata,
+    flattens it, and reshapes it to the shape of the metadata. If these differ from the chunk's own, this class raises
+    CorruptionError instead of scrambling the pixels. Otherwise it is an ordinary array, and so is all that is computed from it.
     """
 
     coded_shape: tuple[int, ...] | None
@@ -25,7 +25,7 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
         return array[()] if return_scalar else np.asarray(array)
 
     def view(self, *arguments: Any, **options: Any) -> Any:
-        """`numpy.ndarray.view`; CorruptionError for the bits of another dtype."""
+        """`numpy.ndarray.view`; CorruptionError if the dtype is not the chunk's."""
         wanted = arguments[0] if arguments else options.get("dtype")
         if self.coded_shape is not None and isinstance(wanted, np.dtype) and wanted != self.dtype:
             raise CorruptionError(
@@ -35,7 +35,7 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
         return super().view(*arguments, **options)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
-        """`numpy.ndarray.reshape`; CorruptionError where the flattened chunk would take another shape than it had."""
+        """`numpy.ndarray.reshape`; CorruptionError if the flattened chunk would get another shape than it had."""
         wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         coded = self.coded_shape
         if coded is None or self.ndim != 1 or self.size != math.prod(coded) or len(wanted) == 1 or -1 in wanted:
@@ -45,7 +45,7 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
 
 
 def check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """CorruptionError unless a chunk of shape `coded` is one of shape `wanted`, but for axes of length 1, or flat."""
+    """Raise CorruptionError unless `wanted` is the shape `coded` up to axes of length 1, or is flat."""
     if len(wanted) == 1 and wanted[0] == math.prod(coded):
         return
     if [n for n in coded if n != 1] != [n for n in wanted if n != 1]:

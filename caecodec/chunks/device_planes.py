@@ -1,6 +1,7 @@
-"""Chunks <-> float32 images as in `planes`, for a batch of alike chunks on a device.
+"""Chunks <-> float32 images as in `planes`, for a batch of chunks on a device.
 
-In: N chunks as one tensor (N, *shape). Out: images (N m, 3, height, width), m of each chunk, padded to the stride.
+In: N chunks of one shape, dtype and layout as one tensor (N, *shape). Out: images (N m, 3, height, width), m of each chunk,
+padded to the stride.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from .ranges import LEVELS, Ranges
 
 
 class ChunkSpec(NamedTuple):
-    """What the images of a chunk mean: its shape, dtype (a numpy name) and axes, and how its planes are images."""
+    """How to read the images of a chunk: its shape, dtype (a numpy name) and axes, and how its planes become images."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -27,18 +28,18 @@ class ChunkSpec(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """Channels of the chunk."""
+        """The number of channels of the chunk."""
         return self.axes.channels(self.shape)
 
     def alike(self, other: "ChunkSpec") -> bool:
-        """Whether chunks of both can be one batch."""
+        """Whether chunks of both specifications can share a batch."""
         same = self.shape == other.shape and self.dtype == other.dtype and self.axes == other.axes
         one, two = self.layout, other.layout
         return same and one.separate == two.separate and (one.ranges is None) == (two.ranges is None)
 
 
 def to_images(chunks: Tensor, specs: Sequence[ChunkSpec], stride: int) -> Tensor:
-    """Chunks (N, *shape) -> images (N m, 3, height, width) in [0, 1], sides continued to multiples of the stride."""
+    """Chunks (N, *shape) -> images (N m, 3, height, width) in [0, 1], sides padded to multiples of the stride."""
     first, ranges = specs[0], _joined(specs)
     last = _images(chunks, first)
     levels = last.float() / LEVELS if ranges is None else _forward(last, ranges)
@@ -80,10 +81,10 @@ def to_chunks(images: Tensor, specs: Sequence[ChunkSpec]) -> Tensor:
 
 
 def implausible(images: Tensor, count: int) -> Tensor:
-    """Which of `count` chunks (count,) have images that are no numbers of which pixels are made."""
+    """Flags (count,) the chunks whose images (count m, 3, height, width) are non-finite or out of range."""
     flat = images.view(count, -1) if images.is_contiguous() else images.permute(0, 2, 3, 1).reshape(count, -1)
     low, high = flat.aminmax(dim=1)
-    return ~((low > -MAX_LEVEL) & (high < MAX_LEVEL))  # NaN is neither
+    return ~((low > -MAX_LEVEL) & (high < MAX_LEVEL))  # NaN fails both
 
 
 def _images(chunks: Tensor, spec: ChunkSpec) -> Tensor:
@@ -106,7 +107,7 @@ def _joined(specs: Sequence[ChunkSpec]) -> Ranges | None:
 
 
 def _varying(ranges: Ranges, device: torch.device) -> Tensor:
-    """The numbers of the planes that are images of the network."""
+    """The indices of the planes that the network codes: those that are not constant."""
     return torch.from_numpy(np.flatnonzero(~ranges.constant)).to(device, non_blocking=True)
 
 

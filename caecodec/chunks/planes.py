@@ -1,8 +1,8 @@
 """Chunk ndarray <-> float32 images: planes, dtypes, ranges and rounding (FORMAT.md, 4: Planes).
 
 In: a chunk of any layout, for example uint8 (256, 256, 3), or uint16 (t, c, 256, 256).
-Out: images as float32 (m, 3, height, width) in [0, 1], channels last in memory. Three channels that belong together are one
-image; any other plane is an image of its own, three times the same.
+Out: images as float32 (m, 3, height, width) in [0, 1], channels last in memory. Three channels that are correlated make
+one image; any other plane becomes an image of its own, repeated three times.
 """
 
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ from .ranges import LEVELS, Ranges
 
 COLOURS = 3
 CORRELATED = 0.5  # mean correlation from which three planes are coded as one colour image
-MAX_LEVEL = 2.0**64  # far beyond [0, 1], within which a network's images lie but for ringing
+MAX_LEVEL = 2.0**64  # a network's images lie in [0, 1] except for ringing; values beyond this limit are damage
 
 
 class Layout(NamedTuple):
     """How the planes of a chunk become images.
 
-    `separate`: each plane is an image of its own. `ranges`: of each plane (n, channels); None where uint8 values are taken
-    as they are. Planes of one value that are separate are not coded.
+    `separate`: each plane is an image of its own. `ranges`: those of the planes (n, channels); None if uint8 values are used
+    unchanged. Separate planes of one value are not coded.
     """
 
     separate: bool
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
         return cls(separate, ranges)
 
     def images(self, count: int, channels: int) -> int:
-        """How many images the network sees of `count` images of the chunk."""
+        """How many images the network sees for `count` images of the chunk."""
         if not self.separate:
             return count
         return count * channels if self.ranges is None else int((~self.ranges.constant).sum())
@@ -56,13 +56,13 @@ class Layout(NamedTuple):
 
     @classmethod
     def parse(cls, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes) -> "Layout":
-        """The layout in these bytes, of a chunk of this shape; CorruptionError when they hold none, or another chunk's."""
+        """The layout in these bytes; CorruptionError if they are not the layout of a chunk of this shape, dtype and axes."""
         flags = data[0] if data else 255
         channels = axes.channels(shape)
         count = int(np.prod([shape[axis] for axis in axes.leading], dtype=np.int64))
         if flags > 3 or not (flags & 1 or channels == COLOURS) or not (flags & 2 or dtype == np.uint8):
             raise CorruptionError(
-                f"payload has planes of kind {flags}, which a {dtype} chunk of shape {shape} has not: it is damaged"
+                f"payload has planes of kind {flags}, which no {dtype} chunk of shape {shape} has: it is damaged"
             )
         ranges, used = Ranges.parse(memoryview(data)[1:], (count, channels), dtype) if flags & 2 else (None, 0)
         if used != len(data) - 1:
@@ -71,8 +71,8 @@ class Layout(NamedTuple):
 
 
 def plausible(images: npt.NDArray[np.float32]) -> bool:
-    """Whether images are numbers of which `to_array` makes pixels; those of forged symbols may overflow."""
-    return bool(images.min() > -MAX_LEVEL and images.max() < MAX_LEVEL)  # False for NaN as well
+    """Whether all values are finite and within a sane range; images decoded from forged symbols may overflow."""
+    return bool(images.min() > -MAX_LEVEL and images.max() < MAX_LEVEL)  # also False for NaN
 
 
 def to_images(array: npt.NDArray[Any], axes: Axes, layout: Layout) -> npt.NDArray[np.float32]:
@@ -96,7 +96,7 @@ def to_array(
 ) -> npt.NDArray[Any]:
     """Images (m, 3, height, width) in [0, 1] as a C-contiguous chunk of this shape, integers rounded to nearest.
 
-    Where planes are separate, images may be single planes (m, 1, height, width).
+    For separate planes, images may also have a single channel (m, 1, height, width).
     """
     found = to_values(images, 1.0, shape, axes, layout)
     if dtype.kind != "f":
@@ -107,7 +107,7 @@ def to_array(
 def to_values(
     images: npt.NDArray[np.floating[Any]], one: float, shape: tuple[int, ...], axes: Axes, layout: Layout
 ) -> npt.NDArray[Any]:
-    """The values (n, height, width, channels) that images (m, 3, height, width) in [0, one] stand for, not yet rounded."""
+    """The unrounded values (n, height, width, channels) that images (m, 3, height, width) in [0, one] stand for."""
     height, width, channels = shape[axes.height], shape[axes.width], axes.channels(shape)
     last = images.transpose(0, 2, 3, 1)
     if layout.separate:
@@ -124,23 +124,23 @@ def to_values(
 
 
 def constant(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any] | None:
-    """The (channels,) colour of a chunk whose pixels are all equal, else None."""
+    """The colour (channels,) of a chunk whose pixels are all equal, or None."""
     images = axes.images(array)
     colour = images[0, 0, 0]
-    if not (images[0, 0] == colour).all():  # the first row: cheap, and settles most chunks
+    if not (images[0, 0] == colour).all():  # the first row is cheap to compare, and rules out most chunks
         return None
     return colour.copy() if (images == colour).all() else None
 
 
 def fill(colour: npt.NDArray[Any], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[Any]:
-    """The chunk of this shape whose every pixel is the (channels,) colour."""
+    """A chunk of this shape all of whose pixels have this colour (channels,)."""
     count = int(np.prod(shape)) // len(colour) // (shape[axes.height] * shape[axes.width])
     images = np.broadcast_to(colour, (count, shape[axes.height], shape[axes.width], len(colour)))
     return axes.chunk(images, shape)
 
 
 def _correlation(images: npt.NDArray[np.float32]) -> float:
-    """The mean correlation of pairs of channels; 0 where one of them is constant."""
+    """The mean correlation of pairs of channels; 0 if a channel is constant."""
     flat = images.reshape(-1, images.shape[3])
     centred = flat - flat.mean(axis=0)
     norms = np.sqrt(np.square(centred).sum(axis=0))

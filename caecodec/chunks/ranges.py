@@ -1,8 +1,9 @@
-"""Values of any range <-> [0, 1]: one map for each plane, stored with it (FORMAT.md, 4: Planes).
+"""Values of any range <-> [0, 1]: one map for each plane, stored in the payload (FORMAT.md, 4: Planes).
 
     level = ((value - low) / (high - low)) ^ (1 / power)
 
-Powers above 1 spend the network's levels where most values are: microscopes count photons, whose noise grows with the root.
+Powers above 1 spend the network's levels where most values lie: microscopes count photons, whose noise grows with the square
+root of their number.
 """
 
 from dataclasses import dataclass
@@ -14,15 +15,15 @@ import numpy.typing as npt
 from ..errors import CorruptionError
 
 LEVELS = 255
-BRIGHT = 0.25  # from here up to the middle of its range a plane's median is that of a picture, and needs no power
-FEW = 8  # levels between the 5th and 75th percentile below which a power of 2 crushes the plane, and 4 is taken
+BRIGHT = 0.25  # a plane whose median lies above this part of its range looks like a photograph, and needs no power
+FEW = 8  # with fewer levels between the 5th and 75th percentile, a power of 2 crushes the plane, and 4 is used
 POWERS = (0, 1, 2, 4)
 _SAMPLE = 4
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """The ranges of planes (n, channels): `power` uint8, 0 for a plane of one value; `low` and `high` of the chunk's dtype."""
+    """The ranges of planes (n, channels): `power` (uint8, 0 for a plane of one value), and `low` and `high` (the chunk's dtype)."""
 
     power: npt.NDArray[np.uint8]
     low: npt.NDArray[Any]
@@ -32,7 +33,7 @@ class Ranges:
     def of(cls, images: npt.NDArray[Any]) -> "Ranges":
         """The ranges of images (n, height, width, channels), chosen from their values.
 
-        Integers span at least 255, so that noise is not blown up.
+        Ranges of integers span at least 255, so that noise is not amplified.
         """
         low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
         constant = low == high
@@ -49,28 +50,28 @@ class Ranges:
 
     @classmethod
     def whole(cls, images: npt.NDArray[np.uint8], constant: npt.NDArray[np.bool_]) -> "Ranges":
-        """Ranges that take uint8 values as they are, but for the planes (n, channels) that are constant."""
+        """Ranges that keep uint8 values unchanged, except for the planes (n, channels) that are constant."""
         first = images[:, 0, 0]
         low, high = np.where(constant, first, 0).astype(np.uint8), np.where(constant, first, LEVELS).astype(np.uint8)
         return cls(np.where(constant, 0, 1).astype(np.uint8), low, high)
 
     @property
     def constant(self) -> npt.NDArray[np.bool_]:
-        """Which planes (n, channels) have one value."""
+        """Which planes (n, channels) have a single value."""
         flat: npt.NDArray[np.bool_] = self.power == 0
         return flat
 
     def forward(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Values (n, height, width, channels) -> levels in [0, 1]; 0 in planes of one value."""
         low, high = (values.astype(np.float64)[:, None, None] / 2 for values in (self.low, self.high))
-        width = np.where(high > low, high - low, 1)  # of halves, so that the largest floats do not overflow
+        width = np.where(high > low, high - low, 1)  # the width of the halves: that of the largest floats would overflow
         level = np.clip((images.astype(np.float64) / 2 - low) / width, 0, 1)
         for power in (2, 4):
             np.sqrt(level, out=level, where=np.broadcast_to((self.power >= power)[:, None, None], level.shape))
         return level.astype(np.float32)
 
     def inverse(self, levels: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-        """Levels (n, height, width, channels) -> values, not rounded."""
+        """Levels (n, height, width, channels) -> unrounded values."""
         level = np.clip(levels.astype(np.float64), 0, 1)
         for power in (2, 4):
             np.square(level, out=level, where=np.broadcast_to((self.power >= power)[:, None, None], level.shape))
@@ -79,26 +80,26 @@ class Ranges:
         return values
 
     def pack(self) -> bytes:
-        """The bytes of FORMAT.md, 4: for each plane its power, low and high, the latter little-endian."""
+        """The bytes of FORMAT.md, 4: the power, low and high of each plane, the latter two little-endian."""
         records = np.empty(self.power.size, _record(self.low.dtype))
         records["power"], records["low"], records["high"] = (part.reshape(-1) for part in (self.power, self.low, self.high))
         return records.tobytes()
 
     @classmethod
     def parse(cls, data: memoryview, shape: tuple[int, int], dtype: np.dtype[Any]) -> tuple["Ranges", int]:
-        """The ranges of planes (n, channels) at the start of data, and how many bytes they take.
+        """The ranges of planes of shape (n, channels) at the start of data, and how many bytes they take.
 
-        Raises CorruptionError when they are cut short, or are no ranges.
+        Raises CorruptionError if they are cut short or invalid.
         """
         record = _record(dtype)
         size = shape[0] * shape[1] * record.itemsize
         if size > len(data):
-            raise CorruptionError(f"payload has {len(data)} bytes left but the ranges of its planes take {size}: it is damaged")
+            raise CorruptionError(f"payload has {len(data)} bytes left but the ranges of its planes need {size}: it is damaged")
         records = np.frombuffer(data[:size], record).reshape(shape)
         ranges = cls(records["power"], records["low"].astype(dtype), records["high"].astype(dtype))
         sound = np.isin(ranges.power, POWERS) & np.isfinite(ranges.low) & np.isfinite(ranges.high)
         if not (sound & (ranges.constant == (ranges.low == ranges.high)) & (ranges.low <= ranges.high)).all():
-            raise CorruptionError("payload has ranges of planes that no chunk has: it is damaged; restore it from a copy")
+            raise CorruptionError("payload has invalid ranges of planes: it is damaged; restore it from a copy")
         return ranges, size
 
 

@@ -1,7 +1,7 @@
-"""Pad to the stride, cut into tiles with an exact halo, crop.
+"""Pads images to the stride, and cuts them into tiles with an exact halo.
 
-A tile is a crop that the network sees in one pass; the halo is as wide as the receptive field, so that the kept parts
-of the tiles equal the whole image's, its borders included. Padding repeats the last row and column.
+A tile is a crop that the network sees in one pass. The halo is as wide as the receptive field, so the kept parts of the tiles
+equal those of the whole image, its borders included. Padding repeats the last row and column.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 
 class Span(NamedTuple):
-    """One axis of a tile, in latent positions: [start, stop) is kept of what is computed from [low, high).
+    """One axis of a tile, in latent positions: the network sees [low, high), and [start, stop) of the result is kept.
 
-    The methods are slices of an axis that has `scale` rows or columns for each latent position.
+    The methods return slices of an axis that has `scale` rows or columns for each latent position.
     """
 
     start: int
@@ -23,20 +23,20 @@ class Span(NamedTuple):
     high: int
 
     def seen(self, scale: int = 1) -> slice:
-        """Of the whole: what the network sees."""
+        """The part of the whole that the network sees."""
         return slice(self.low * scale, self.high * scale)
 
     def place(self, scale: int = 1) -> slice:
-        """Of the whole: what is kept."""
+        """The part of the whole that is kept."""
         return slice(self.start * scale, self.stop * scale)
 
     def kept(self, scale: int = 1) -> slice:
-        """Of what the network made of what it saw: what is kept."""
+        """The part of the network's result that is kept."""
         return slice((self.start - self.low) * scale, (self.stop - self.low) * scale)
 
 
 class Tile(NamedTuple):
-    """A crop for the network; the methods are those of its two spans."""
+    """A crop for the network, as two spans with the same methods."""
 
     rows: Span
     columns: Span
@@ -50,7 +50,7 @@ class Tile(NamedTuple):
         return self.rows.place(scale), self.columns.place(scale)
 
     def kept(self, scale: int = 1) -> tuple[slice, slice]:
-        """Rows and columns that are kept of what the network made."""
+        """Rows and columns of the network's result that are kept."""
         return self.rows.kept(scale), self.columns.kept(scale)
 
 
@@ -60,7 +60,7 @@ def latent_size(height: int, width: int, stride: int) -> tuple[int, int]:
 
 
 def pad(images: npt.NDArray[np.float32], stride: int) -> npt.NDArray[np.float32]:
-    """Images (n, c, height, width), continued to multiples of the stride by their last row and column."""
+    """Images (n, c, height, width), padded to multiples of the stride by repeating the last row and column."""
     height, width = images.shape[2:]
     below, right = -height % stride, -width % stride
     if not below and not right:
@@ -70,7 +70,7 @@ def pad(images: npt.NDArray[np.float32], stride: int) -> npt.NDArray[np.float32]
 
 
 def spans(size: int, tile: int, halo: int) -> Iterator[Span]:
-    """Cut `size` latent positions into near-equal spans of at most `tile`, halo not counted."""
+    """Cut `size` latent positions into near-equal spans of at most `tile`, not counting the halo."""
     count = -(-size // tile)
     for i in range(count):
         start, stop = size * i // count, size * (i + 1) // count
@@ -78,12 +78,12 @@ def spans(size: int, tile: int, halo: int) -> Iterator[Span]:
 
 
 def tile_positions(max_pixels: int, stride: int, halo: int) -> int:
-    """Side, in latent positions, of the largest square tile of max_pixels with its halo; at least one."""
+    """Side, in latent positions, of the largest square tile that has at most max_pixels with its halo; at least 1."""
     return max(1, int(max_pixels**0.5) // stride - 2 * halo)
 
 
 def tiles(rows: int, columns: int, tile: int, halo: int) -> list[Tile]:
-    """Cut latents into tiles whose kept part has a side of at most `tile`; one tile where all fits into one with its halo."""
+    """Cut latents into tiles that keep at most `tile` positions a side; into one if all fits a tile with its halo."""
     if max(rows, columns) <= tile + 2 * halo:
         return [Tile(Span(0, rows, 0, rows), Span(0, columns, 0, columns))]
     return [Tile(r, c) for r in spans(rows, tile, halo) for c in spans(columns, tile, halo)]

@@ -1,4 +1,4 @@
-"""How good: rate and distortion of caecodec beside other codecs, on any images."""
+"""Measures rate and distortion of caecodec beside other codecs, on any images."""
 
 from ..images.metrics import ms_ssim, psnr
 from .bd_rates import bd_rate

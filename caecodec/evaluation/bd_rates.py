@@ -1,4 +1,4 @@
-"""Curves -> the table of BD-rates: each caecodec curve against each other curve."""
+"""Bjøntegaard delta rates: those of two curves, and the table of each caecodec curve against every other curve."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from .curves import METRICS, BdRate, Curve, Metric
 
 
 def compare(curves: Sequence[Curve]) -> tuple[BdRate, ...]:
-    """The BD-rates, in PSNR and MS-SSIM (in dB); an entry without a rate says why."""
+    """The BD-rates over PSNR and over MS-SSIM in dB; an entry without a rate says why it has none."""
     return tuple(
         _compare(test, reference, metric)
         for test in curves
@@ -22,25 +22,26 @@ def compare(curves: Sequence[Curve]) -> tuple[BdRate, ...]:
 
 
 def shared_range(reference: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The dB, from and to, that two curves of (bpp, dB) points both have; ParameterError where there are none."""
+    """The lowest and highest dB that two curves of (bpp, dB) points share; ParameterError if their ranges do not overlap."""
     low, high = (limit(end(db for _, db in curve) for curve in (reference, test)) for limit, end in ((max, min), (min, max)))
     if low >= high:
-        raise ParameterError(f"curves share no range of distortion ({low:.2f} to {high:.2f} dB): measure more points")
+        raise ParameterError(f"curves share no range of distortion ({low:.2f} to {high:.2f} dB); measure more points")
     return low, high
 
 
 def bd_rate(reference: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float:
-    """Bjøntegaard delta rate: the mean difference of the test rate to the reference rate at equal distortion, in percent.
+    """Bjøntegaard delta rate: the mean difference between the test rate and the reference rate at equal distortion, in percent.
 
-    Both are curves of (bpp, dB) points, two or more. Log-rates are interpolated by piecewise cubics (PCHIP, as in the common
-    test conditions JCTVC-L1100) over the dB that both have. Negative: test needs fewer bits. ParameterError for one point,
-    two points of equal dB, and ranges that do not overlap.
+    Both are curves of two or more (bpp, dB) points. Log-rates are interpolated by piecewise cubics (PCHIP, as in the common
+    test conditions JCTVC-L1100) over the dB that both curves cover. Negative rates mean that test needs fewer bits.
+
+    Raises ParameterError for a curve of one point or with two points of equal dB, and for ranges that do not overlap.
     """
     from scipy.interpolate import PchipInterpolator
 
     for points in (reference, test):
         if len({db for _, db in points}) < max(2, len(points)):
-            raise ParameterError(f"curve has {len(points)} points; BD-rate needs two or more, each of another distortion")
+            raise ParameterError(f"curve has {len(points)} points; BD-rate needs two or more, all of different distortion")
     low, high = shared_range(reference, test)
     curves = [np.array(sorted(points, key=lambda point: point[1])) for points in (reference, test)]
     areas = [float(PchipInterpolator(c[:, 1], np.log(c[:, 0])).integrate(low, high)) for c in curves]

@@ -1,4 +1,4 @@
-"""Rate-distortion curves: what a sweep measures, or others have published."""
+"""Rate-distortion curves, measured by a sweep or published by others."""
 
 import math
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ LABELS: dict[Metric, str] = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM (dB)"}
 class Measurement:
     """One image, coded at one setting.
 
-    bytes : of all its chunks' payloads, headers included
+    bytes : the size of all its chunks' payloads, headers included
     bpp : 8 * bytes / (height * width)
-    psnr : dB, over all values of the RGB image; infinite where it came back exactly
-    ms_ssim : 0 to 1; None for an image that is too small for it
+    psnr : dB, over all values of the RGB image; infinite if it was decoded exactly
+    ms_ssim : 0 to 1; None for an image that is too small
     encode_s_per_mp, decode_s_per_mp : wall-clock seconds per million pixels, one chunk after the other
     """
 
@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Point:
-    """A setting of a codec: means over the images; None for what was not measured, or has no mean."""
+    """A setting of a codec, with means over the images; None for what was not measured or has no mean."""
 
     setting: str
     bpp: float
@@ -51,7 +51,7 @@ class Point:
 
     @classmethod
     def mean(cls, setting: str, images: tuple[Measurement, ...]) -> "Point":
-        """The mean of each image's values; of PSNR and MS-SSIM only where every image has a finite one."""
+        """The means of the images' values; of PSNR and MS-SSIM only if every image has a finite value."""
         similarities = [image.ms_ssim for image in images if image.ms_ssim is not None]
         psnr = fmean(image.psnr for image in images)
         return cls(
@@ -66,18 +66,18 @@ class Point:
 
     @property
     def ms_ssim_db(self) -> float | None:
-        """The mean MS-SSIM, in dB; None where there is none, or no finite one."""
+        """The mean MS-SSIM in dB; None if there is none, or if it is infinite."""
         value = None if self.ms_ssim is None else decibels(self.ms_ssim)
         return None if value == math.inf else value
 
     def db(self, metric: Metric) -> float | None:
-        """PSNR or MS-SSIM, in dB."""
+        """The value of a metric, PSNR or MS-SSIM, in dB."""
         return self.psnr if metric == "psnr" else self.ms_ssim_db
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a codec in one configuration, in order of their settings; `about` says what it is and how it was run."""
+    """The points of a codec in one configuration, in the order of its settings; `about` says what it is and how it was run."""
 
     name: str
     kind: CurveKind
@@ -85,7 +85,7 @@ class Curve:
     points: tuple[Point, ...]
 
     def series(self, metric: Metric) -> list[tuple[float, float]]:
-        """The (bpp, dB) of the points that have this metric, in order of rate."""
+        """The (bpp, dB) of the points that have this metric, sorted by rate."""
         return sorted((point.bpp, db) for point in self.points if (db := point.db(metric)) is not None)
 
 
@@ -100,7 +100,7 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class BdRate:
-    """The BD-rate of curve `test` against curve `reference`, in percent, over the dB both have; or why there is none."""
+    """The BD-rate of curve `test` against curve `reference` in percent, over the dB both cover; or a note why there is none."""
 
     test: str
     reference: str
@@ -113,11 +113,11 @@ class BdRate:
 
 @dataclass(frozen=True)
 class Results:
-    """All that an evaluation found.
+    """Everything that an evaluation found.
 
     chunk : pixels a side, 0 for whole images
-    notes : what is absent, and why
-    environment : the versions, threads and device that the seconds belong to
+    notes : what is missing, and why
+    environment : the versions, threads and device that the seconds were measured with
     """
 
     images: tuple[ImageInfo, ...]

@@ -1,4 +1,4 @@
-"""What the extra `eval` installs, imported when it is needed."""
+"""The packages of the extra `eval`, imported only when they are needed."""
 
 import importlib
 from typing import Any
@@ -9,7 +9,7 @@ MODULES = ("imagecodecs", "matplotlib", "pytorch_msssim", "scipy")
 
 
 def module(name: str) -> Any:
-    """A module of the extra; ParameterError where it is not installed."""
+    """A module of the extra; ParameterError if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Results -> report.html: one page that needs nothing else, neither network nor files beside it."""
+"""Results -> report.html, one page that needs neither a network nor other files."""
 
 import base64
 import math
@@ -31,22 +31,22 @@ def write_report(results: Results, plots: Sequence[Path], comparisons: Sequence[
     chunks = f"chunks of {results.chunk} x {results.chunk} pixels, each coded alone" if results.chunk else "whole images"
     parts = [
         f"<h1>Rate and distortion of {len(results.images)} images</h1>",
-        f"<p>{chunks}. Bits per pixel are those of real bytes, headers included; all values are means of each image's value. "
-        "Distortion is taken on the RGB image, put together again from its chunks. MS-SSIM in dB is -10 log10(1 - MS-SSIM) "
+        f"<p>{chunks}. Bits per pixel are those of real bytes, headers included; all values are means over the images. "
+        "Distortion is that of the whole RGB image, reassembled from its chunks. MS-SSIM in dB is -10 log10(1 - MS-SSIM) "
         "of the mean.</p>",
         *(f"<p><strong>{escape(note)}</strong></p>" for note in results.notes),
         "<h2>Curves</h2>",
         *(f'<p><img alt="{plot.stem} against bits per pixel" src="{_uri(plot.read_bytes())}"></p>' for plot in plots),
         "<h2>BD-rate</h2>",
-        "<p>The mean difference of bits at equal distortion, in percent; negative: the first needs fewer. Over the range of dB "
-        "that both curves have.</p>",
+        "<p>The mean difference in bits at equal distortion, in percent, over the range of dB that both curves cover; negative "
+        "if the first codec needs fewer bits.</p>",
         _bd_table(results.bd_rates),
         "<h2>Side by side</h2>" if comparisons else "",
         *map(_side_by_side, comparisons),
         "<h2>Points</h2>",
         _points_table(results.curves),
         "<h2>How it was measured</h2>",
-        "<p>Seconds are of the wall clock, one chunk after the other, with as many threads as each library chooses.</p>",
+        "<p>Seconds are wall-clock time, one chunk after the other, with as many threads as each library chooses.</p>",
         _table(("codec", "configuration"), [(curve.name, curve.about) for curve in results.curves]),
         _table(("", "environment"), results.environment.items()),
         "<p>Images: " + escape(", ".join(f"{i.name} ({i.width} x {i.height})" for i in results.images)) + "</p>",
@@ -78,7 +78,7 @@ def _points_table(curves: Iterable[Curve]) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with a line above each row that begins with another name than the row before."""
+    """A table with a line above each row whose first cell differs from that of the row before."""
     lines, before = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"], None
     for row in rows:
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)

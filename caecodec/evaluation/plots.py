@@ -1,4 +1,4 @@
-"""Curves -> pictures of them: dB against bits per pixel."""
+"""Curves -> plots of dB against bits per pixel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from . import extra
 from .curves import LABELS, Curve, Metric
 
 STYLES = {"caecodec": ("-", 2.4, "o"), "reference codec": ("-", 1.2, "."), "published": ("--", 1.0, ".")}
-MARGIN = 1.5  # of the highest rate of caecodec: what other codecs have beyond it is in the tables
+MARGIN = 1.5  # times caecodec's highest rate; points of other codecs beyond it are in the tables alone
 
 
 def plot(curves: Sequence[Curve], metric: Metric, title: str, path: Path) -> None:
-    """Write a PNG of the curves that have this metric; its axes cover the rates of caecodec and half as much again."""
+    """Write a PNG of the curves that have this metric; its axes cover 1.5 times the range of caecodec's rates."""
     drawn = [(curve, series) for curve in curves if (series := curve.series(metric))]
     colours = extra.module("matplotlib").color_sequences["tab20"]
     figure = extra.module("matplotlib.figure").Figure(figsize=(10, 6), dpi=120, layout="constrained")

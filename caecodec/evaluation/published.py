@@ -1,12 +1,12 @@
-"""Published rate-distortion points: a JSON file -> curves, drawn and compared beside those that were measured.
+"""Published rate-distortion points: a JSON file -> curves that are drawn and compared beside the measured ones.
 
-The file is an object whose "codecs" gives each codec's name a list of points; other keys, there and in points, are ignored:
+The file is an object whose "codecs" maps each codec's name to a list of points; other keys, of both, are ignored:
 
     {"codecs": {"NAME": [{"bpp": 0.123, "psnr": 26.91, "ms_ssim": 0.9100}, ...], ...}}
 
 bpp : bits per pixel, a positive number
 psnr : dB, and ms_ssim : 0 to 1 (not dB); either may be missing or null, but not both
-setting : optional, what the codec calls the point
+setting : optional, the codec's name for the point
 
 The results.json of an earlier evaluation is such a file.
 """
@@ -23,9 +23,9 @@ _FORM = '{"codecs": {"NAME": [{"bpp": 0.5, "psnr": 30.1, "ms_ssim": 0.95}, ...]}
 
 
 def read_published(path: Path, taken: Collection[str] = ()) -> tuple[Curve, ...]:
-    """The curves in a file; a name that is `taken` already gets that of the file behind it, in brackets.
+    """The curves in a file. The name of a curve that is already `taken` is followed by the file's name in brackets.
 
-    Raises ParameterError for a file that cannot be read, is not of this form, or has values out of range.
+    Raises ParameterError for a file that cannot be read, does not have this form, or has values out of range.
     """
     try:
         content = json.loads(path.read_text())
@@ -41,7 +41,7 @@ def read_published(path: Path, taken: Collection[str] = ()) -> tuple[Curve, ...]
         parsed = tuple(_point(point, f"reference {path}: codec {name!r}, point {i}") for i, point in enumerate(points, 1))
         full = f"{name} [{path.stem}]" if name in taken else name
         if full in taken:
-            raise ParameterError(f"reference {path} is given twice, or has the name and a codec of another; rename the file")
+            raise ParameterError(f"reference {path} is given twice, or shares name and codec with another file; rename it")
         curves.append(Curve(full, "published", f"published points, {path.name}", parsed))
     return tuple(curves)
 

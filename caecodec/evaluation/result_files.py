@@ -1,7 +1,7 @@
 """Results -> results.json, points.csv and bd_rate.csv.
 
-results.json holds everything, the values of single images too; its "codecs" has the form that `published` reads. In both files
-a value that is absent is null or empty, and numbers are written so that they read back as they were.
+results.json holds everything, including the values of single images; its "codecs" has the form that `published` reads. Missing
+values are null or empty, and numbers are written so that they read back exactly.
 """
 
 import csv

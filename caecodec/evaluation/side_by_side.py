@@ -1,4 +1,4 @@
-"""Side by side: a few images at one or two rates, by caecodec and by each other codec at the nearest rate."""
+"""Shows a few images at one or two rates side by side, coded by caecodec and by the other codecs at the nearest rate."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .sweep import SweepResult, middle
 
 @dataclass(frozen=True)
 class Crop:
-    """What a codec made of a part of an image, (height, width, 3) uint8, and the values of the whole image."""
+    """A part of an image as a codec decoded it, (height, width, 3) uint8, and the measurement of the whole image."""
 
     name: str
     setting: str
@@ -21,7 +21,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The same part of one image: the original, the first caecodec curve's, and the others' at the nearest rate."""
+    """One part of an image: the original, that of the first caecodec curve, and the others' at the nearest rate."""
 
     image: str
     original: Pixels
@@ -29,16 +29,16 @@ class Comparison:
 
 
 def chosen(images: int, samples: int) -> tuple[int, ...]:
-    """The numbers, from 0, of `samples` of so many images, spread evenly."""
+    """The numbers, from 0, of `samples` images spread evenly over all `images`."""
     count = min(samples, images)
     return tuple((2 * i + 1) * images // (2 * count) for i in range(count))
 
 
 def compare_crops(images: Sequence[EvaluationImage], swept: SweepResult, numbers: Sequence[int]) -> tuple[Comparison, ...]:
-    """The middles of the images of these numbers, which the sweep was to show, at up to two rates each.
+    """The middles of the images with these numbers, which the sweep kept, at up to two rates each.
 
-    The rates are those of the first contender at a quarter and at three quarters of its settings; the others' settings are
-    those whose bits per pixel of the same image are nearest, in ratio.
+    The rates are those of the first curve at a quarter and at three quarters of its settings. For each other curve, it
+    takes the setting whose bits per pixel for the same image are nearest, by their ratio.
     """
     last = len(swept.curves[0].points) - 1
     settings = sorted({round(last / 4), round(3 * last / 4)})

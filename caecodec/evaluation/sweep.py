@@ -1,4 +1,4 @@
-"""Images and codecs -> curves: every image is cut into chunks, each coded alone, put together again, and compared."""
+"""Images and codecs -> curves: each image is cut into chunks, which are coded one by one, reassembled and compared."""
 
 import math
 import time
@@ -15,12 +15,12 @@ from .compared import CodecSetting, ComparedCodec
 from .curves import Curve, ImageInfo, Measurement, Pixels, Point
 from .images import EvaluationImage
 
-SIDE = 192  # of what is shown
+SIDE = 192  # pixels a side of the parts that are shown
 LineListener = Callable[[str], None]
 
 
 class SweepResult(NamedTuple):
-    """The curve of each codec; and, of the images to show, the middle at each (image's number, codec, setting)."""
+    """The curve of each codec, and the middles of the images to show by (image's number, codec's name, setting's name)."""
 
     curves: tuple[Curve, ...]
     middles: dict[tuple[int, str, str], Pixels]
@@ -36,11 +36,11 @@ def sweep(
 ) -> SweepResult:
     """Measure each codec at each of its settings.
 
-    say : told about each image when its turn comes, and each result of a slow codec
+    say : called with a line about each image when its turn comes, and about each result of a slow codec
     cache : where results are looked up, and saved as they come
-    shown : the images, by number from 0, whose middles are kept
+    shown : the numbers, from 0, of the images whose middles are kept
 
-    Raises ParameterError where a codec does not take an image.
+    Raises ParameterError if a codec does not take an image.
     """
     bench = _Bench(chunk, cache)
     measured: dict[tuple[str, str], list[Measurement]] = {(c.name, s.name): [] for c in codecs for s in c.settings}
@@ -63,16 +63,16 @@ def sweep(
 
 
 class _Bench:
-    """Measures, or takes what is saved."""
+    """Measures images, or takes results from the cache."""
 
     def __init__(self, chunk: int, cache: Cache | None) -> None:
         self._chunk, self._cache = chunk, cache
-        self._ready: set[str] = set()  # the settings whose networks are loaded
+        self._ready: set[str] = set()  # the settings that ran once, so that their networks are loaded
 
     def result(
         self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting
     ) -> tuple[Measurement, Callable[[], Pixels]]:
-        """The values of an image, and what gives the decoded image."""
+        """The measurement of an image, and a function that returns the decoded image."""
         chunk, saved = self._chunk, ""
         if self._cache:
             saved = key(pixels, setting, chunk)
@@ -80,7 +80,7 @@ class _Bench:
             if found:
                 return found[0], partial(restore, found[1], pixels.shape, setting, chunk)
         if not codec.slow and setting.about not in self._ready:
-            code(pixels[: chunk or None, : chunk or None], codec, setting, chunk)  # untimed: loads the network
+            code(pixels[: chunk or None, : chunk or None], codec, setting, chunk)  # not timed: this loads the network
             self._ready.add(setting.about)
         values, payloads, decoded = measure(name, pixels, codec, setting, chunk)
         if self._cache:
@@ -89,7 +89,7 @@ class _Bench:
 
 
 class Measured(NamedTuple):
-    """One image at one setting: its values, the payloads of its chunks, and what they decode to."""
+    """One image at one setting: its measurement, the payloads of its chunks, and the decoded image."""
 
     values: Measurement
     payloads: list[bytes]
@@ -97,7 +97,7 @@ class Measured(NamedTuple):
 
 
 def measure(name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting, chunk: int) -> Measured:
-    """One image at one setting."""
+    """Code one image at one setting, and measure it."""
     decoded, payloads, encoding, decoding = code(pixels, codec, setting, chunk)
     area = pixels.shape[0] * pixels.shape[1]
     size = sum(map(len, payloads))
@@ -114,7 +114,7 @@ def measure(name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetti
 
 
 def code(pixels: Pixels, codec: ComparedCodec, setting: CodecSetting, chunk: int) -> tuple[Pixels, list[bytes], float, float]:
-    """The decoded image, the payloads of its chunks, and the seconds that encoding and decoding them took."""
+    """Code the chunks of an image: the decoded image, the payloads, and the seconds for encoding and for decoding."""
     decoded, payloads = np.empty_like(pixels), []
     encoding, decoding = 0.0, 0.0
     for part, place in zip(cut(pixels, chunk), cut(decoded, chunk), strict=True):
@@ -138,7 +138,7 @@ def code(pixels: Pixels, codec: ComparedCodec, setting: CodecSetting, chunk: int
 
 
 def restore(payloads: Sequence[bytes], shape: tuple[int, ...], setting: CodecSetting, chunk: int) -> Pixels:
-    """The image of this shape in the payloads of its chunks."""
+    """The image of this shape, decoded from the payloads of its chunks."""
     decoded = np.empty(shape, np.uint8)
     for payload, place in zip(payloads, cut(decoded, chunk), strict=True):
         place[...] = setting.decode(payload)
@@ -152,26 +152,28 @@ def cut(image: Pixels, chunk: int) -> list[Pixels]:
 
 
 def middle(image: Pixels) -> Pixels:
-    """The middle of an image, SIDE x SIDE pixels or what there is."""
+    """The middle of an image: SIDE x SIDE pixels, or fewer if the image is smaller."""
     y, x = (max(0, (n - SIDE) // 2) for n in image.shape[:2])
     return image[y : y + SIDE, x : x + SIDE]
 
 
 def notes(images: Sequence[ImageInfo], curves: Sequence[Curve]) -> tuple[str, ...]:
-    """What the curves lack, and why."""
+    """What is missing from the curves, and why."""
     said = []
     small = [image.name for image in images if min(image.height, image.width) < MS_SSIM_SIDE]
     if small:
         said.append(
-            f"No mean MS-SSIM: it needs {MS_SSIM_SIDE} pixels a side, and {_list(small)} have fewer. "
-            "Leave smaller images out to have it."
+            f"There is no mean MS-SSIM: it needs {MS_SSIM_SIDE} pixels a side, and {_list(small)} have fewer. "
+            "Leave smaller images out to get it."
         )
     for curve in curves:
         exact = {m.image: None for point in curve.points for m in point.images if math.isinf(m.psnr)}
         if exact:
-            said.append(f"{curve.name}: no mean PSNR where {_list(list(exact))} came back exactly, which has no finite PSNR.")
+            said.append(
+                f"{curve.name}: no mean PSNR where {_list(list(exact))} came back exactly, because its PSNR is infinite."
+            )
     if any(curve.kind == "published" for curve in curves):
-        said.append("Published points were measured by others: compare with them only on the images that they are for.")
+        said.append("Published points were measured by others; compare with them only on the images they were published for.")
     return tuple(said)
 
 

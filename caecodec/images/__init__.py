@@ -1,1 +1,1 @@
-"""Image files, images in memory, and distortion metrics."""
+"""Reads, writes and lists image files; images in memory; distortion metrics."""

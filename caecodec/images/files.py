@@ -1,4 +1,7 @@
-"""Image files <-> images, without loss: what an image, or a kind of file, cannot hold is refused, not converted."""
+"""Image files <-> images, without loss: an image that would lose something on the way is refused, not converted.
+
+This is the one reader of conversion, evaluation and training: EXIF orientation, alpha, palettes and depth are judged here.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +21,7 @@ from .image import Image, from_picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 TIFF_SUFFIXES = (".tif", ".tiff")
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
-_DEEP_SUFFIXES = (".png",)  # hold 16 bits of grey
+_DEEP_SUFFIXES = (".png",)  # formats that hold 16-bit grey
 _PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
 _EIGHT_BIT = ("L", "LA", "P", "PA", "RGB", "RGBA")  # of these, the modes that become RGB or grey without loss
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -55,7 +58,7 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
     """The image in a file as 8-bit RGB (height, width, 3), grey ones with three equal channels.
 
-    Raises ParameterError as `read_image` does, and for images of another kind.
+    Raises ParameterError as `read_image` does, and for other images (more than 8 bits, or channels other than RGB).
     """
     image = read_image(path, stream)
     picture = image.picture()
@@ -84,15 +87,15 @@ def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
 
 
 def writable(path: Path) -> bool:
-    """Whether there are image files of this suffix to write."""
+    """Whether image files of this suffix can be written."""
     return PillowImage.registered_extensions().get(path.suffix.lower()) in PillowImage.SAVE
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write an image file of the kind its suffix says; lossy kinds at their best quality. Nothing is left where it fails.
+    """Write an image file in the format of its suffix; lossy formats at quality 95. A failure leaves nothing behind.
 
-    Any kind holds 8-bit RGB and grey, PNG grey of 16 bits, and TIFF everything: as OME-TIFF, where it is more than 8-bit RGB
-    or grey, or the sizes of pixels or names of channels are known.
+    All formats hold 8-bit RGB and grey, PNG also holds 16-bit grey, and TIFF holds everything: it is written as OME-TIFF if the
+    image is more than 8-bit RGB or grey, or if the sizes of its pixels or the names of its channels are known.
 
     Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold.
     """
@@ -107,7 +110,7 @@ def write_image(path: Path, image: Image) -> None:
         return
     deep = suffix in _DEEP_SUFFIXES and picture is not None and picture.ndim == 2 and picture.dtype == np.uint16
     if picture is None or not (photograph or deep):
-        raise ParameterError(f"{path} is to hold {image}, but such files hold 8-bit RGB and grey; write TIFF (--format tiff)")
+        raise ParameterError(f"{path} cannot hold {image}, only 8-bit RGB and grey; write TIFF instead (--format tiff)")
     options: dict[str, Any] = {"quality": 95} if suffix in _LOSSY_SUFFIXES else {}
     if image.icc_profile:
         options["icc_profile"] = image.icc_profile
@@ -120,7 +123,7 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:
-    """What to open; a stream from its start."""
+    """The path, or the stream rewound to its start."""
     if stream is None:
         return path
     stream.seek(0)
@@ -145,7 +148,7 @@ def _needs_tifffile(path: Path, stream: IO[bytes] | None) -> bool:
 
 
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
-    """Whether a TIFF file has one page of at most 8 bits, all of whose channels Pillow reads, and no description of them."""
+    """Whether a TIFF file has a single page of at most 8 bits that Pillow reads whole, and no OME or ImageJ metadata."""
     try:
         with PillowImage.open(_start(path, stream)) as image:
             tags = getattr(image, "tag_v2", None)
@@ -160,12 +163,12 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
                 and not about.startswith("ImageJ=")
                 and "<OME" not in about
             )
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not of a kind that Pillow knows
+    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not a format that Pillow knows
         return False
 
 
 def _refuse(image: PillowImage.Image, path: Path) -> None:
-    """ParameterError for what reading would silently lose."""
+    """Raise ParameterError if reading the image would silently lose something."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ParameterError(f"{path} has {frames} frames but must have one; split it into files, or save it as TIFF")
@@ -176,7 +179,7 @@ def _refuse(image: PillowImage.Image, path: Path) -> None:
         if part is not None
     ]
     if image.mode in _PHOTOGRAPHS and any(";16" in part for part in raw):  # Pillow would drop the lower eight bits
-        raise ParameterError(f"{path} has 16 bits a channel, of which 8 would be read; save it as TIFF, which is read whole")
+        raise ParameterError(f"{path} has 16 bits per channel, of which Pillow reads 8; save it as TIFF, which is read in full")
     if image.mode == "1":
         raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
     if image.mode not in _EIGHT_BIT and not (image.mode.startswith("I;16") and not _has_alpha(image)):
@@ -188,14 +191,14 @@ def _has_alpha(image: PillowImage.Image) -> bool:
 
 
 def _orientation(image: PillowImage.Image) -> int:
-    """The EXIF orientation, 1 where there is none. Of a PNG file only the part before the pixels is read for it."""
+    """The EXIF orientation, 1 if there is none. In a PNG file, only the part before the pixels is searched for it."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:
-    """An RGB or grey image of the same pixels; ParameterError where there is none."""
+    """An RGB or grey image of the same pixels; ParameterError if the image is not opaque."""
     transparent = "transparency" in image.info
     if image.mode == "P":
         image = image.convert("RGBA" if transparent else "RGB")

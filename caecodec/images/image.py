@@ -1,4 +1,4 @@
-"""Images with named axes: what files and OME-NGFF groups are read into, and written from."""
+"""Images with named axes, into which files and OME-NGFF groups are read, and from which they are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _LOSSLESS = "store it with a lossless codec such as zarr.codecs.BloscCodec"
 
 
 class Size(NamedTuple):
-    """The step from one position to the next along an axis; its unit as OME-NGFF names it, "" where nobody said."""
+    """The step from one position to the next along an axis; the unit has its OME-NGFF name, or is "" if unknown."""
 
     value: float
     unit: str = ""
@@ -24,14 +24,14 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels and what is known of them.
+    """Pixels and what is known about them.
 
     pixels : an array of any dtype, with one axis for each letter of `axes`
     axes : some of t, c, z, y, x in this order, always with y and x
     rgb : the channels are red, green and blue
-    labels : the names of the channels, where they are known; one where there is no axis c
-    sizes : what a step along an axis measures, where that is known
-    icc_profile : what gives the colours their meaning, if anything
+    labels : the names of the channels, if known; a single one if there is no axis c
+    sizes : what a step along an axis measures, for the axes where that is known
+    icc_profile : the ICC colour profile, if there is one
     """
 
     pixels: npt.NDArray[Any]
@@ -43,11 +43,11 @@ class Image:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """The number of channels; 1 if there is no axis c."""
         return self.pixels.shape[self.axes.index("c")] if "c" in self.axes else 1
 
     def picture(self) -> npt.NDArray[Any] | None:
-        """(height, width) of one plane, (height, width, 3) of RGB, as Pillow takes them; None where there are more."""
+        """The pixels as Pillow takes them, (height, width) or RGB (height, width, 3); None for images with other axes."""
         single = tuple(i for i, name in enumerate(self.axes) if name not in "yx" and self.pixels.shape[i] == 1)
         left = "".join(name for i, name in enumerate(self.axes) if i not in single)
         pixels = self.pixels.squeeze(single)
@@ -60,17 +60,17 @@ class Image:
 
 
 def from_picture(picture: npt.NDArray[Any], icc_profile: bytes | None = None) -> Image:
-    """The image of a plane (height, width), or of RGB pixels (height, width, 3)."""
+    """The image with these pixels: a plane (height, width), or RGB (height, width, 3)."""
     if picture.ndim == 2:
         return Image(picture, "yx", icc_profile=icc_profile)
     return Image(np.moveaxis(picture, -1, 0), "cyx", rgb=True, icc_profile=icc_profile)
 
 
 def check_dtype(dtype: np.dtype[Any], name: object, way_out: str = _LOSSLESS) -> None:
-    """ParameterError unless the codec takes values of this dtype; `name`: whose they are."""
+    """Raise ParameterError unless the codec takes values of this dtype; `name` says what has this dtype."""
     if dtype.name not in DTYPES.values():
-        what = "bool, as masks have" if dtype.kind == "b" else dtype.name
+        what = "bool, the dtype of masks" if dtype.kind == "b" else dtype.name
         raise ParameterError(
-            f"{name} has dtype {what}, but the codec takes {', '.join(DTYPES.values())}: convert it where that loses nothing "
+            f"{name} has dtype {what}, but the codec takes {', '.join(DTYPES.values())}; convert it if that loses nothing "
             f"you need, or {way_out}"
         )

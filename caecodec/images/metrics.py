@@ -26,7 +26,7 @@ def peak(image: npt.NDArray[Any]) -> float:
 def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
     """Multi-scale structural similarity (Wang et al., 2003) of two uint8 images (height, width, 3), by pytorch-msssim.
 
-    Raises ParameterError for images of less than 161 pixels a side, which have no five scales.
+    Raises ParameterError for images with a side of less than 161 pixels, which do not have five scales.
     """
     import torch
     from pytorch_msssim import ms_ssim as similarity
@@ -34,17 +34,17 @@ def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> flo
     _check_shapes(image, decoded)
     if min(image.shape[:2]) < MS_SSIM_SIDE:
         raise ParameterError(
-            f"image of shape {image.shape} is too small for MS-SSIM: each side must have {MS_SSIM_SIDE} pixels"
+            f"image of shape {image.shape} is too small for MS-SSIM: each side must have at least {MS_SSIM_SIDE} pixels"
         )
     one, other = (torch.from_numpy(a.astype(np.float64)).permute(2, 0, 1)[None] for a in (image, decoded))
     return float(similarity(one, other, data_range=255))
 
 
 def decibels(similarity: float) -> float:
-    """MS-SSIM in dB, -10 log10(1 - MS-SSIM): near 1 it tells apart what the plain value does not; infinite at 1."""
+    """MS-SSIM in dB, -10 log10(1 - MS-SSIM), which spreads out values near 1; infinite at 1."""
     return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
 
 
 def _check_shapes(image: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> None:
     if image.shape != decoded.shape:
-        raise ParameterError(f"images of shapes {image.shape} and {decoded.shape} cannot be compared: they must be equal")
+        raise ParameterError(f"images of shapes {image.shape} and {decoded.shape} cannot be compared; they must be equal")

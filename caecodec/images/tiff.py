@@ -17,31 +17,31 @@ from .tiff_metadata import imagej_metadata, ome_attributes, ome_metadata
 
 _GREY, _RGB, _YCBCR, _JPEG = 1, 2, 6, (6, 7)  # TIFF's numbers of photometric interpretations and compressions
 _ALPHA = (1, 2)  # and of extra samples
-_UNNAMED = "IQ"  # tifffile's names of axes that a file does not name
+_UNNAMED = "IQ"  # tifffile's names for axes that the file leaves unnamed
 _UNREADABLE = (  # what tifffile, imagecodecs and the parser of OME-XML raise
     OSError, RuntimeError, ValueError, LookupError, TypeError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
-_LOSSES = ("missing", "corrupted file", "expected", "out of range")  # in warnings of tifffile's that cost pixels
+_LOSSES = ("missing", "corrupted file", "expected", "out of range")  # in those of tifffile's warnings that mean lost pixels
 _WAY_OUT = "convert it to RGB or grey first, or store it with a lossless codec"
 
 
 def read(path: Path, stream: IO[bytes] | None = None) -> Image:
     """The image in a TIFF file: uint8, uint16, int16, float32 or float64, of any axes among t, c, z, y, x.
 
-    Names of channels and sizes of pixels are what OME-XML or ImageJ's metadata say. Pages that a file does not name are a
-    z-stack; if it has two such axes, the outer one is time.
+    Names of channels and sizes of pixels come from OME-XML or ImageJ's metadata. An axis of pages that the file does not
+    name is z; if there are two such axes, the outer one is time.
 
     Parameters
     ----------
     path
         The file.
     stream
-        Its bytes, where it is not at `path`.
+        The bytes of the file, if it is not on disk.
 
     Raises
     ------
     ParameterError
-        It cannot be read, or holds several images, other axes, another dtype, transparency, or colours that are not RGB or
+        The file cannot be read, or holds several images, other axes, another dtype, transparency, or colours other than RGB and
         grey (palette, CMYK, white as zero); or tifffile is not installed.
     """
     tifffile = _tifffile(path)
@@ -50,7 +50,7 @@ def read(path: Path, stream: IO[bytes] | None = None) -> Image:
     try:
         with _complete(path), tifffile.TiffFile(stream or path) as file:
             if len(file.series) != 1:
-                raise ParameterError(f"{path} holds {len(file.series)} images but one is taken; save each in a file of its own")
+                raise ParameterError(f"{path} holds {len(file.series)} images but must hold one; save each in its own file")
             series = file.series[0]
             page = series.keyframe
             _refuse(page, series.dtype, path)
@@ -75,7 +75,7 @@ def read(path: Path, stream: IO[bytes] | None = None) -> Image:
 def write(path: Path, image: Image) -> None:
     """Write an image as OME-TIFF, with the names of its channels and the sizes of its pixels.
 
-    Raises ParameterError for a dtype that OME-TIFF has not, and where tifffile is not installed.
+    Raises ParameterError for a dtype that OME-TIFF does not have, and if tifffile is not installed.
     """
     tifffile = _tifffile(path)
     pixels, axes = image.pixels, image.axes.upper()
@@ -96,7 +96,7 @@ def write(path: Path, image: Image) -> None:
 
 @contextmanager
 def _complete(path: Path) -> Iterator[None]:
-    """ParameterError where tifffile says that it reads less than the whole: it logs this, and zeros or leaves out the rest."""
+    """Raise ParameterError if tifffile cannot read all pixels: it only logs that, and zeroes or drops the missing ones."""
     said: list[str] = []
 
     class Losses(logging.Handler):
@@ -113,7 +113,7 @@ def _complete(path: Path) -> Iterator[None]:
         logger.removeHandler(handler)
     if said:
         raise ParameterError(
-            f"{path} cannot be read as an image: it is cut off or damaged, or files that belong to it are not there: {said[0]}"
+            f"{path} cannot be read as an image: it is cut off or damaged, or files that belong to it are missing: {said[0]}"
         )
 
 
@@ -122,25 +122,25 @@ def _tifffile(path: Path) -> Any:
         import tifffile
     except ImportError as error:
         raise ParameterError(
-            f"{path.name} needs tifffile, as do all TIFF files but 8-bit photographs: pip install 'caecodec[ngff]'"
+            f"{path.name} needs tifffile, like all TIFF files except 8-bit photographs: pip install 'caecodec[ngff]'"
         ) from error
     return tifffile
 
 
 def _refuse(page: Any, dtype: np.dtype[Any], path: Path) -> None:
-    """ParameterError for values that are not what they seem."""
+    """Raise ParameterError for pixels whose values do not mean what they would be taken for."""
     if dtype.kind == "b":
         raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
     if page.photometric not in (_GREY, _RGB) and not (page.photometric == _YCBCR and page.compression in _JPEG):
-        raise ParameterError(f"{path} has colours of kind {page.photometric.name}, which are not RGB or grey; {_WAY_OUT}")
+        raise ParameterError(f"{path} has colours of kind {page.photometric.name}, which are neither RGB nor grey; {_WAY_OUT}")
     orientation = page.tags.get("Orientation")
     if orientation and orientation.value not in (0, 1):
-        raise ParameterError(f"{path} is not stored upright (orientation {orientation.value}); turn it and save it again")
+        raise ParameterError(f"{path} is not stored upright (orientation {orientation.value}); rotate it and save it again")
     check_dtype(dtype, path)
 
 
 def _arranged(pixels: npt.NDArray[Any], names: str, path: Path) -> tuple[npt.NDArray[Any], str]:
-    """The pixels with their axes in the order of OME-NGFF, and these axes."""
+    """The pixels with their axes in OME-NGFF's order, and the names of these axes."""
     kept = "TZYX" if "S" in names else "TCZYX"
     drop = tuple(i for i, name in enumerate(names) if name not in kept and pixels.shape[i] == 1)
     pixels, names = pixels.squeeze(drop), "".join(name for i, name in enumerate(names) if i not in drop)
@@ -152,26 +152,26 @@ def _arranged(pixels: npt.NDArray[Any], names: str, path: Path) -> tuple[npt.NDA
     axes = axes.lower()
     if len(set(axes)) < len(axes) or not {"y", "x"} <= set(axes) <= set(AXES):
         raise ParameterError(
-            f"{path} has axes {', '.join(names)} but an image has y, x and any of t, c, z; save it so, as OME-TIFF"
+            f"{path} has axes {', '.join(names)} but must have y, x and any of t, c, z; save it with these, as OME-TIFF"
         )
     order = [axes.index(name) for name in AXES if name in axes]
     return pixels.transpose(order), "".join(axes[i] for i in order)
 
 
 def _opaque(pixels: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any]:
-    """The pixels without their alpha channel, the last; ParameterError where it says anything."""
+    """The pixels without their last channel, which is alpha; ParameterError if not all of it is opaque."""
     channel = axes.index("c")
     opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
     if (pixels.take(-1, axis=channel) != opaque).any():
         raise ParameterError(
-            f"{path} has transparency (a channel that is marked as alpha), which RGB cannot hold; remove it, or save the file "
-            "with photometric interpretation 'black is zero' where it is an ordinary channel"
+            f"{path} has transparency (a channel marked as alpha), which RGB cannot hold; remove it, or, if it is an ordinary "
+            "channel, save the file with photometric interpretation 'black is zero'"
         )
     return pixels[(slice(None),) * channel + (slice(0, -1),)]
 
 
 def _described(image: Image, file: Any) -> Image:
-    """The image with what the file says of it."""
+    """The image with the metadata of the file."""
     if file.is_ome:
         return ome_metadata(image, file.ome_metadata)
     if file.is_imagej:

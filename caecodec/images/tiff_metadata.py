@@ -1,4 +1,4 @@
-"""What TIFF files say of their images, in OME-XML or as ImageJ does: names of channels and sizes of pixels."""
+"""The metadata of TIFF files, OME-XML or ImageJ's: names of channels and sizes of pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ _PREFIXES = {
     "": "", "k": "kilo", "h": "hecto", "d": "deci", "c": "centi", "m": "milli", "µ": "micro", "n": "nano", "p": "pico",
     "f": "femto", "M": "mega",
 }  # fmt: skip
-# OME-XML's symbols, and OME-NGFF's names.
+# OME-XML's symbols of units to OME-NGFF's names.
 _UNITS = {
     **{prefix + "m": name + "meter" for prefix, name in _PREFIXES.items()},
     **{prefix + "s": name + "second" for prefix, name in _PREFIXES.items()},
@@ -19,7 +19,7 @@ _UNITS = {
     "d": "day", "reference frame": "",
 }  # fmt: skip
 _SYMBOLS = {name: symbol for symbol, name in _UNITS.items()}
-# What else ImageJ and careless writers say.
+# Other spellings, used by ImageJ and careless writers.
 _ALIASES = {
     "um": "µm", "micron": "µm", "microns": "µm", "inches": "in", "sec": "s", "seconds": "s", "msec": "ms", "usec": "µs",
     "hours": "h", "metre": "m", "micrometre": "µm", "millimetre": "mm", "nanometre": "nm",
@@ -28,13 +28,16 @@ _OME_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", 
 
 
 def unit(name: str) -> str | None:
-    """The name in OME-NGFF of a unit, "" for a number of nothing that is known, None for what is no unit (pixels)."""
+    """The OME-NGFF name of a unit; "" for a reference frame or no unit, None for what is not a unit (pixels)."""
     name = name.replace("\\u00B5", "µ").replace("\N{GREEK SMALL LETTER MU}", "µ")
     return name if name in _SYMBOLS else _UNITS.get(_ALIASES.get(name, name))
 
 
 def ome_metadata(image: Image, document: str) -> Image:
-    """The image with what the first image of an OME-XML document says; xml.etree.ElementTree.ParseError where it is none."""
+    """The image with the metadata of the first image of an OME-XML document.
+
+    Raises xml.etree.ElementTree.ParseError for a document that is not XML.
+    """
     pixels = next(_elements(ElementTree.fromstring(document), "Pixels"), None)
     if pixels is None:
         return image
@@ -48,7 +51,7 @@ def ome_metadata(image: Image, document: str) -> Image:
 
 
 def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[str, tuple[int, int]]) -> Image:
-    """The image with what ImageJ says; `resolutions`: of x and y, pixels and how many units they measure."""
+    """The image with ImageJ's metadata; `resolutions` of x and y: a number of pixels, and how many units they measure."""
     sizes = {}
     length = unit(str(said.get("unit", "pixel")))
     for axis, (pixels, units) in resolutions.items():
@@ -64,7 +67,7 @@ def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[
 
 
 def ome_attributes(image: Image) -> dict[str, Any]:
-    """What OME-XML says of an image, as tifffile takes it."""
+    """The OME-XML metadata of an image, as tifffile takes them."""
     attributes: dict[str, Any] = {}
     for axis, name in _OME_SIZES.items():
         if axis in image.sizes:
@@ -77,12 +80,12 @@ def ome_attributes(image: Image) -> dict[str, Any]:
 
 
 def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:
-    """The names of the channels, where there is one for each."""
+    """The names of the channels, if there is one for each."""
     if image.rgb or len(names) != image.channels or not any(names):
         return ()
     return tuple(name or f"channel {i}" for i, name in enumerate(names))
 
 
 def _elements(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    """The elements of this name, whatever version of OME-XML they belong to."""
+    """The elements of this name, in any version of OME-XML."""
     return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)

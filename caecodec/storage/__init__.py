@@ -1,1 +1,1 @@
-"""Where data are: paths, zipped stores and URLs; files that are complete or absent."""
+"""Locations of data (paths, zipped stores, URLs), and outputs that are either complete or absent."""

@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there: written beside their name, then renamed."""
+"""Outputs that are either complete or absent: they are written under a temporary name, then renamed."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from ..errors import ParameterError
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` at the end of the with block, or vanishes with an error."""
+    """A path to write to. The file becomes `path` at the end of the with block, or is removed if an error is raised."""
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
         yield partial
@@ -23,7 +23,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder; one that is already at `path` is replaced last, and kept when anything fails."""
+    """The same for a folder. A folder that exists at `path` is replaced last, and kept if anything fails."""
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
         yield partial
@@ -34,26 +34,26 @@ def complete_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_folder(path: Path) -> Iterator[Path]:
-    """The same, but that what an error or the end of the process leaves is kept, and is there the next time.
+    """The same, but what an error or the end of the process leaves behind is kept, and found again by the next call.
 
-    Raises ParameterError where another process writes to it.
+    Raises ParameterError if another process is writing to the folder.
     """
     partial = _beside(path, "partial")
     partial.mkdir(exist_ok=True)
     with _locked(partial):
         try:
-            for unfinished in partial.rglob("*.partial"):  # files that zarr did not come to rename
+            for unfinished in partial.rglob("*.partial"):  # files that zarr had not yet renamed
                 if unfinished.is_file():
                     unfinished.unlink()
             yield partial
             _replace(partial, path)
         finally:
             if partial.exists() and not any(child.is_dir() for child in partial.iterdir()):
-                shutil.rmtree(partial)  # nothing is lost
+                shutil.rmtree(partial)  # it holds no chunks that would be lost
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """ParameterError if there is something at `path` already, unless it may be overwritten."""
+    """Raise ParameterError if `path` exists, unless it may be overwritten."""
     if path.exists() and not overwrite:
         raise ParameterError(f"{path} exists already; pass overwrite (--overwrite) to replace it, or choose another name")
 
@@ -70,7 +70,7 @@ def _replace(partial: Path, path: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process. Windows has none for folders, but lets nobody rename one that is in use."""
+    """Hold a lock that ends with the process. Windows cannot lock folders, but does not rename one that is in use."""
     if sys.platform == "win32":
         yield
         return
@@ -84,7 +84,7 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             ours = False
         if not ours:
-            raise ParameterError(f"{folder} is being written by another process; wait for that, or choose another name")
+            raise ParameterError(f"{folder} is being written by another process; wait until it is done, or choose another name")
         yield
     finally:
         os.close(descriptor)
