@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import CaeCodecError, CorruptionError, FormatVersionError, ParameterError, WeightsError
 
 if TYPE_CHECKING:
-    from . import settings, torch, weights, zarr
+    from . import evaluation, ngff, settings, torch, training, weights, zarr
     from .arrays.alignment import check_aligned
+    from .arrays.inspection import inspect
     from .codecs.autoencoder.codec import encode
     from .codecs.decoding import decode
     from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
@@ -32,8 +33,12 @@ __all__ = [
     "check_aligned",
     "decode",
     "encode",
+    "evaluation",
+    "inspect",
+    "ngff",
     "settings",
     "torch",
+    "training",
     "weights",
     "zarr",
 ]
@@ -44,8 +49,9 @@ _LAZY = {
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
     "check_aligned": "arrays.alignment",
+    "inspect": "arrays.inspection",
 }
-_MODULES = ("ngff", "numcodecs", "settings", "torch", "weights", "zarr")
+_MODULES = ("evaluation", "ngff", "numcodecs", "settings", "torch", "training", "weights", "zarr")
 
 
 def __getattr__(name: str) -> Any:

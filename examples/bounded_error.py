@@ -1,8 +1,9 @@
-"""Bytes and speed of bounded and lossless coding: python examples/bounded_error.py FOLDER [--errors 0,1 | --percent 0,0.1].
+"""Measure bounded and lossless coding: python examples/bounded_error.py FOLDER [--errors 0,1 | --percent 0,0.1].
 
-Cuts the images (8-bit RGB, or TIFFs of any supported dtype, planes first) into chunks and prints, for each bound on the error
-of a value, the ratio and MB/s of caecodec, with --quality also from a network's prediction, and of Zstd, Blosc (bitshuffle),
-JPEG-LS and JPEG XL. Zstd, Blosc and JPEG XL get the values in steps of the bound. Needs the extras eval and ngff.
+Cuts the images (8-bit RGB, or TIFFs of uint8, uint16 or int16, planes first) into chunks. For each bound on the error of a
+value it prints the compression ratio and the MB/s of caecodec, Zstd, Blosc (bitshuffle), JPEG-LS and JPEG XL; with --quality,
+also of caecodec with a network's prediction. Zstd, Blosc and JPEG XL have no bound of their own, so they get values that are
+rounded to steps of the bound. Needs the extras eval and ngff.
 """
 
 import argparse
@@ -24,10 +25,12 @@ Coder = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--errors", default="0,1,2,4,8", help="bounds, in the images' units")
-    parser.add_argument("--percent", help="instead: bounds in percent of the range of each image")
-    parser.add_argument("--chunk", type=int, default=256)
-    parser.add_argument("--most", type=int, default=64, help="chunks, evenly spread, default %(default)s")
+    parser.add_argument("--errors", default="0,1,2,4,8", help="bounds in the images' units, default %(default)s")
+    parser.add_argument("--percent", help="bounds in percent of each image's range, instead of --errors")
+    parser.add_argument("--chunk", type=int, default=256, help="pixels a side of a chunk, default %(default)s")
+    parser.add_argument(
+        "--most", type=int, default=64, help="measure at most this many chunks, evenly spread, default %(default)s"
+    )
     parser.add_argument("--quality", type=int, help="also predict from a network of this quality")
     options = parser.parse_args()
     found = [chunk for path in sorted(options.folder.iterdir()) for chunk in chunks(path, options.chunk)]
@@ -48,7 +51,7 @@ def main() -> None:
 
 
 def chunks(path: Path, side: int) -> Iterator[tuple[np.ndarray, float]]:
-    """The chunks of an image, RGB or single planes, with the range of values of the image."""
+    """The chunks of an image, (height, width, 3) or single planes (height, width), each with the image's range of values."""
     if path.suffix.lower() in (".tif", ".tiff"):
         image = tifffile.imread(path)
         planes = image.reshape(-1, *image.shape[-2:]) if image.dtype in (np.uint8, np.uint16, np.int16) else []
@@ -62,7 +65,7 @@ def chunks(path: Path, side: int) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def measure(name: str, table: list[tuple[np.ndarray, int]], quality: int | None) -> tuple[int, float, float, int]:
-    """Bytes, seconds of encoding and of decoding, and the largest error."""
+    """Bytes, seconds of encoding and of decoding, and the largest error, over all chunks of `table`, each with its bound."""
     size, worst, encoding, decoding = 0, 0, 0.0, 0.0
     for chunk, error in table:
         encode, decode = coder(name, chunk, error, quality)
@@ -78,7 +81,7 @@ def measure(name: str, table: list[tuple[np.ndarray, int]], quality: int | None)
 
 
 def coder(name: str, chunk: np.ndarray, error: int, quality: int | None) -> Coder:
-    """How one codec writes a chunk within an error."""
+    """Functions that encode and decode a chunk with one codec, so that no value is off by more than `error`."""
     if name.startswith("caecodec"):
         axis = None if chunk.ndim == 2 else -1
         network = quality if "network" in name else None

@@ -1,7 +1,8 @@
-"""How much chunks show at their borders: python examples/chunk_borders.py FOLDER [--chunk 256] [-q 1 4] [--weights FILE].
+"""Measure how much chunks show at their borders: python examples/chunk_borders.py FOLDER [--chunk 256] [-q 1 4].
 
-Codes each image in chunks, each alone, and prints by quality the squared error of the pixels on both sides of a border between
-two chunks, over that of all others: 1 would be chunks without seams. Means over images.
+Codes each image in chunks, each chunk alone. For each quality it prints the squared error of the pixels on both sides of a
+border between two chunks, divided by that of all other pixels, as the mean over images: a ratio of 1 means that there are no
+seams.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def squared_error(image: npt.NDArray[np.uint8], chunk: int, **how: int | str) -> npt.NDArray[np.float64]:
-    """(height, width), of an image whose chunks are coded each alone."""
+    """The squared error of each pixel, (height, width), mean over its channels, if each chunk is coded alone."""
     decoded = np.empty_like(image)
     for top in range(0, image.shape[0], chunk):
         for left in range(0, image.shape[1], chunk):
@@ -48,7 +49,7 @@ def squared_error(image: npt.NDArray[np.uint8], chunk: int, **how: int | str) ->
 
 
 def borders(shape: tuple[int, int], chunk: int) -> npt.NDArray[np.bool_]:
-    """(height, width), true for the pixels next to a border between two chunks."""
+    """A mask (height, width) that is true for the pixels next to a border between two chunks."""
     beside = np.zeros(shape, bool)
     for first in range(chunk, shape[0], chunk):
         beside[first - 1 : first + 1] = True

@@ -1,4 +1,7 @@
-"""Convert OME-NGFF back to image files: python examples/decode.py GROUP_OR_FOLDER... -o OUTPUT [options; see --help]."""
+"""Convert OME-NGFF groups to image files, as `caecodec decode` does: python examples/decode.py GROUP_OR_FOLDER... -o OUTPUT.
+
+--help lists the options. Needs the extra ngff.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Convert photographs to OME-NGFF: python examples/encode.py PHOTO_OR_FOLDER... -o OUTPUT [options; see --help]."""
+"""Convert photographs to OME-NGFF groups, as `caecodec encode` does: python examples/encode.py PHOTO_OR_FOLDER... -o OUTPUT.
+
+--help lists the options. Needs the extra ngff.
+"""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""What writing to a part of a chunk costs the rest of it: python examples/generation_loss.py FOLDER [--chunk 256] [-q 1 4].
+"""Measure what writing to part of a chunk costs the rest: python examples/generation_loss.py FOLDER [--chunk 256] [-q 1 4].
 
-Stores each image as a Zarr array, then writes the upper left quarter (by side) of every chunk again and again, always with the
-original pixels. Prints the mean PSNR of all other pixels against the original: written once, and after so many rewrites.
+Stores each image as a Zarr array, then writes the upper left part of every chunk (a quarter of its height and width) again
+and again, always with the original pixels. Prints the mean PSNR of all other pixels against the original, after the first
+write and after 1, 2, 5 and 10 rewrites.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import zarr
 from PIL import Image
 
 import caecodec
-from caecodec import weights
 from caecodec.evaluation import psnr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -23,10 +23,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--chunk", type=int, default=256, help="pixels a side of a chunk, default %(default)s")
-    parser.add_argument("--images", type=int, help="take the first so many, default all")
-    parser.add_argument("-q", "--quality", type=int, nargs="+", help="default all that are installed")
+    parser.add_argument("--images", type=int, help="use only the first images, default all")
+    parser.add_argument("-q", "--quality", type=int, nargs="+", help="default all that are installed for metric mse")
     options = parser.parse_args()
-    installed = {q for source in weights.installed() if source.metric == "mse" for q in source.qualities}
+    installed = {q for source in caecodec.weights.installed() if source.metric == "mse" for q in source.qualities}
     files = [path for path in sorted(options.folder.iterdir()) if path.suffix.lower() in SUFFIXES][: options.images]
     images = [np.asarray(Image.open(path).convert("RGB")) for path in files]
     print(f"{len(images)} images, chunks of {options.chunk}x{options.chunk}: mean PSNR (dB) of pixels that were not written\n")
@@ -38,7 +38,7 @@ def main():
 
 
 def losses(image, quality, chunk):
-    """PSNR of what is not written, after each number of REWRITES."""
+    """PSNR of the pixels that are not rewritten, after each number of REWRITES."""
     array = zarr.create_array(
         {},
         data=image,

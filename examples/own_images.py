@@ -1,17 +1,15 @@
-"""Train on one's own images and see what it gains: python examples/own_images.py TRAIN TEST -o FOLDER --minutes 10.
+"""Train on your own images and measure the gain: python examples/own_images.py TRAIN TEST -o FOLDER --minutes 10.
 
-Starts from the shipped weights, trains on the images of TRAIN, and codes those of TEST in 256x256 chunks with both, and with
-JPEG 2000. FOLDER has the weights, own.safetensors, with their model card, and the evaluation with report.html. Needs the extras
-train and eval.
+Starts from the shipped weights, trains on the images of the folder TRAIN, and codes those of TEST in 256x256 chunks with the
+shipped and the new weights, and with JPEG 2000. FOLDER then holds the new weights, own.safetensors, with their model card,
+and the evaluation with report.html. Needs the extras train and eval.
 """
 
 import argparse
 from pathlib import Path
 
-from caecodec.cli.train import Progress, parse_qualities
 from caecodec.evaluation import evaluate
-from caecodec.training.recipe import Recipe
-from caecodec.training.train import train
+from caecodec.training import Recipe, train
 
 
 def main() -> None:
@@ -19,13 +17,18 @@ def main() -> None:
     parser.add_argument("train", type=Path, help="a folder of images of your kind")
     parser.add_argument("test", type=Path, help="a folder of others of the same kind")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--qualities", default="1-5")
+    parser.add_argument("--minutes", type=float, default=10, help="how long to train, default %(default)s")
+    parser.add_argument("--qualities", default="1-5", metavar="FIRST-LAST", help="within 1-5 or 6-8, default %(default)s")
     options = parser.parse_args()
     options.output.mkdir(parents=True)
     own = options.output / "own.safetensors"
-    qualities = parse_qualities(options.qualities)
-    train([options.train], own, Recipe(qualities, minutes=options.minutes), validation=0, on_report=Progress(qualities))
+    first, _, last = options.qualities.partition("-")
+    qualities = tuple(range(int(first), int(last or first) + 1))
+    recipe = Recipe(qualities, minutes=options.minutes)
+    train(
+        [options.train], own, recipe, validation=0,
+        on_report=lambda report: print(f"step {report.step}, {report.left:.0f} s left: loss {report.loss:.3f}", flush=True),
+    )  # fmt: skip
     results = evaluate(
         [options.test], options.output / "evaluation", weights=["default", own], metrics=["mse"], qualities=qualities,
         codecs=["jpeg2k"], say=print,

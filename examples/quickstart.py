@@ -1,7 +1,8 @@
-"""A folder of photographs to OME-NGFF Zarr and back: python examples/quickstart.py [FOLDER].
+"""Convert a folder of photographs to OME-NGFF Zarr and back: python examples/quickstart.py [FOLDER].
 
-Makes FOLDER (default: quickstart) with the photographs of scikit-image, their OME-NGFF groups, what zarr and dask read from
-those, and a picture of before and after.
+Writes photographs of scikit-image into FOLDER (default: quickstart), converts them to OME-NGFF groups, checks that plain zarr
+and dask read these, converts them back, prints sizes and PSNR, and draws a picture of before and after. Needs the extra ngff
+and scikit-image.
 """
 
 import sys
@@ -13,7 +14,7 @@ import skimage.data
 import zarr
 from PIL import Image
 
-from caecodec.arrays.inspection import inspect
+from caecodec import inspect
 from caecodec.evaluation import psnr
 from caecodec.ngff import Options, decode_paths, encode_paths
 
