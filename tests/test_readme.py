@@ -1,8 +1,9 @@
-"""The README's commands and examples, run as written."""
+"""Every README's commands and snippets, run as written and in order; the examples; links and names."""
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -10,20 +11,77 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
-from helpers.paths import ROOT
+from helpers.paths import PACKAGE, ROOT
 from PIL import Image
 
-README = (ROOT / "README.md").read_text()
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+TOP = ROOT / "README.md"
+FOLDERS = (".github", "caecodec", "examples", "tests", "weights")
+DOCUMENTS = [TOP, *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.md")))]
+BLOCK = re.compile(r"```(python|sh)\n(.*?)```", re.DOTALL)
+# What is shortened: training takes a few steps instead of minutes, evaluation two qualities.
+SHORTER = [
+    (r"--minutes \d+", "--steps 2"),
+    ("^caecodec evaluate.*", r"\g<0> -q 1,4"),
+    ("^caecodec train.*", r"\g<0> --crop 64"),
+]
+# What the snippets of a document leave in their folder, beside what they assert.
+LEAVES = {
+    "README.md": ["v3.zarr/zarr.json", "decoded/astronaut.png", "coffee.cae", "mine.safetensors"],
+    "caecodec/codecs/autoencoder/README.md": ["image.zarr/zarr.json"],
+    "caecodec/codecs/overfitted/README.md": ["fitted.zarr/zarr.json"],
+    "caecodec/engine/README.md": ["slide.zarr/zarr.json"],
+    "caecodec/evaluation/README.md": ["evaluation/report.html", "evaluation-of-two/results.json"],
+    "caecodec/ngff/README.md": [
+        "decoded/astronaut.png",
+        "coffee.cae",
+        "cells-again.ome.tif",
+        "cells-small.ome.zarr/s0",
+        "film.y4m",
+    ],
+    "caecodec/training/README.md": ["mine.safetensors", "mine.md"],
+    "caecodec/weights/README.md": ["mine-zarr/astronaut.ome.zarr/caecodec_weights", "user-weights"],
+}
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path):
+    return BLOCK.findall(path.read_text())
+
+
+def shell(path):
+    """The lines of a document's shell blocks."""
+    return [line for language, text in blocks(path) if language == "sh" for line in text.splitlines()]
+
+
+def program(path):
+    """A Python program that does what a document's blocks do, in order: snippets as they are, and the caecodec commands."""
+    parts = ["import caecodec.cli.main as command_line"]
+    for language, text in blocks(path):
+        if language == "python":
+            parts.append(text)
+            continue
+        for line in text.splitlines():
+            if line.startswith("caecodec "):
+                for pattern, replacement in SHORTER:
+                    line = re.sub(pattern, replacement, line)
+                parts.append(f"assert command_line.main({shlex.split(line)[1:]!r}) == 0")
+    return "\n".join(parts)
+
+
+RUNNABLE = [path for path in DOCUMENTS if "\n" in program(path)]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("readme")
+def inputs(tmp_path_factory):
+    """A folder with the files that the documents name: photographs, a stack and a video."""
+    folder = tmp_path_factory.mktemp("inputs")
     (folder / "photos").mkdir()
-    for name in ("astronaut", "coffee"):
-        Image.fromarray(getattr(skimage.data, name)()[:272, 100:356]).save(folder / "photos" / f"{name}.png")
-    cells = skimage.data.camera()[:300, :300] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
+    for title in ("astronaut", "coffee"):
+        Image.fromarray(getattr(skimage.data, title)()[:176, 100:276]).save(folder / "photos" / f"{title}.png")
+    cells = skimage.data.camera()[:100, :100] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
     tifffile.imwrite(folder / "cells.ome.tif", cells, photometric="minisblack", metadata={"axes": "CYX"})
     grey = 4 * skimage.data.camera().astype("<u2")
     video = np.concatenate(
@@ -34,90 +92,147 @@ def workplace(tmp_path_factory):
 
 
 def run(command, folder):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    """What a Python command prints; weights that it installs go into the folder."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "CAECODEC_USER_WEIGHTS": str(folder / "user-weights"),
+        "OMP_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def test_python(workplace):
-    """All python blocks, one after the other in one process."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 5
-    output = run([sys.executable, "-c", "\n".join(blocks)], workplace)
-    assert "ConvolutionalAutoencoder(quality=4" in output
-    assert (workplace / "v3.zarr" / "zarr.json").exists()
+@pytest.mark.parametrize("path", RUNNABLE, ids=name)
+def test_snippets_and_commands(path, inputs, tmp_path):
+    folder = tmp_path / "here"
+    shutil.copytree(inputs, folder)
+    output = run(["-c", program(path)], folder)
+    for left in LEAVES[name(path)]:
+        assert (folder / left).exists(), left
+    if path == TOP:
+        assert "ConvolutionalAutoencoder(quality=4" in output
+        assert "bits per pixel" in output
+    if path.parent.name == "ngff":
+        assert tifffile.imread(folder / "cells-again.ome.tif").shape == (2, 100, 100)
+        assert (folder / "film.y4m").stat().st_size > (folder / "film_64x48_25_10bit.yuv").stat().st_size
 
 
-def test_commands(workplace):
-    """The caecodec commands, in their order; training takes a few steps instead of minutes, evaluation two qualities."""
-    lines = [re.sub(r"--minutes \d+", "--steps 2", line) for line in SHELL if line.startswith("caecodec ")]
-    commands = [re.sub("^caecodec evaluate.*", r"\g<0> -q 1,4", line) for line in lines]
-    assert len(commands) >= 4
-    outputs = [run([sys.executable, "-m", *shlex.split(command)], workplace) for command in commands]
-    assert any("bits per pixel" in output for output in outputs)
-    assert (workplace / "decoded" / "astronaut.png").exists()
-    assert (workplace / "coffee.cae").exists()
-    assert tifffile.imread(workplace / "cells-again.ome.tif").shape == (2, 300, 300)
-    assert (workplace / "cells-small.ome.zarr" / "s0").is_dir()
-    assert (workplace / "film.zarr" / "u").is_dir()
-    assert (workplace / "film.y4m").stat().st_size > (workplace / "film_64x48_25_10bit.yuv").stat().st_size
-    assert (workplace / "evaluation" / "report.html").exists()
+def test_other_commands_name_scripts():
+    """Every other command of a shell block installs, runs the tests or CI, or runs a script that is tested by itself."""
+    for path in DOCUMENTS:
+        for line in shell(path):
+            for command in line.split(" && "):
+                words = shlex.split(command)
+                if words[0] in ("python", "bash") and words[1] != "-m":
+                    assert (ROOT / words[1]).exists(), command
+                else:
+                    assert words[0] in ("caecodec", "git") or words[:2] == ["python", "-m"], command
 
 
-def test_quickstart(workplace):
-    (line,) = [line for line in SHELL if "examples/quickstart.py" in line]
-    command = line.split("&& ")[1]
-    assert command == "python examples/quickstart.py"
-    output = run([sys.executable, str(ROOT / "examples" / "quickstart.py"), "quick"], workplace)
-    assert "astronaut" in output
-    assert Image.open(workplace / "quick" / "before_after.png").size == (1024, 512)
+def test_ci_finds_its_commands():
+    assert [line.split(" && ")[1] for line in shell(TOP) if " && " in line] == [
+        "python examples/quickstart.py",
+        "python -m pytest",
+    ]
 
 
-@pytest.mark.parametrize("script", ["encode.py", "decode.py"])
-def test_conversion_scripts(workplace, script):
-    run([sys.executable, str(ROOT / "examples" / "encode.py"), "photos", "-o", f"for-{script}", "-q", "1"], workplace)
-    if script == "decode.py":
-        run([sys.executable, str(ROOT / "examples" / "decode.py"), f"for-{script}", "-o", "again"], workplace)
-        assert (workplace / "again" / "coffee.png").exists()
-    assert (workplace / f"for-{script}" / "coffee.ome.zarr").is_dir()
+def example(script, folder, *arguments):
+    return run([ROOT / "examples" / script, *arguments], folder)
 
 
-def test_generation_loss(workplace):
-    folder = workplace / "rewritten"
-    folder.mkdir()
-    Image.fromarray(skimage.data.astronaut()[:128, :128]).save(folder / "a.png")
-    output = run(
-        [sys.executable, str(ROOT / "examples" / "generation_loss.py"), str(folder), "-q", "3", "--chunk", "64"], workplace
-    )
+@pytest.fixture
+def photograph_folder(tmp_path):
+    """A folder with one small photograph."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(skimage.data.astronaut()[:128, :128]).save(tmp_path / "images" / "a.png")
+    return tmp_path
+
+
+def test_quickstart(tmp_path):
+    assert "astronaut" in example("quickstart.py", tmp_path, "quick")
+    assert Image.open(tmp_path / "quick" / "before_after.png").size == (1024, 512)
+
+
+def test_conversion_examples(photograph_folder):
+    example("encode.py", photograph_folder, "images", "-o", "groups", "-q", "1")
+    assert (photograph_folder / "groups" / "a.ome.zarr").is_dir()
+    example("decode.py", photograph_folder, "groups", "-o", "again")
+    assert (photograph_folder / "again" / "a.png").exists()
+
+
+def test_generation_loss(photograph_folder):
+    output = example("generation_loss.py", photograph_folder, "images", "-q", "3", "--chunk", "64")
     once, *later = (float(cell) for cell in output.splitlines()[-1].strip("| ").split(" | ")[1:])
     assert once > 25
     assert all(value < once for value in later)
 
 
-def test_chunk_borders(workplace):
-    folder = workplace / "bordered"
-    folder.mkdir()
-    Image.fromarray(skimage.data.astronaut()[:128, :128]).save(folder / "a.png")
-    command = [sys.executable, str(ROOT / "examples" / "chunk_borders.py"), str(folder), "-q", "1", "--chunk", "64"]
-    _, quality, ratio, _ = run(command, workplace).splitlines()[-1].split("|")
+def test_chunk_borders(photograph_folder):
+    output = example("chunk_borders.py", photograph_folder, "images", "-q", "1", "--chunk", "64")
+    _, quality, ratio, _ = output.splitlines()[-1].split("|")
     assert int(quality) == 1
     assert 0.8 < float(ratio) < 4
+
+
+def test_entropy_gain(photograph_folder):
+    output = example("entropy_gain.py", photograph_folder, "images", "-q", "4")
+    quality, static, context, saved, _ = output.splitlines()[-1].split()
+    assert int(quality) == 4
+    assert int(context) < int(static)
+    assert float(saved) == pytest.approx(100 * (1 - int(context) / int(static)), abs=0.01)
+
+
+def test_bounded_error(photograph_folder):
+    output = example("bounded_error.py", photograph_folder, "images", "--errors", "2", "--chunk", "64", "--most", "2")
+    rows = [line.strip("| ").split(" | ") for line in output.splitlines() if line.startswith("| 2 |")]
+    assert [row[1] for row in rows] == ["caecodec", "Zstd", "Blosc", "JPEG-LS", "JPEG XL"]
+    for row in rows:
+        assert float(row[2]) > 1
+        assert int(row[5]) <= 2
+
+
+def test_every_example_is_listed_and_tested():
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
+    listed = set(re.findall(r"`(\w+\.py)", (ROOT / "examples" / "README.md").read_text()))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert listed == scripts
+    assert {script for script in scripts if f'"{script}"' in tests} == scripts
 
 
 def test_every_command_option_and_setting_is_described():
     from caecodec import settings
     from caecodec.cli.main import COMMANDS
 
+    text = "".join(path.read_text() for path in DOCUMENTS)
     for command in COMMANDS:
-        assert f"caecodec {command.__name__.rsplit('.', 1)[-1].replace('_', '-')} " in README
-    for name in settings.Settings.__dataclass_fields__:
-        assert f"`CAECODEC_{name.upper()}`" in README
+        assert f"caecodec {command.__name__.rsplit('.', 1)[-1].replace('_', '-')} " in text
+    for field in settings.Settings.__dataclass_fields__:
+        assert f"`CAECODEC_{field.upper()}`" in TOP.read_text()
 
 
-def test_links_lead_somewhere():
-    links = [target for target in re.findall(r"\]\(([^)]+)\)", README) if not target.startswith("http")]
-    assert links
-    headings = {re.sub("[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall("(?m)^#+ (.*)", README)}
-    for target in links:
-        assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
+def headings(path):
+    """The anchors of a document."""
+    return {re.sub("[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall("(?m)^#+ (.*)", path.read_text())}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        if not link.startswith("http"):
+            target, _, anchor = link.partition("#")
+            file = path.parent / target if target else path
+            assert file.exists(), link
+            assert not anchor or anchor in headings(file), link
+
+
+def test_every_document_is_linked_from_the_main_one():
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in re.findall(r"\]\(([^)]+)\)", TOP.read_text())}
+    assert set(DOCUMENTS[1:]) <= linked
+
+
+def test_the_main_document_is_read_in_ten_minutes():
+    assert len(TOP.read_text().splitlines()) <= 260

@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "photos").mkdir()
     Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / "astronaut.png")
-    (found,) = re.findall("(?m)^python (tests/benchmarks) (.*)$", (ROOT / "README.md").read_text())
+    (found,) = re.findall("(?m)^python (tests/benchmarks) (.*)$", (ROOT / "tests" / "benchmarks" / "README.md").read_text())
     line = [sys.executable, str(ROOT / found[0]), *shlex.split(found[1]), *TINY.split()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
