@@ -14,7 +14,7 @@ import skimage.data
 import zarr
 from PIL import Image
 
-from caecodec import inspect
+import caecodec
 from caecodec.evaluation import psnr
 from caecodec.ngff import Options, decode_paths, encode_paths
 
@@ -40,7 +40,7 @@ def main() -> int:
         lazy = da.from_zarr(str(path), component="s0")  # plain dask
         assert (np.moveaxis(level[:], 0, -1) == np.asarray(Image.open(image))).all()
         assert lazy.mean().compute() == level[:].mean()
-        report = inspect(path)[0]
+        report = caecodec.inspect(path)[0]
         size = f"{original.shape[1]}x{original.shape[0]}"
         decoded = np.asarray(Image.open(image))
         print(f"{'':11}{image.stem:22} {size:>10} {report.bpp:6.3f} {report.ratio:6.1f} {psnr(original, decoded):6.2f}")
