@@ -36,6 +36,10 @@ class WireIds(Mapping[int, str]):
             )
         self._names[number] = name
 
+    def remove(self, number: int) -> None:
+        """Forget a wire id."""
+        del self._names[number]
+
     def number(self, name: str) -> int:
         """The wire id of a name, which must be known."""
         return next(number for number, known in self._names.items() if known == name)

@@ -7,6 +7,7 @@ In: symbols as int32 (n, M, rows, columns). Out: streams of 32-bit words; the nu
 All bands advance in step, a channel at a time, because a 3x3 sum reaches into the bands above and below.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import constriction
@@ -14,12 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bitstream import varint
-from ..errors import CorruptionError
+from ..errors import CorruptionError, WeightsError
 from . import streams
 from .context_tables import LEFT, MAGNITUDES, UP, VALUES, ContextTables, Floats
+from .model import DeviceCoder, EntropyModel, Shape, Tensors
 from .streams import MAX_SYMBOL, Coded, Symbols
+from .tables import check_dtype
 
 Bytes = npt.NDArray[np.uint8]
+PARTS: dict[str, npt.DTypeLike] = {
+    "order": np.int16, "difference": np.uint8, "radius": np.uint8, "weight": np.int8,
+    "threshold": np.int32, "table": np.uint8, "mass": np.int32,
+}  # fmt: skip
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 _BLOCK = 16  # channels whose predictions from all channels before them are one matrix product
 _PRODUCT = 2**18  # multiplications up to which OpenBLAS starts no threads, which a busy machine would have to wait for
@@ -27,54 +34,99 @@ _VALUES_AT_ONCE = 2**22  # of a large chunk, so that few copies of its symbols a
 _MATRIX_SIDE = 64  # up to this size of image, 3x3 sums are quicker as two matrix products
 
 
-def encode(symbols: Symbols, tables: ContextTables) -> Coded:
-    """Code symbols (n, M, rows, columns), each within +-2^24."""
-    values, index = _index(symbols, tables)
-    channels, n, height, columns = index.shape
-    used = np.flatnonzero(index.any(axis=(1, 2, 3)))
-    count = int(used[-1]) + 1 if len(used) else 0
-    classes = _classes(index[:count], tables)
-    coded = index.reshape(channels, n * height, columns)
-    layout = streams.bands(n * height, columns, channels)
-    words = []
-    for start, stop in layout:
-        coder = constriction.stream.stack.AnsCoder()
-        positions = slice(start * columns, stop * columns)
-        for channel in range(count - 1, -1, -1):
-            rows = tables.rows[channel].take(classes[channel, positions], axis=0)
-            coder.encode_reverse(coded[channel, start:stop].reshape(-1).astype(np.int32), _FAMILY, rows)
-        words.append(coder.get_compressed().astype("<u4").tobytes())
-    escapes = streams.pack_escapes(
-        values.reshape(coded.shape), coded == tables.escape, -tables.radius, tables.radius + 1, layout
-    )
-    return Coded(tuple(words), varint.pack(count) + escapes)
+class ContextModel(EntropyModel[ContextTables]):
+    """A table for each position of each channel, chosen by the channels before it."""
+
+    name = "context"
+    wire_id = 1
+    preference = 1
+    remedy = "run caecodec fit-entropy to add them to a copy, or use entropy='static'"
+
+    def parse(self, tensors: Tensors, quality: int, channels: int) -> ContextTables | None:
+        """As `EntropyModel.parse`; weights files need not have context tables."""
+        prefix = f"q{quality}.context."
+        if f"{prefix}order" not in tensors:
+            return None
+        for part, dtype in PARTS.items():
+            check_dtype(tensors, prefix + part, dtype)
+        tables = ContextTables(*(tensors[prefix + part].astype(np.int64) for part in PARTS))
+        if len(tables.order) != channels:
+            raise WeightsError(f"context tables have {len(tables.order)} channels but latents {channels}: the file is damaged")
+        return tables
+
+    def store(self, tables: ContextTables, quality: int) -> Tensors:
+        """As `EntropyModel.store`."""
+        return {f"q{quality}.context.{part}": getattr(tables, part).astype(dtype) for part, dtype in PARTS.items()}
+
+    def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> ContextTables:
+        """As `EntropyModel.fit`; of more crops than it needs, it takes some."""
+        from . import context_fit
+
+        crops = sum(map(len, batches))
+        return context_fit.fit(np.concatenate(batches[:: -(-crops // context_fit.MOST_CROPS)]))
+
+    def encode(self, symbols: Symbols, tables: ContextTables) -> Coded:
+        """Code symbols (n, M, rows, columns), each within +-2^24."""
+        values, index = _index(symbols, tables)
+        channels, n, height, columns = index.shape
+        used = np.flatnonzero(index.any(axis=(1, 2, 3)))
+        count = int(used[-1]) + 1 if len(used) else 0
+        classes = _classes(index[:count], tables)
+        coded = index.reshape(channels, n * height, columns)
+        layout = streams.bands(n * height, columns, channels)
+        words = []
+        for start, stop in layout:
+            coder = constriction.stream.stack.AnsCoder()
+            positions = slice(start * columns, stop * columns)
+            for channel in range(count - 1, -1, -1):
+                rows = tables.rows[channel].take(classes[channel, positions], axis=0)
+                coder.encode_reverse(coded[channel, start:stop].reshape(-1).astype(np.int32), _FAMILY, rows)
+            words.append(coder.get_compressed().astype("<u4").tobytes())
+        escapes = streams.pack_escapes(
+            values.reshape(coded.shape), coded == tables.escape, -tables.radius, tables.radius + 1, layout
+        )
+        return Coded(tuple(words), varint.pack(count) + escapes)
+
+    def decode(self, coded: Coded, tables: ContextTables, shape: Shape) -> Symbols:
+        """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
+        n, channels, height, columns = shape
+        layout = streams.layout(coded, shape)
+        count, position = coded_channels(coded, channels)
+        coders = [streams.start(stream) for stream in coded.streams]
+        jobs = [(coder, start * columns, stop * columns) for coder, (start, stop) in zip(coders, layout, strict=True)]
+        index = np.zeros((channels, n, height, columns), np.uint8)
+        _decode_index(jobs, index[:count], tables)
+        for coder in coders:
+            streams.finish(coder)
+        banded = index.reshape(channels, n * height, columns)
+        values = VALUES[banded]
+        streams.unpack_escapes(
+            coded.escapes[position:], values, banded == tables.escape, -tables.radius, tables.radius + 1, layout, 2 * MAX_SYMBOL
+        )
+        values = values.reshape(index.shape)
+        for channel in np.flatnonzero(tables.difference):
+            sums = integrate(values[channel], int(tables.difference[channel]))
+            _check_range(sums)
+            values[channel] = sums
+        _check_range(values)
+        symbols = np.empty(shape, np.int32)
+        symbols[:, tables.order] = values.transpose(1, 0, 2, 3)
+        return symbols
+
+    def code_length(self, symbols: Symbols, tables: ContextTables) -> float:
+        """Ideal length of the coded symbols in bits: the sum of -log2 p, channels of nothing but zeros and escapes included."""
+        _, index = _index(symbols, tables)
+        classes = _classes(index, tables)
+        return float(sum(bits[k, i.reshape(-1)].sum() for bits, k, i in zip(tables.bits, classes, index, strict=True)))
+
+    def on_device(self) -> DeviceCoder[ContextTables] | None:
+        """As `EntropyModel.on_device`."""
+        from . import device, device_context  # here, because they import PyTorch
+
+        return device_context.CODER if device.available() else None
 
 
-def decode(coded: Coded, tables: ContextTables, shape: tuple[int, int, int, int]) -> Symbols:
-    """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
-    n, channels, height, columns = shape
-    layout = streams.layout(coded, shape)
-    count, position = coded_channels(coded, channels)
-    coders = [streams.start(stream) for stream in coded.streams]
-    jobs = [(coder, start * columns, stop * columns) for coder, (start, stop) in zip(coders, layout, strict=True)]
-    index = np.zeros((channels, n, height, columns), np.uint8)
-    _decode_index(jobs, index[:count], tables)
-    for coder in coders:
-        streams.finish(coder)
-    banded = index.reshape(channels, n * height, columns)
-    values = VALUES[banded]
-    streams.unpack_escapes(
-        coded.escapes[position:], values, banded == tables.escape, -tables.radius, tables.radius + 1, layout, 2 * MAX_SYMBOL
-    )
-    values = values.reshape(index.shape)
-    for channel in np.flatnonzero(tables.difference):
-        sums = integrate(values[channel], int(tables.difference[channel]))
-        _check_range(sums)
-        values[channel] = sums
-    _check_range(values)
-    symbols = np.empty(shape, np.int32)
-    symbols[:, tables.order] = values.transpose(1, 0, 2, 3)
-    return symbols
+MODEL = ContextModel()
 
 
 def coded_channels(coded: Coded, channels: int) -> tuple[int, int]:
@@ -83,13 +135,6 @@ def coded_channels(coded: Coded, channels: int) -> tuple[int, int]:
     if count > channels:
         raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
     return count, position
-
-
-def code_length(symbols: Symbols, tables: ContextTables) -> float:
-    """Ideal length of the coded symbols in bits: the sum of -log2 p, channels of nothing but zeros and escapes included."""
-    _, index = _index(symbols, tables)
-    classes = _classes(index, tables)
-    return float(sum(bits[k, i.reshape(-1)].sum() for bits, k, i in zip(tables.bits, classes, index, strict=True)))
 
 
 def difference(values: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int32]:

@@ -3,54 +3,93 @@
 In: symbols as int32 (n, M, rows, columns). Out: streams of 32-bit words, and a list of the symbols outside the tables.
 """
 
+from collections.abc import Sequence
+
 import constriction
 import numpy as np
 import numpy.typing as npt
 
 from . import streams
+from .model import DeviceCoder, EntropyModel, Shape, Tensors
 from .streams import Coded, Integers, Symbols
-from .tables import Tables
+from .tables import Tables, check_dtype
+
+PARTS = ("mass", "length", "offset")
 
 
-def encode(symbols: Symbols, tables: Tables) -> Coded:
-    """Code symbols (n, M, rows, columns), each within +-2^24."""
-    entries, escaped = _entries(symbols, tables)
-    last = tables.length - 1
-    coded = np.where(escaped, last[:, None, None], entries).astype(np.int32)
-    layout = streams.bands(coded.shape[1], coded.shape[2], coded.shape[0])
-    words = []
-    for start, stop in layout:
-        band = coded[:, start:stop].reshape(len(coded), -1)
-        coder = constriction.stream.stack.AnsCoder()
-        for channel in range(len(band) - 1, -1, -1):
-            coder.encode_reverse(band[channel], tables.models[channel])
-        words.append(coder.get_compressed().astype("<u4").tobytes())
-    return Coded(tuple(words), streams.pack_escapes(entries, escaped, np.zeros_like(last), last, layout))
+class StaticModel(EntropyModel[Tables]):
+    """One table for each channel."""
+
+    name = "static"
+    wire_id = 0
+    preference = 0
+
+    def parse(self, tensors: Tensors, quality: int, channels: int) -> Tables:
+        """As `EntropyModel.parse`; every weights file has static tables."""
+        prefix = f"q{quality}.static."
+        for part in PARTS:
+            check_dtype(tensors, prefix + part, np.int32)
+        length = tensors[f"{prefix}length"]
+        if length.shape != (channels,):
+            raise ValueError(f"{prefix}length has shape {length.shape} but must have ({channels},)")
+        return Tables(*(tensors[prefix + part].astype(np.int64) for part in PARTS))
+
+    def store(self, tables: Tables, quality: int) -> Tensors:
+        """As `EntropyModel.store`."""
+        return {f"q{quality}.static.{part}": getattr(tables, part).astype(np.int32) for part in PARTS}
+
+    def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> Tables:
+        """As `EntropyModel.fit`."""
+        from . import static_fit
+
+        return static_fit.fit(batches)
+
+    def encode(self, symbols: Symbols, tables: Tables) -> Coded:
+        """Code symbols (n, M, rows, columns), each within +-2^24."""
+        entries, escaped = _entries(symbols, tables)
+        last = tables.length - 1
+        coded = np.where(escaped, last[:, None, None], entries).astype(np.int32)
+        layout = streams.bands(coded.shape[1], coded.shape[2], coded.shape[0])
+        words = []
+        for start, stop in layout:
+            band = coded[:, start:stop].reshape(len(coded), -1)
+            coder = constriction.stream.stack.AnsCoder()
+            for channel in range(len(band) - 1, -1, -1):
+                coder.encode_reverse(band[channel], tables.models[channel])
+            words.append(coder.get_compressed().astype("<u4").tobytes())
+        return Coded(tuple(words), streams.pack_escapes(entries, escaped, np.zeros_like(last), last, layout))
+
+    def decode(self, coded: Coded, tables: Tables, shape: Shape) -> Symbols:
+        """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
+        n, channels, height, columns = shape
+        layout = streams.layout(coded, shape)
+        entries = np.empty((channels, n * height, columns), np.int32)
+        for (start, stop), stream in zip(layout, coded.streams, strict=True):
+            coder = streams.start(stream)
+            size = (stop - start) * columns
+            for channel in range(channels):
+                entries[channel, start:stop] = coder.decode(tables.models[channel], size).reshape(-1, columns)
+            streams.finish(coder)
+        last = tables.length - 1
+        escaped = entries == last[:, None, None]
+        streams.unpack_escapes(coded.escapes, entries, escaped, np.zeros_like(last), last, layout)
+        symbols = entries + tables.offset.astype(np.int32)[:, None, None]
+        return np.ascontiguousarray(symbols.reshape(channels, n, height, columns).transpose(1, 0, 2, 3))
+
+    def code_length(self, symbols: Symbols, tables: Tables) -> float:
+        """Ideal length of the coded symbols in bits: the sum of -log2 p, the escape list not counted."""
+        entries, escaped = _entries(symbols, tables)
+        entries = np.where(escaped, (tables.length - 1)[:, None, None], entries)
+        return float(sum(bits[entry].sum() for bits, entry in zip(tables.bits, entries, strict=True)))
+
+    def on_device(self) -> DeviceCoder[Tables] | None:
+        """As `EntropyModel.on_device`."""
+        from . import device, device_static  # here, because they import PyTorch
+
+        return device_static.CODER if device.available() else None
 
 
-def decode(coded: Coded, tables: Tables, shape: tuple[int, int, int, int]) -> Symbols:
-    """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
-    n, channels, height, columns = shape
-    layout = streams.layout(coded, shape)
-    entries = np.empty((channels, n * height, columns), np.int32)
-    for (start, stop), stream in zip(layout, coded.streams, strict=True):
-        coder = streams.start(stream)
-        size = (stop - start) * columns
-        for channel in range(channels):
-            entries[channel, start:stop] = coder.decode(tables.models[channel], size).reshape(-1, columns)
-        streams.finish(coder)
-    last = tables.length - 1
-    escaped = entries == last[:, None, None]
-    streams.unpack_escapes(coded.escapes, entries, escaped, np.zeros_like(last), last, layout)
-    symbols = entries + tables.offset.astype(np.int32)[:, None, None]
-    return np.ascontiguousarray(symbols.reshape(channels, n, height, columns).transpose(1, 0, 2, 3))
-
-
-def code_length(symbols: Symbols, tables: Tables) -> float:
-    """Ideal length of the coded symbols in bits: the sum of -log2 p, the escape list not counted."""
-    entries, escaped = _entries(symbols, tables)
-    entries = np.where(escaped, (tables.length - 1)[:, None, None], entries)
-    return float(sum(bits[entry].sum() for bits, entry in zip(tables.bits, entries, strict=True)))
+MODEL = StaticModel()
 
 
 def _entries(symbols: Symbols, tables: Tables) -> tuple[Integers, npt.NDArray[np.bool_]]:

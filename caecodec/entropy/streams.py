@@ -23,6 +23,11 @@ class Coded(NamedTuple):
     escapes: bytes
 
 
+def narrow(symbols: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
+    """Symbols in half the memory; those that do not fit are clipped."""
+    return np.clip(symbols, -(2**15), 2**15 - 1).astype(np.int16)
+
+
 def bands(rows: int, columns: int, channels: int) -> Layout:
     """The [start, stop) latent rows of each stream; rows are those of all n images, one below the other."""
     count = min(rows, max(1, rows * columns * channels // BAND_SYMBOLS))

@@ -5,6 +5,7 @@ They are part of the weights, never computed from floats when decoding, so the s
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import constriction
 import numpy as np
@@ -14,6 +15,12 @@ from ..errors import WeightsError
 
 PRECISION = 24
 TOTAL = 2**PRECISION
+
+
+def check_dtype(tensors: dict[str, npt.NDArray[Any]], name: str, dtype: npt.DTypeLike) -> None:
+    """ValueError unless this tensor of a weights file has this dtype; KeyError if it is missing."""
+    if tensors[name].dtype != dtype:
+        raise ValueError(f"{name} is {tensors[name].dtype} but must be {np.dtype(dtype)}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,54 @@
-"""Model families by name; the wire ids are in bitstream/autoencoder.py."""
+"""The families of networks, by name and by wire id: one line for each."""
 
-from .factorized.network import FactorizedPrior
+from ..bitstream.autoencoder import FAMILIES
+from .factorized.family import Factorized
+from .family import Family
 
-FAMILIES = {"cae": FactorizedPrior}
+DEFAULT = "bmshj2018-factorized"
+_families: dict[str, Family] = {}
+
+
+def register(family: Family) -> None:
+    """Make a family known; ValueError if its name, stored name or wire id belongs to another."""
+    for other in _families.values():
+        if {family.name, family.stored_name} & {other.name, other.stored_name} or family.wire_id == other.wire_id:
+            raise ValueError(
+                f"family {family.name!r} (stored as {family.stored_name!r}, wire id {family.wire_id}) has a name or id of "
+                f"{other.name!r} (stored as {other.stored_name!r}, wire id {other.wire_id}); choose another"
+            )
+    _families[family.name] = family
+    FAMILIES.add(family.wire_id, family.stored_name)
+
+
+def unregister(name: str) -> None:
+    """Forget the family of this name."""
+    FAMILIES.remove(_families.pop(name).wire_id)
+
+
+def families() -> tuple[Family, ...]:
+    """All families that are known."""
+    return tuple(_families.values())
+
+
+def by_name(name: str) -> Family:
+    """The family of this name; KeyError if there is none."""
+    return _families[name]
+
+
+def by_stored_name(name: str) -> Family:
+    """The family that weights files call so; KeyError if there is none."""
+    for family in _families.values():
+        if family.stored_name == name:
+            return family
+    raise KeyError(name)
+
+
+def by_wire_id(wire_id: int) -> Family:
+    """The family that payloads call so; KeyError if there is none."""
+    for family in _families.values():
+        if family.wire_id == wire_id:
+            return family
+    raise KeyError(wire_id)
+
+
+register(Factorized())

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import weights
-from ..entropy import context as context_model
-from ..entropy import static
-from ..entropy.streams import Coded
+from ..entropy import context, context_fit, static
+from ..entropy.streams import Coded, narrow
 from ..errors import ParameterError
-from ..weights import file as weights_file
-from . import context, data, symbols
+from ..models.family import Tensors
+from . import data, symbols
 
 CROPS = 3000
 HELD_OUT = 10  # every tenth image is for measuring, not for fitting
@@ -95,9 +94,9 @@ def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains
     return "\n".join(lines) + "\n"
 
 
-def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[weights_file.Tensors, Gain]:
+def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[Tensors, Gain]:
     """The tensors of the context tables of one quality, and what they gain."""
-    network = weights.load(source, quality)
+    loaded = weights.load(source, quality)
     held: list[npt.NDArray[np.uint8]] = []
 
     def fitting() -> Iterator[npt.NDArray[np.uint8]]:
@@ -107,17 +106,17 @@ def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: in
             else:
                 yield crop
 
-    batches = [symbols.narrow(batch) for batch in symbols.batches(network.family, network.tensors, fitting())]
+    batches = [narrow(batch) for batch in symbols.batches(loaded.family, loaded.network, fitting())]
     if not batches or not held:
         size = f"{symbols.CROP}x{symbols.CROP}"
         raise ParameterError(f"fewer than {HELD_OUT} images of {size} pixels in {', '.join(map(str, images))}; name others")
-    tables = context.fit(np.concatenate(batches))
+    tables = context_fit.fit(np.concatenate(batches))
     bytes_static = bytes_context = 0
-    for batch in symbols.batches(network.family, network.tensors, held):
+    for batch in symbols.batches(loaded.family, loaded.network, held):
         for one in np.split(batch, len(batch)):
-            bytes_static += _size(static.encode(one, network.tables))
-            bytes_context += _size(context_model.encode(one, tables))
-    return weights_file.context_tensors(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
+            bytes_static += _size(static.MODEL.encode(one, loaded.tables["static"]))
+            bytes_context += _size(context.MODEL.encode(one, tables))
+    return context.MODEL.store(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
 
 
 def _size(coded: Coded) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..errors import ParameterError
-from .backbone import Backbone
 from .crops import Crops
 from .recipe import Recipe
 from .step import Step
@@ -42,7 +41,7 @@ class Training:
     The recipe's crop and batch are chosen. With `compiled`, what is point-wise goes through torch.compile.
     """
 
-    def __init__(self, backbone: Backbone, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False) -> None:
+    def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False) -> None:
         self.recipe, self.crops, self.device = recipe, crops, device
         self.backbone = backbone.to(device).train()
         self.advance = Step(self.backbone, recipe, crops, compiled)

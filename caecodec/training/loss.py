@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backbone import Backbone
+from ..models.family import TrainableNetwork
 
 WINDOW, SIGMA = 11, 1.5
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -13,17 +13,17 @@ LEAST = 1e-6  # of a scale's similarity, whose power would have no gradient belo
 
 
 def rate_distortion(
-    backbone: Backbone, x: Tensor, quality: Tensor, metric: str, random: torch.Generator
+    network: TrainableNetwork, x: Tensor, quality: Tensor, metric: str, random: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bits per pixel, MSE, and the distortion of the loss, each (n,), of images x (n, 3, h, w) at these qualities (n,).
 
     Bits are those of latents with uniform noise, the image is that of rounded ones, whose gradient is passed straight through
     the rounding.
     """
-    y = backbone.analysis(x, quality)
+    y = network.analysis(x, quality)
     noise = torch.rand(y.shape, device=y.device, generator=random) - 0.5
-    bpp = backbone.bits(y + noise, quality).sum((1, 2, 3)) / (x.shape[2] * x.shape[3])
-    x_hat = backbone.synthesis(y + (y.round() - y).detach(), quality)
+    bpp = network.bits(y + noise, quality).sum((1, 2, 3)) / (x.shape[2] * x.shape[3])
+    x_hat = network.synthesis(y + (y.round() - y).detach(), quality)
     mse = (x_hat - x).square().mean((1, 2, 3))
     return bpp, mse, 255**2 * mse if metric == "mse" else 1 - ms_ssim(x_hat, x)
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from ..bitstream.autoencoder import MAX_QUALITY
 from ..errors import ParameterError
-from .backbone import LOW_QUALITIES
+from ..models import registry
+from ..models.family import Trainer
 
 LMBDAS = {
     "mse": (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18),
@@ -19,13 +21,14 @@ PIXEL_BYTES = 4096  # of memory that a pixel of a step takes, at most
 class Recipe:
     """How to train.
 
-    qualities : of one backbone, all within 1 to 5 or all within 6 to 8
+    qualities : of one network; for the default family all within 1 to 5 or all within 6 to 8
     metric : "mse" or "ms-ssim", the distortion in the loss
     steps, minutes : when to stop; one of them, the other being 0
     crop : pixels a side of a crop, a multiple of 32; by default as `on` chooses
     batch : crops in a step, at least one of each quality; by default as `on` chooses
     lr : learning rate of the transforms after warm-up, before its cosine decay
     seed : of the start and of every random choice
+    family : the name of the network's family
 
     Raises ParameterError where these do not fit.
     """
@@ -38,16 +41,18 @@ class Recipe:
     batch: int | None = None
     lr: float = 3e-4
     seed: int = 0
+    family: str = registry.DEFAULT
 
     def __post_init__(self) -> None:
         if self.metric not in LMBDAS:
             raise ParameterError(f"metric is {self.metric!r} but must be one of {', '.join(LMBDAS)}")
-        low = {quality <= LOW_QUALITIES for quality in self.qualities}
-        if not set(self.qualities) <= set(range(1, 9)) or len(low) != 1 or len(set(self.qualities)) < len(self.qualities):
-            raise ParameterError(
-                f"qualities are {self.qualities} but one network has some of 1 to 5 or some of 6 to 8, each once; "
-                "train two networks for others"
-            )
+        families = [family.name for family in registry.families()]
+        if self.family not in families:
+            raise ParameterError(f"family is {self.family!r} but must be one of {', '.join(families)}")
+        good = self.qualities and set(self.qualities) <= set(range(1, MAX_QUALITY + 1))
+        if not good or len(set(self.qualities)) < len(self.qualities):
+            raise ParameterError(f"qualities are {self.qualities} but must be some of 1 to {MAX_QUALITY}, each once")
+        self.trainer.check_qualities(self.qualities)
         if (self.steps > 0) == (self.minutes > 0):
             raise ParameterError(f"steps is {self.steps} and minutes {self.minutes} but one of them must be above 0")
         smallest = SMALLEST[self.metric]
@@ -57,6 +62,11 @@ class Recipe:
             raise ParameterError(f"batch is {self.batch} but a step has a crop of each of the {len(self.qualities)} qualities")
         if not self.lr > 0:
             raise ParameterError(f"lr is {self.lr} but must be above 0")
+
+    @property
+    def trainer(self) -> Trainer:
+        """How the family is trained."""
+        return registry.by_name(self.family).trainer()
 
     def on(self, memory: int | None) -> "Recipe":
         """The recipe with crop and batch chosen where they are not, for a GPU of so many bytes of memory, or the CPU (None).

@@ -90,7 +90,7 @@ def model_card(
     """How weights were made and what they reach, as Markdown."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
-    network, crops = training.backbone, training.crops
+    crops, loaded = training.crops, weights.load(source, source.qualities[0])
     distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
     lines = [
         f"# {source.name}",
@@ -99,7 +99,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        f"| network | bmshj2018-factorized, {network.hidden} hidden and {network.latent} latent channels, fp16 |",
+        f"| network | {loaded.family.describe(loaded.network.tensors)} |",
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {init} |",

@@ -10,13 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .backbone import Backbone
 from .crops import Crops
 from .loss import rate_distortion
-from .normalise import EAGER
 from .recipe import Recipe
 
-RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}
 BETAS = (0.9, 0.99)
 CLIP = 1.0  # the largest norm of all gradients together
 FORGET = 0.02  # of each quality's typical loss, by which it is divided
@@ -24,14 +21,14 @@ BEFORE_GRAPH = 3  # steps by themselves, in which libraries choose how they do t
 
 
 class Step:
-    """Advances a backbone and its running average.
+    """Advances a network (`models.family.TrainableNetwork`) and its running average.
 
     average : the averaged parameters, by name
     typical : (qualities,), running mean of each quality's loss
     sums : (qualities, 4), of bpp, MSE, distortion and 1 over the crops since they were last set to zero
     """
 
-    def __init__(self, backbone: Backbone, recipe: Recipe, crops: Crops, compiled: bool) -> None:
+    def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, compiled: bool) -> None:
         self.backbone, self.recipe, self.crops = backbone, recipe, crops
         self.device = next(backbone.parameters()).device
         names, self._parameters = zip(*backbone.named_parameters(), strict=True)
@@ -47,7 +44,10 @@ class Step:
         self._share /= self._share.sum(0)  # of each crop in the mean of its quality
         self._lmbdas = torch.tensor(recipe.lmbdas, device=self.device)[self.quality]
         self._keep = torch.zeros((), device=self.device)
-        groups = _groups(backbone, self.device)
+        groups = [
+            {"params": parameters, "lr": torch.zeros((), device=self.device), "rate": rate}
+            for rate, parameters in backbone.learning_groups()
+        ]
         self._optimiser = torch.optim.Adam(groups, betas=BETAS, fused=True, capturable=self.device.type == "cuda")
         self._taken = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -137,7 +137,7 @@ class Step:
 
     def _compile(self) -> None:
         """Compile the point-wise parts of the network; where that fails, say so, and go on without."""
-        self.backbone.parts = EAGER.compiled()
+        self.backbone.use_compiled(True)
         try:
             x = self.crops.draw(self.recipe.crops, self.recipe.size)
             _, mse, _ = rate_distortion(self.backbone, x, self.quality, "mse", self.crops.random)
@@ -145,16 +145,4 @@ class Step:
         # Compilers fail in ways of their own, which torch.compile does not list; an error of ours comes again without it.
         except Exception as error:
             warnings.warn(f"training runs without torch.compile, more slowly: {error!r}"[:500], stacklevel=2)
-            self.backbone.parts = EAGER
-
-
-def _groups(backbone: Backbone, device: torch.device) -> list[dict[str, Any]]:
-    """Parameters by how fast they learn; each group has a tensor for its learning rate."""
-    groups: dict[str, list[nn.Parameter]] = {name: [] for name in RATES}
-    for name, parameter in backbone.named_parameters():
-        first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
-        kind = "transforms" if first in ("ga", "gan", "gs", "gsn") else "modulations"
-        if first == "cond":
-            kind = "rate weights" if last == "w" else "rate biases"
-        groups[kind].append(parameter)
-    return [{"params": groups[kind], "lr": torch.zeros((), device=device), "rate": rate} for kind, rate in RATES.items()]
+            self.backbone.use_compiled(False)

@@ -1,24 +1,26 @@
-"""Train weights on one's own images: images -> backbone -> checkpoints -> a weights file with fitted entropy tables."""
+"""Train weights on one's own images: images -> network -> checkpoints -> a weights file with fitted entropy tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from .. import settings, weights
-from ..engine import Place
+from ..engine import DevicePlacement
 from ..errors import ParameterError
+from ..models import registry
 from ..models.factorized import compressai
-from ..weights import file as weights_file
-from . import data, initial, report
-from .backbone import Backbone
+from ..models.family import Tensors
+from . import data, report
 from .crops import Crops
-from .export import conditional, export
+from .export import export
 from .loop import Report, Training, save_checkpoint
 from .recipe import LMBDAS, Recipe
+from .state import family_of
 
 KLT = "klt"
 START_CROPS = 1200
@@ -106,7 +108,7 @@ def train(
     paths = Paths(images, output)
     paths.check(resume, overwrite)
     report.require()
-    place = Place.choose(gpu)
+    place = DevicePlacement.choose(gpu)
     threads = settings.current().threads
     if threads:
         torch.set_num_threads(threads)
@@ -119,9 +121,9 @@ def train(
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
-    backbone = start(init, recipe, crops, _dtype(place.device))
+    network = start(init, recipe, crops, _dtype(place.device))
     with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
-        training = Training(backbone, recipe, crops, place.device, cuda if compiled is None else compiled)
+        training = Training(network, recipe, crops, place.device, cuda if compiled is None else compiled)
         if resume:
             training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
         training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
@@ -132,27 +134,38 @@ def train(
     return source
 
 
-def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Backbone:
-    """The network that training starts from, on the device of the crops."""
-    backbone = Backbone(recipe.qualities, recipe.metric, dtype)
+def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
+    """The network (`models.family.TrainableNetwork`) that training starts from, on the device of the crops."""
+    trainer = recipe.trainer
+    network = trainer.network(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
-        initial.klt(backbone, crops.draw(START_CROPS, START_SIZE).cpu(), recipe.lmbdas)
+        trainer.start_from_images(network, crops.draw(START_CROPS, START_SIZE).cpu(), recipe.lmbdas)
     else:
-        initial.from_weights(backbone, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
-    backbone = backbone.to(crops.pixels.device)
-    initial.fit_rate(backbone, crops.draw(RATE_CROPS, START_SIZE))
-    return backbone
+        trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
+    network = network.to(crops.pixels.device)
+    trainer.start_rate(network, crops.draw(RATE_CROPS, START_SIZE))
+    return network
 
 
-def _stored(init: str, recipe: Recipe) -> weights_file.Tensors:
-    """The tensors of weights by name, or of a weights file or a checkpoint by path."""
+def _stored(init: str, recipe: Recipe) -> Tensors:
+    """The tensors of weights by name, or of a weights file or a checkpoint by path, of the recipe's family."""
     spec = weights.Spec.parse(init)
-    if spec.path is None:
-        return weights.read_tensors(weights.resolve(spec, recipe.metric, recipe.qualities[0]))
-    if spec.path.suffix == ".safetensors":
-        return weights.read_tensors(weights.open_file(spec.path, recipe.metric, recipe.qualities[0]))
-    state = compressai.read(spec.path)
-    return conditional(state) if "fa.0.s" in state else compressai.from_state_dict(state, recipe.qualities[0])
+    wanted = registry.by_name(recipe.family)
+    if spec.path is None or spec.path.suffix == ".safetensors":
+        quality = recipe.qualities[0]
+        if spec.path is None:
+            source = weights.resolve(spec, recipe.metric, quality)
+        else:
+            source = weights.open_file(spec.path, recipe.metric, quality)
+        found, tensors = registry.by_stored_name(source.family), weights.read_tensors(source)
+    else:
+        state = compressai.read(spec.path)
+        family = family_of(state)
+        found = family or registry.by_stored_name(weights.CHECKPOINTS)
+        tensors = family.trainer().tensors(state) if family else compressai.from_state_dict(state, recipe.qualities[0])
+    if found is not wanted:
+        raise ParameterError(f"init is {init!r}, of family {found.name!r}, but the recipe's family is {wanted.name!r}")
+    return tensors
 
 
 def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterator[npt.NDArray[np.uint8]]:

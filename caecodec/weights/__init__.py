@@ -4,6 +4,7 @@ Importing this imports neither torch nor zarr.
 """
 
 from .catalogue import (
+    CHECKPOINTS,
     CHECKPOINT_SUFFIXES,
     COMPRESSAI,
     DEFAULT,
@@ -22,7 +23,7 @@ from .catalogue import (
     load,
     open_file,
     read_tensors,
-    require_context,
+    require_tables,
     resolve,
     resolve_all,
     save,
@@ -32,6 +33,7 @@ from .catalogue import (
 from .store import GROUP, carried, carry, install, read, read_file, read_group, using
 
 __all__ = [
+    "CHECKPOINTS",
     "CHECKPOINT_SUFFIXES",
     "COMPRESSAI",
     "DEFAULT",
@@ -57,7 +59,7 @@ __all__ = [
     "read_file",
     "read_group",
     "read_tensors",
-    "require_context",
+    "require_tables",
     "resolve",
     "resolve_all",
     "save",

@@ -19,14 +19,18 @@ import platformdirs
 
 from .. import settings
 from ..bitstream.autoencoder import MAX_QUALITY
+from ..entropy import registry
 from ..errors import FormatVersionError, WeightsError
+from ..models.factorized.family import Factorized
+from ..models.family import Tensors
 from . import file as weights_file
-from .file import FORMAT, NO_CONTEXT, Network, Tensors, serialise
+from .file import FORMAT, NO_TABLES, QualityWeights, serialise
 
 DIGEST_BYTES = 4
 DEFAULT = "default"
 COMPRESSAI = "compressai"
 SUFFIX = ".safetensors"
+CHECKPOINTS = Factorized.stored_name  # the family of CompressAI's checkpoints
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt")
 _INSTALL = "caecodec weights install"
 
@@ -247,7 +251,7 @@ def by_digest(text: str) -> Source:
     raise WeightsError(f"weights of digest {digest} are not here ({_looked()}); {_way_out()}")
 
 
-def load(source: Source, quality: int) -> Network:
+def load(source: Source, quality: int) -> QualityWeights:
     """The network and tables of one quality, folded.
 
     Raises
@@ -257,7 +261,7 @@ def load(source: Source, quality: int) -> Network:
     FormatVersionError
         A weights file of a newer format.
     """
-    return weights_file.network(file_bytes(source), quality, source.where)
+    return weights_file.quality_weights(file_bytes(source), quality, source.where)
 
 
 def file_bytes(source: Source) -> bytes:
@@ -286,15 +290,17 @@ def read_tensors(source: Source) -> Tensors:
     return weights_file.tensors(_read(source), source.where)
 
 
-def require_context(source: Source, quality: int) -> None:
-    """WeightsError unless these weights have context tables for this quality."""
-    if not _has_context(source, quality):
-        raise WeightsError(NO_CONTEXT.format(f"weights {source.spec} have, for quality {quality},"))
+def require_tables(source: Source, quality: int, entropy: str) -> None:
+    """WeightsError unless these weights have tables of this entropy model, by name, for this quality."""
+    if entropy not in _models(source, quality):
+        remedy = registry.by_name(entropy).remedy
+        raise WeightsError(NO_TABLES.format(f"weights {source.spec} have, for quality {quality},", entropy, remedy))
 
 
 @lru_cache
-def _has_context(source: Source, quality: int) -> bool:
-    return load(source, quality).context is not None
+def _models(source: Source, quality: int) -> frozenset[str]:
+    """The names of the entropy models that weights have tables for."""
+    return frozenset(load(source, quality).tables)
 
 
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
@@ -328,20 +334,20 @@ def _convert(checkpoint: Path | None, metric: str, quality: int) -> bytes:
     state = compressai.pretrained(quality, metric) if checkpoint is None else compressai.read(checkpoint)
     name = COMPRESSAI if checkpoint is None else checkpoint.name
     tensors = compressai.from_state_dict(state, quality)
-    return serialise(tensors, name=name, family="cae", metric=metric, qualities=(quality,))
+    return serialise(tensors, name=name, family=CHECKPOINTS, metric=metric, qualities=(quality,))
 
 
 def _open(spec: Spec, metric: str, quality: int) -> Source:
     """The weights at a path, or CompressAI's own for this metric and quality."""
     if spec.name == COMPRESSAI or spec.path is None:
         sha256 = _conversion_digest(None, 0, metric, quality)
-        return Source(COMPRESSAI, "cae", metric, (quality,), sha256, None)
+        return Source(COMPRESSAI, CHECKPOINTS, metric, (quality,), sha256, None)
     path = spec.path
     stat = path.stat()
     if path.suffix == SUFFIX:
         return replace(_file_source(path, stat.st_mtime_ns, stat.st_size), name=str(path))
     sha256 = _conversion_digest(path, stat.st_mtime_ns, metric, quality)
-    return Source(str(path), "cae", metric, (quality,), sha256, path)
+    return Source(str(path), CHECKPOINTS, metric, (quality,), sha256, path)
 
 
 @lru_cache  # with when it was modified, so that a changed file is read again; so below

@@ -193,7 +193,7 @@ def _is_file(source: locations.Location) -> bool:
 def _check(source: Source) -> None:
     """WeightsError unless every quality loads, and no other weights have a digest that starts alike, as payloads name it."""
     for quality in source.qualities:
-        weights_file.network(file_bytes(source), quality, source.where)
+        weights_file.quality_weights(file_bytes(source), quality, source.where)
     for other in installed():
         if other.digest == source.digest and other.sha256 != source.sha256:
             raise WeightsError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import weights as weights_
 from ...bitstream.autoencoder import MAX_QUALITY, METRICS
-from ...bitstream.codings import ENTROPY_MODELS
+from ...entropy import registry
 from ...errors import ParameterError
 
 DEFAULT_QUALITY = 8
@@ -41,9 +41,10 @@ def parse_channel_axis(channel_axis: Any) -> int | None:
 
 def parse_entropy(entropy: Any) -> str | None:
     """The entropy model to write with, or None for the best that the weights have."""
-    if entropy is not None and entropy not in ENTROPY_MODELS.values():
+    names = [model.name for model in registry.models()]
+    if entropy is not None and entropy not in names:
         raise ParameterError(
-            f"entropy is {entropy!r} but must be 'context', 'static', or None for context where the weights have it"
+            f"entropy is {entropy!r} but must be {', '.join(map(repr, names))}, or None for the first that the weights have"
         )
     return None if entropy is None else str(entropy)
 
@@ -109,9 +110,9 @@ class Parameters:
         if parsed.weights.digest:
             return parsed
         sources = parsed.sources()
-        if parsed.entropy == "context":
+        if parsed.entropy is not None:
             for one, source in sources.items():
-                weights_.require_context(source, one)
+                weights_.require_tables(source, one, parsed.entropy)
         specs = {source.spec for source in sources.values()}
         return replace(parsed, weights=specs.pop() if len(specs) == 1 else weights_.Spec(specs.pop().name))
 

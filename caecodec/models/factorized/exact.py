@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...chunks import tiling
 from ...errors import WeightsError
-from .network import HALO, STRIDE, pixel_bytes
+from .family import HALO, STRIDE, pixel_bytes
 
 LATENT_BITS = 10  # a latent is 2^-10 times its integer
 LATENT_WEIGHT_BITS = 22

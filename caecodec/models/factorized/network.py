@@ -18,23 +18,10 @@ from torch import Tensor, nn
 
 from .precision import rounded
 
-STRIDE = 16
-HALO = 2  # latent positions: the analysis sees 30 pixels to each side, the synthesis 2 latents
 MAX_SYMBOL = 2**23
 # On a CPU the memory of large tensors is new for every call, and costs more than the arithmetic on it; so work in parts.
 BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
-
-
-def pixel_bytes(hidden: int, device: str, exact: bool = False) -> int:
-    """Bytes that a pass takes for each pixel, at most.
-
-    On a CPU, where the widest layer is only there in strips, four float32 arrays at a quarter of the resolution; elsewhere
-    three at half of it.
-
-    exact : of the exact synthesis, which has four of float64
-    """
-    return 8 * hidden if exact else hidden if device == "cpu" else 3 * hidden
 
 
 class GDN(nn.Module):

@@ -8,12 +8,13 @@ Everything a fit holds at once is two bytes a symbol, and three more while featu
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy.context import difference, features, predict
-from ..entropy.context_tables import LEFT, NONE, OWN, UP, ContextTables
-from ..entropy.tables import TOTAL
-from .symbols import narrow
+from .context import difference, features, predict
+from .context_tables import LEFT, NONE, OWN, UP, ContextTables
+from .streams import narrow
+from .tables import TOTAL
 
 CLASSES = 32
+MOST_CROPS = 3000  # more of them make no better tables
 TABLES = 128
 REACH = 126  # the largest radius that the format has; tables are no wider than some channel needs
 ESCAPES = 1e-5  # share of a channel's symbols that may lie outside its radius

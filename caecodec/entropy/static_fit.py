@@ -1,39 +1,26 @@
 """Static tables fitted to the symbols that a network makes of training images."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy.tables import TOTAL
+from .tables import TOTAL, Tables
 
 RANGE = 512
 PRIOR_WEIGHT = 8.0
 OUTSIDE = 1e-6
 
 
-class Histograms:
-    """Counts of the symbols -512 to 512 of M channels."""
-
-    def __init__(self, channels: int) -> None:
-        self.counts = np.zeros((channels, 2 * RANGE + 1), np.int64)
-
-    def add(self, symbols: npt.NDArray[np.int32]) -> None:
-        """Count symbols (n, M, rows, columns)."""
-        clipped = np.clip(symbols, -RANGE, RANGE).transpose(1, 0, 2, 3).reshape(len(self.counts), -1) + RANGE
-        for row, values in zip(self.counts, clipped, strict=True):
-            row += np.bincount(values, minlength=len(row))
-
-
-def fit(histograms: Iterable[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int32], ...]:
-    """mass, length and offset (entropy.tables.Tables) for the counts of each channel.
+def fit(batches: Sequence[npt.NDArray[np.int16]]) -> Tables:
+    """Static tables of M channels for symbols (n, M, rows, columns).
 
     Counts are smoothed by a two-sided geometric distribution of the same mean magnitude, worth eight observations. A table
     spans what is not within the outermost 1e-6 of that; its escape gets what lies outside.
     """
     tables, offsets = [], []
     symbols = np.arange(-RANGE, RANGE + 1)
-    for counts in histograms:
+    for counts in _count(batches):
         centre = int(symbols[counts.argmax()])
         spread = max(0.02, (counts * np.abs(symbols - centre)).sum() / counts.sum())
         ratio = (np.sqrt(1 + spread**2) - 1) / spread  # the geometric's ratio for this mean magnitude
@@ -47,7 +34,18 @@ def fit(histograms: Iterable[npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int
         tables.append(_integers(np.append(inside, max(OUTSIDE, 1 - inside.sum()))))
         offsets.append(int(symbols[low]))
     lengths = [len(table) for table in tables]
-    return np.concatenate(tables).astype(np.int32), np.array(lengths, np.int32), np.array(offsets, np.int32)
+    return Tables(np.concatenate(tables), np.array(lengths, np.int64), np.array(offsets, np.int64))
+
+
+def _count(batches: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int64]:
+    """Counts (M, 1025) of the symbols -512 to 512; those outside count as the nearest of these."""
+    channels = batches[0].shape[1]
+    counts = np.zeros((channels, 2 * RANGE + 1), np.int64)
+    for symbols in batches:
+        clipped = np.clip(symbols, -RANGE, RANGE).transpose(1, 0, 2, 3).reshape(channels, -1) + RANGE
+        for row, values in zip(counts, clipped, strict=True):
+            row += np.bincount(values, minlength=len(row))
+    return counts
 
 
 def _integers(share: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

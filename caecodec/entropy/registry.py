@@ -1,0 +1,40 @@
+"""The entropy models, by name: one line for each."""
+
+from typing import Any
+
+from ..bitstream.codings import ENTROPY_MODELS
+from . import context, static
+from .model import EntropyModel
+
+_models: dict[str, EntropyModel[Any]] = {}
+
+
+def register(model: EntropyModel[Any]) -> None:
+    """Make an entropy model known; ValueError if its name or wire id belongs to another."""
+    for other in _models.values():
+        if model.name == other.name or model.wire_id == other.wire_id:
+            raise ValueError(
+                f"entropy model {model.name!r} (wire id {model.wire_id}) has the name or id of {other.name!r} "
+                f"(wire id {other.wire_id}); choose another"
+            )
+    ENTROPY_MODELS.add(model.wire_id, model.name)
+    _models[model.name] = model
+
+
+def unregister(name: str) -> None:
+    """Forget the entropy model of this name."""
+    ENTROPY_MODELS.remove(_models.pop(name).wire_id)
+
+
+def models() -> tuple[EntropyModel[Any], ...]:
+    """All entropy models that are known, those first that writers prefer."""
+    return tuple(sorted(_models.values(), key=lambda model: -1 if model.preference is None else model.preference, reverse=True))
+
+
+def by_name(name: str) -> EntropyModel[Any]:
+    """The entropy model of this name; KeyError if there is none."""
+    return _models[name]
+
+
+register(static.MODEL)
+register(context.MODEL)

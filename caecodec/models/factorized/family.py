@@ -1,0 +1,75 @@
+"""The family bmshj2018-factorized: what caecodec knows of the network without running it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..family import Family, Floats, FoldedNetwork, Tensors, Trainer
+from . import file
+
+if TYPE_CHECKING:
+    from .exact import ExactSynthesis
+    from .network import FactorizedPrior
+
+STRIDE = 16
+HALO = 2  # latent positions: the analysis sees 30 pixels to each side, the synthesis 2 latents
+
+
+class Factorized(Family):
+    """The autoencoder of Ballé et al. (2018, https://arxiv.org/abs/1802.01436), as CompressAI defines it."""
+
+    name = "bmshj2018-factorized"
+    stored_name = "cae"
+    wire_id = 1
+    stride = STRIDE
+    halo = HALO
+    exact = True
+
+    def check(self, tensors: Tensors, quality: int) -> None:
+        """As `Family.check`."""
+        file.check(tensors, quality)
+
+    def fold(self, tensors: Tensors, quality: int) -> FoldedNetwork:
+        """As `Family.fold`."""
+        return file.fold(tensors, quality)
+
+    def build(self, tensors: Mapping[str, Floats]) -> "FactorizedPrior":
+        """As `Family.build`."""
+        from .network import FactorizedPrior
+
+        return FactorizedPrior.build(tensors)
+
+    def pixel_bytes(self, tensors: Mapping[str, Floats], device: str, exact: bool = False) -> int:
+        """As `Family.pixel_bytes`."""
+        return pixel_bytes(len(tensors["g_a.0.bias"]), device, exact)
+
+    def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:
+        """As `Family.reduce_precision`: the largest layers run in bfloat16 where the processor has it."""
+        from .precision import layers
+
+        network.reduce_precision(layers(precision, quality, device))
+
+    def build_exact(self, tensors: Mapping[str, Floats], device: str) -> "ExactSynthesis":
+        """As `Family.build_exact`."""
+        from .exact import ExactSynthesis
+
+        return ExactSynthesis.build(tensors, device)
+
+    def describe(self, tensors: Mapping[str, Floats]) -> str:
+        """As `Family.describe`."""
+        hidden, latent = len(tensors["g_a.0.bias"]), len(tensors["g_a.6.bias"])
+        return f"{self.name}, {hidden} hidden and {latent} latent channels, fp16"
+
+    def trainer(self) -> Trainer:
+        """As `Family.trainer`."""
+        from .training.trainer import FactorizedTrainer
+
+        return FactorizedTrainer()
+
+
+def pixel_bytes(hidden: int, device: str, exact: bool = False) -> int:
+    """Bytes that a pass takes for each pixel, at most; `hidden` is N.
+
+    On a CPU, where the widest layer is only there in strips, four float32 arrays at a quarter of the resolution; elsewhere
+    three at half of it. The exact synthesis has four of float64.
+    """
+    return 8 * hidden if exact else hidden if device == "cpu" else 3 * hidden

@@ -1,0 +1,1 @@
+"""How the factorized network is trained: for several qualities at once."""

@@ -1,0 +1,242 @@
+"""The network that is trained: one backbone for several qualities, and a rate that follows from the channels before.
+
+    x ── conv, modulate ── GDN ── ... ── conv, modulate ── y ── round ── scale ── conv', modulate ── IGDN ── ... ── x_hat
+                                                           └─ + noise ── bits of each channel, given those before it
+
+A modulation is a scale and a shift per channel and quality. Here they are applied to what a convolution gives, so that a batch
+has samples of all qualities; they fold into the convolutions, and every quality becomes a plain FactorizedPrior (file.fold).
+Rounding passes gradients straight through: the synthesis learns from the latents that it will decode. The rate is that of a
+logistic whose scale is a non-negative linear function of the magnitudes of earlier channels, at the same place and in the 3x3
+mean: a differentiable form of context coding (FORMAT.md, 7).
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ....bitstream.autoencoder import METRICS
+from ..compressai import BETA_MINIMUM, PEDESTAL
+from .normalise import EAGER, ModulatedNormalisation, Pointwise
+
+LAYERS = 4
+LOW_QUALITIES = 5  # up to this quality networks are narrow
+RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}  # relative learning rates
+METRIC_IDS = {name: number for number, name in METRICS.items()}
+CLIP = 8.0
+_SMALLEST_LIKELIHOOD = 1e-7
+
+
+class Width(NamedTuple):
+    """Channels of a network: N between the layers, M of the latents."""
+
+    hidden: int
+    latent: int
+
+
+NARROW, WIDE = Width(128, 192), Width(192, 320)
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound), through which gradients pass that move x up (as CompressAI's)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp_min(bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        return gradient * ((x >= ctx.bound) | (gradient < 0)), None
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """max(x, bound) with a gradient that can leave the bound."""
+    result: Tensor = _LowerBound.apply(x, bound)
+    return result
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation, its parameters stored as square roots so that they stay non-negative."""
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(self.stored(torch.ones(channels)))
+        self.gamma = nn.Parameter(self.stored(0.002 * torch.eye(channels) + 0.0004))  # off the diagonal zero would stay zero
+
+    @staticmethod
+    def stored(value: Tensor) -> Tensor:
+        """What is stored for an effective value."""
+        return (value + PEDESTAL).sqrt()
+
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor, parts: Pointwise = EAGER) -> Tensor:
+        """(n, channels, h, w), channels last, times scale plus shift (n, channels), normalised -> the same."""
+        beta = lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
+        gamma = lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
+        n, channels, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).contiguous()
+        normalised: Tensor = ModulatedNormalisation.apply(
+            rows, scale, shift, beta.to(x.dtype), gamma.to(x.dtype), self.inverse, parts
+        )
+        return normalised.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Modulation(nn.Module):
+    """A scale exp(s) and a shift b for each quality and channel."""
+
+    def __init__(self, qualities: int, channels: int, shift: bool = True) -> None:
+        super().__init__()
+        self.s = nn.Parameter(torch.zeros(qualities, channels))
+        self.b = nn.Parameter(torch.zeros(qualities, channels)) if shift else None
+
+
+class ConditionalRate(nn.Module):
+    """One quality's parameters of the scale of each latent channel, which follows from the magnitudes of those before it."""
+
+    mask: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((channels, 2 * channels), 0.003))
+        self.b = nn.Parameter(torch.zeros(channels))
+        before = torch.tril(torch.ones(channels, channels), -1)
+        self.register_buffer("mask", torch.cat([before, before], 1))
+
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """Weight (M, 2 M) of the magnitudes of other channels, zero where these do not come before, and bias (M,)."""
+        return lower_bound(self.w, 0.0) * self.mask, F.softplus(self.b) + 0.05
+
+
+class Backbone(nn.Module):
+    """The trainable network of these qualities, 128 hidden and 192 latent channels wide for 1 to 5, 192 and 320 from 6.
+
+    Its state dict is what `caecodec export` reads. Methods take for each sample the index of its quality in `qualities`, int64
+    (n,). The layers between the outermost ones compute in `dtype`, and what is point-wise by `parts`.
+    """
+
+    order: Tensor
+    qualities: Tensor
+    ga: Any  # lists of layers, whose types nn.ModuleList does not say
+    gs: Any
+    gan: Any
+    gsn: Any
+    fa: Any
+    fs: Any
+    cond: Any
+
+    def __init__(self, qualities: tuple[int, ...], metric: str = "mse", dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__()
+        hidden, latent = NARROW if qualities[0] <= LOW_QUALITIES else WIDE
+        self.hidden, self.latent, self.dtype, self.parts = hidden, latent, dtype, EAGER
+        count = len(qualities)
+        down, up = (3, hidden, hidden, hidden, latent), (latent, hidden, hidden, hidden, 3)
+        self.ga = nn.ModuleList(nn.Conv2d(i, o, 5, 2, 2) for i, o in pairwise(down))
+        self.gs = nn.ModuleList(nn.ConvTranspose2d(i, o, 5, 2, 2, 1) for i, o in pairwise(up))
+        self.gan = nn.ModuleList(GDN(hidden) for _ in range(LAYERS - 1))
+        self.gsn = nn.ModuleList(GDN(hidden, inverse=True) for _ in range(LAYERS - 1))
+        self.fa = nn.ModuleList(Modulation(count, channels) for channels in down[1:])
+        self.fi = Modulation(count, latent, shift=False)
+        self.fs = nn.ModuleList(Modulation(count, channels) for channels in up[1:])
+        self.cond = nn.ModuleList(ConditionalRate(latent) for _ in range(count))
+        self.register_buffer("order", torch.arange(latent))
+        self.register_buffer("qualities", torch.tensor(qualities))
+        self.register_buffer("metric", torch.tensor(METRIC_IDS[metric]))
+
+    def analysis(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Images (n, 3, h, w) in [0, 1] -> latents (n, M, h/16, w/16), float32."""
+        for i, (conv, modulation) in enumerate(zip(self.ga, self.fa, strict=True)):
+            scale, shift = _modulation(conv, modulation, quality)
+            if i == 0:
+                x = F.conv2d(_last(F.pixel_unshuffle(x, 2), self.dtype), _last(_by_blocks(conv.weight), self.dtype), None, 1, 1)
+            else:
+                dtype = torch.float32 if i == LAYERS - 1 else self.dtype
+                x = F.conv2d(x.to(dtype), _last(conv.weight, dtype), None, 2, 2)
+            if i < LAYERS - 1:
+                x = self.gan[i](x, scale, shift, self.parts)
+        return x * scale[:, :, None, None] + shift[:, :, None, None]
+
+    def synthesis(self, y: Tensor, quality: Tensor) -> Tensor:
+        """Latents (n, M, h/16, w/16), float32 -> images (n, 3, h, w), float32."""
+        y = y * self.fi.s[quality].exp()[:, :, None, None]
+        for i, (conv, modulation) in enumerate(zip(self.gs, self.fs, strict=True)):
+            scale, shift = _modulation(conv, modulation, quality)
+            if i == LAYERS - 1:
+                weight = _last(_to_blocks(conv.weight), self.dtype)
+                y = F.pixel_shuffle(
+                    F.conv2d(y, weight, None, 1, 1).float(), 2
+                )  # pixels in half precision would be half a level off
+            else:
+                dtype = torch.float32 if i == 0 else self.dtype
+                y = F.conv_transpose2d(y.to(dtype), _last(conv.weight, dtype), None, 2, 2, 1)
+                y = self.gsn[i](y.to(self.dtype), scale, shift, self.parts)
+        images: Tensor = y * scale[:, :, None, None] + shift[:, :, None, None]
+        return images
+
+    def bits(self, y: Tensor, quality: Tensor) -> Tensor:
+        """Estimated bits of each value of latents (n, M, h, w), in coding order."""
+        weight, bias = (torch.stack(parts)[quality] for parts in zip(*(rate.effective() for rate in self.cond), strict=True))
+        return conditional_bits(y[:, self.order], weight, bias)
+
+    def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """As `TrainableNetwork.learning_groups`."""
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in RATES}
+        for name, parameter in self.named_parameters():
+            first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
+            kind = "transforms" if first in ("ga", "gan", "gs", "gsn") else "modulations"
+            if first == "cond":
+                kind = "rate weights" if last == "w" else "rate biases"
+            groups[kind].append(parameter)
+        return [(RATES[kind], parameters) for kind, parameters in groups.items()]
+
+    def use_compiled(self, compiled: bool) -> None:
+        """As `TrainableNetwork.use_compiled`."""
+        self.parts = EAGER.compiled() if compiled else EAGER
+
+
+def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """-log2 of the probability of each value of y (n, M, h, w), noisy or rounded, in coding order.
+
+    weight (M, 2 M) and bias (M,) of a ConditionalRate, or (n, M, 2 M) and (n, M) of each sample's.
+    """
+    n, channels = y.shape[:2]
+    size = y.abs()
+    magnitude = size.clamp(max=CLIP)
+    known = torch.cat([magnitude, F.avg_pool2d(magnitude, 3, 1, 1, count_include_pad=False)], 1)
+    scale = torch.matmul(weight, known.view(n, 2 * channels, -1)) + bias[..., None]
+    scale = scale.clamp(0.08, 64).view(y.shape)
+    likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
+    return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
+
+
+def _modulation(conv: nn.Conv2d | nn.ConvTranspose2d, modulation: Modulation, quality: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift (n, channels) of each sample, the bias of the convolution among the shift."""
+    scale = modulation.s[quality].exp()
+    assert modulation.b is not None
+    assert conv.bias is not None
+    return scale, conv.bias * scale + modulation.b[quality]
+
+
+def _by_blocks(weight: Tensor) -> Tensor:
+    """The 3x3 kernel on 2x2 blocks of pixels (out, 4 in, 3, 3) that does what a 5x5 one of stride 2 (out, in, 5, 5) does.
+
+    Processors with matrix units take twelve channels better than three.
+    """
+    out, channels = weight.shape[:2]
+    blocks = F.pad(weight, (0, 1, 0, 1)).view(out, channels, 3, 2, 3, 2)
+    return blocks.permute(0, 1, 3, 5, 2, 4).reshape(out, 4 * channels, 3, 3)
+
+
+def _to_blocks(weight: Tensor) -> Tensor:
+    """The 3x3 kernel to 2x2 blocks (4 out, in, 3, 3) that does what a transposed 5x5 one of stride 2 (in, out, 5, 5) does."""
+    channels, out = weight.shape[:2]
+    blocks = F.pad(weight, (0, 1, 0, 1)).view(channels, out, 3, 2, 3, 2).flip((2, 4))
+    return blocks.permute(1, 3, 5, 0, 2, 4).reshape(4 * out, channels, 3, 3)
+
+
+def _last(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight.to(dtype, memory_format=torch.channels_last)

@@ -1,0 +1,80 @@
+"""What the training loop asks of this family, and what a state dict of its backbone becomes in a weights file.
+
+The state dict has ``ga.i``/``gs.i`` convolutions, ``gan.i``/``gsn.i`` GDN with square-root parameters, ``fa.i``/``fs.i``
+per-quality log-scale ``s`` and shift ``b`` of each convolution's output, ``fi.s`` log-scale of the latents before the
+synthesis. The layers are stored in fp16.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ....bitstream.autoencoder import METRICS
+from ....errors import ParameterError
+from ...family import Tensors, Trainer
+from .. import compressai
+from . import initial
+from .backbone import LAYERS, LOW_QUALITIES, NARROW, Backbone
+
+
+class FactorizedTrainer(Trainer):
+    """Trains a `Backbone` for some of the qualities 1 to 5, or some of 6 to 8."""
+
+    def check_qualities(self, qualities: Sequence[int]) -> None:
+        """As `Trainer.check_qualities`: networks of low and high qualities differ in width."""
+        if len({quality <= LOW_QUALITIES for quality in qualities}) != 1:
+            raise ParameterError(
+                f"qualities are {qualities} but one network has some of 1 to 5 or some of 6 to 8, each once; "
+                "train two networks for others"
+            )
+
+    def network(self, qualities: tuple[int, ...], metric: str, dtype: torch.dtype) -> Backbone:
+        """As `Trainer.network`."""
+        return Backbone(qualities, metric, dtype)
+
+    def start_from_images(self, network: Backbone, images: Tensor, lmbdas: list[float]) -> None:
+        """As `Trainer.start_from_images`, from principal components."""
+        initial.klt(network, images, lmbdas)
+
+    def start_from_weights(self, network: Backbone, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
+        """As `Trainer.start_from_weights`."""
+        initial.from_weights(network, tensors, lmbdas)
+
+    def start_rate(self, network: Backbone, images: Tensor) -> None:
+        """As `Trainer.start_rate`."""
+        initial.fit_rate(network, images)
+
+    def recognises(self, state: Mapping[str, Tensor]) -> bool:
+        """As `Trainer.recognises`."""
+        return "fa.0.s" in state
+
+    def qualities(self, state: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """As `Trainer.qualities`; where the state names none, those that follow from its width."""
+        if "qualities" in state:
+            return tuple(state["qualities"].tolist())
+        first = 1 if len(state[f"fa.{LAYERS - 1}.s"][0]) == NARROW.latent else LOW_QUALITIES + 1
+        return tuple(range(first, first + len(state["fa.0.s"])))
+
+    def metric(self, state: Mapping[str, Tensor]) -> str | None:
+        """As `Trainer.metric`."""
+        return METRICS[int(state["metric"])] if "metric" in state else None
+
+    def tensors(self, state: Mapping[str, Tensor]) -> Tensors:
+        """As `Trainer.tensors`."""
+        half: dict[str, Tensor] = {}
+        for ours, conv, norm in (("g_a", "ga", "gan"), ("g_s", "gs", "gsn")):
+            for i in range(LAYERS):
+                half[f"{ours}.{2 * i}.weight"] = state[f"{conv}.{i}.weight"]
+                half[f"{ours}.{2 * i}.bias"] = state[f"{conv}.{i}.bias"]
+            for i in range(LAYERS - 1):
+                half[f"{ours}.{2 * i + 1}.beta"] = compressai.effective(state[f"{norm}.{i}.beta"], compressai.BETA_MINIMUM)
+                half[f"{ours}.{2 * i + 1}.gamma"] = compressai.effective(state[f"{norm}.{i}.gamma"])
+        tensors: Tensors = {name: value.to(torch.float16).numpy() for name, value in half.items()}
+        for index, q in enumerate(self.qualities(state)):
+            for ours, film in (("g_a", "fa"), ("g_s", "fs")):
+                for i in range(LAYERS):
+                    tensors[f"q{q}.{ours}.{2 * i}.scale"] = state[f"{film}.{i}.s"][index].exp().float().numpy()
+                    tensors[f"q{q}.{ours}.{2 * i}.shift"] = state[f"{film}.{i}.b"][index].float().numpy()
+            tensors[f"q{q}.latent_scale"] = state["fi.s"][index].exp().float().numpy()
+        return tensors
