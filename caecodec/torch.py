@@ -19,7 +19,7 @@ import zarr
 from .arrays import payloads
 from .codecs.decoding import start_decode
 from .codecs.overfitted.parameters import OverfittedParameters
-from .engine import Place
+from .engine import DevicePlacement
 from .errors import ParameterError
 from .weights import DEFAULT, Spec
 
@@ -77,7 +77,7 @@ def read(
     else:
         spec, section = parameters.weights, None
     axes = _parse(selection, array.shape)
-    place = Place.choose(None if device is None else str(device))
+    place = DevicePlacement.choose(None if device is None else str(device))
     on_cpu = place.device == "cpu"
     shape = [axis.size for axis in axes]
     # On the CPU, PyTorch's threads would hang in a process that forks later: numpy does it, or a thread that ends.
@@ -104,7 +104,9 @@ def read(
         if data is None:
             return lambda: fill
         decoding = start_decode(data, spec, place.device, array.chunks, array.dtype, section, keep=not on_cpu)
-        return partial(decoding.tensor, copy=False) if decoding.kept else pool.submit(decoding.result, copy=False).result
+        if decoding.pending.begun:
+            return partial(decoding.tensor, copy=False)
+        return pool.submit(decoding.tensor if decoding.kept else decoding.result, copy=False).result
 
     def put(piece: Any, values: Any) -> None:
         if np.ndim(values):

@@ -12,13 +12,14 @@ from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
 from .chunks.axes import check_chunk
+from .chunks.pending import Pending
 from .codecs.autoencoder.parameters import Parameters
 from .codecs.decoding import Decoding, decode, start_decode
 from .codecs.overfitted.parameters import OverfittedParameters
 from .weights import DEFAULT, Spec
 
 if TYPE_CHECKING:
-    from .codecs.autoencoder import device
+    from torch import Tensor
 
 NAME = "caecodec.cae"
 OVERFITTED_NAME = "caecodec.overfitted"
@@ -100,41 +101,33 @@ class ConvolutionalAutoencoder(Serializer):
         object.__setattr__(self, "gpu", gpu)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        from .codecs.autoencoder import codec  # here, because it imports torch: metadata alone opens without
-
-        encoding = self._start_encode(chunk_data)
-        if encoding:
-            return chunk_spec.prototype.buffer.from_bytes(encoding.result())
-        payload = codec.encode_with(self.parameters, chunk_data.as_numpy_array(), self._gpu(chunk_data.as_ndarray_like()))
-        return chunk_spec.prototype.buffer.from_bytes(payload)
+        return chunk_spec.prototype.buffer.from_bytes(self._start_encode(chunk_data).result())
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
 
-    # Where a device does the work there is no thread for each chunk: there would be too few of them for its batches.
+    # Where a device works on batches there is no thread for each chunk: there would be too few of them.
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        on_device = self._on_device(chunk_data.as_ndarray_like())
-        encoding = self._start_encode(chunk_data) if on_device else None
-        if encoding is None:
+        if not self._in_batches(chunk_data.as_ndarray_like()):
             return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
-        await asyncio.wrap_future(encoding.future)
+        encoding = self._start_encode(chunk_data)
+        await encoding.wait()
         return chunk_spec.prototype.buffer.from_bytes(encoding.result())
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        if not self._on_device(chunk_data.as_array_like()):
+        if not self._in_batches(chunk_data.as_array_like()):
             return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
         decoding = self._start_decode(chunk_data, chunk_spec)
-        if decoding.future is None or await asyncio.wrap_future(decoding.future) is None:
-            return await asyncio.to_thread(self._finish_decode, decoding, chunk_spec)
+        await decoding.pending.wait()
         return self._finish_decode(decoding, chunk_spec)
 
-    def _start_encode(self, chunk_data: NDBuffer) -> "device.Encoding | None":
-        from .codecs.autoencoder import device
+    def _start_encode(self, chunk_data: NDBuffer) -> Pending[bytes]:
+        from .codecs.autoencoder import codec  # here, because it imports torch: metadata alone opens without
 
         array = chunk_data.as_ndarray_like()
-        chunk = device.from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
-        return device.start_encode(self.parameters, chunk, self._gpu(array))
+        chunk = _from_cuda(array) if _is_cuda(array) else chunk_data.as_numpy_array()
+        return codec.start_encode(self.parameters, chunk, self._gpu(array))
 
     def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Decoding:
         array, dtype = chunk_data.as_array_like(), _native(chunk_spec.dtype)
@@ -142,21 +135,19 @@ class ConvolutionalAutoencoder(Serializer):
         return start_decode(data, weights, self._gpu(array), chunk_spec.shape, dtype, keep=_is_cuda(array))
 
     def _finish_decode(self, decoding: Decoding, chunk_spec: ArraySpec) -> NDBuffer:
-        from .codecs.autoencoder import device
-
         if decoding.kept:
-            return chunk_spec.prototype.nd_buffer.from_ndarray_like(device.to_cuda(decoding.tensor()))
+            return chunk_spec.prototype.nd_buffer.from_ndarray_like(_to_cuda(decoding.tensor()))
         return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
 
     def _gpu(self, array: Any) -> bool | None:
         """What was asked for; for arrays that are on a GPU, it, unless something else was asked for."""
         return True if self.gpu is None and _is_cuda(array) else self.gpu
 
-    def _on_device(self, array: Any) -> bool:
-        """Whether a device takes chunks whole, of values or bytes such as these."""
-        from .engine import Place, engine
+    def _in_batches(self, array: Any) -> bool:
+        """Whether a device works on batches of chunks, of values or bytes such as these."""
+        from .engine import DevicePlacement, engine
 
-        return engine().line(Place.choose(self._gpu(array))) is not None
+        return engine().line(DevicePlacement.choose(self._gpu(array))).batches
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -201,6 +192,21 @@ class OverfittedAutoencoder(Serializer):
 def _is_cuda(array: Any) -> bool:
     """Whether an array is on a GPU, as cupy's are, which zarr.config.enable_gpu() makes of chunks and bytes."""
     return hasattr(array, "__cuda_array_interface__")
+
+
+def _from_cuda(array: Any) -> "Tensor":
+    """A cupy array as a tensor of the same memory, in the order of this thread's streams."""
+    import torch
+
+    tensor: Tensor = torch.utils.dlpack.from_dlpack(array)
+    return tensor
+
+
+def _to_cuda(tensor: "Tensor") -> Any:
+    """A tensor on the GPU as a cupy array of the same memory; one on the CPU as a copy."""
+    import cupy  # here, because it is there only where somebody uses it
+
+    return cupy.from_dlpack(tensor) if tensor.is_cuda else cupy.asarray(tensor.numpy())
 
 
 def _native(dtype: Any) -> np.dtype[Any]:

@@ -5,7 +5,6 @@ padded to the stride.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,29 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .axes import Axes
-from .planes import COLOURS, MAX_LEVEL, Layout
+from .planes import COLOURS, MAX_LEVEL
 from .ranges import LEVELS, Ranges
-
-
-class ChunkSpec(NamedTuple):
-    """How to read the images of a chunk: its shape, dtype (a numpy name) and axes, and how its planes become images."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    axes: Axes
-    layout: Layout
-
-    @property
-    def channels(self) -> int:
-        """The number of channels of the chunk."""
-        return self.axes.channels(self.shape)
-
-    def alike(self, other: "ChunkSpec") -> bool:
-        """Whether chunks of both specifications can share a batch."""
-        same = self.shape == other.shape and self.dtype == other.dtype and self.axes == other.axes
-        one, two = self.layout, other.layout
-        return same and one.separate == two.separate and (one.ranges is None) == (two.ranges is None)
+from .spec import ChunkSpec
 
 
 def to_images(chunks: Tensor, specs: Sequence[ChunkSpec], stride: int) -> Tensor:

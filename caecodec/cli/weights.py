@@ -69,14 +69,15 @@ def _found(what: Location) -> Sequence[Source]:
 
 def _description(source: Source) -> str:
     data = weights.file_bytes(source)
-    network = file.network(data, source.qualities[0], source.where)
+    loaded = file.quality_weights(data, source.qualities[0], source.where)
+    channels = loaded.family.channels(loaded.network)
     rows = {
         "SHA-256": source.sha256,
         "metric": source.metric,
         "qualities": ", ".join(map(str, source.qualities)),
         "family": source.family,
-        "channels": f"{network.hidden} hidden, {network.latent} latent",
-        "entropy coding": "static" if network.context is None else "context, static",
+        "channels": ", ".join(f"{count} {kind}" for kind, count in channels.items()),
+        "entropy coding": ", ".join(loaded.tables),
         "bytes": str(len(data)),
         "file": str(source.location or "carried by the group"),
         **{_plain(key): _plain(text) for key, text in file.notes(data).items()},

@@ -1,7 +1,5 @@
 """A payload of any family -> the array in it. Loads no network but the one that the payload asks for."""
 
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from ..bitstream import families
 from ..bitstream.autoencoder import AutoencoderPayload
 from ..chunks import planes
 from ..chunks.axes import Axes
+from ..chunks.pending import Pending
 from ..errors import CorruptionError
 from ..weights import DEFAULT, Spec
 
@@ -58,16 +57,15 @@ def decode(
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """A payload that is being decoded, by a device if `future` is there, and else when the result is asked for.
+    """A payload that is being decoded.
 
-    by_cpu : decodes it
+    pending : the C-contiguous chunk, an array or a tensor
     fortran : the chunk was F-contiguous
-    kept : what the device decodes stays there
+    kept : the chunk is a tensor on the device that was asked for
     """
 
-    by_cpu: Callable[[], npt.NDArray[Any]]
+    pending: "Pending[npt.NDArray[Any] | Tensor]"
     fortran: bool
-    future: "Future[Tensor | None] | None" = None
     kept: bool = False
 
     def result(self, copy: bool = True) -> npt.NDArray[Any]:
@@ -75,11 +73,11 @@ class Decoding:
 
         copy : so that it does not keep the other chunks of its batch in memory
         """
-        found = self.future.result() if self.future else None  # None, too, where a device found damage that it cannot explain
-        array = self.by_cpu() if found is None else found.cpu().numpy()
+        found = self.pending.result()
+        array = found if isinstance(found, np.ndarray) else found.cpu().numpy()
         if self.fortran:
             return np.asfortranarray(array)
-        return array.copy() if copy and found is not None else array
+        return array.copy() if copy and self.pending.begun else array
 
     def tensor(self, copy: bool = True) -> "Tensor":
         """The same as a tensor, on the device where it was kept there; for this thread's stream.
@@ -88,12 +86,12 @@ class Decoding:
         """
         import torch
 
-        found = self.future.result() if self.future else None
-        if found is None:
-            return torch.from_numpy(self.by_cpu())
+        found = self.pending.result()
+        if isinstance(found, np.ndarray):
+            return torch.from_numpy(found)
         if found.is_cuda:
             found.record_stream(torch.cuda.current_stream(found.device))
-        return found.clone() if copy else found
+        return found.clone() if copy and self.pending.begun else found
 
 
 def start_decode(
@@ -120,16 +118,14 @@ def start_decode(
         )
     axes = Axes.of(len(header.shape), header.channel_axis)
     if header.constant:
-        return Decoding(partial(_fill, payload, axes), header.fortran)
+        return Decoding(Pending(partial(_fill, payload, axes)), header.fortran)
     if isinstance(payload, AutoencoderPayload):
         from .autoencoder import codec  # here, because it imports torch
 
-        spec = Spec.parse(weights)
-        future = codec.start(payload, axes, spec, gpu, keep)
-        return Decoding(partial(codec.decode, payload, axes, spec, gpu), header.fortran, future, keep and future is not None)
+        return Decoding(codec.start_decode(payload, axes, Spec.parse(weights), gpu, keep), header.fortran, keep)
     from .overfitted import codec as overfitted
 
-    return Decoding(partial(overfitted.decode, payload, axes, network), header.fortran)
+    return Decoding(Pending(partial(overfitted.decode, payload, axes, network)), header.fortran)
 
 
 def _fill(payload: families.Payload, axes: Axes) -> npt.NDArray[Any]:

@@ -1,29 +1,41 @@
 """One process-wide engine: networks loaded when they are first needed, and threads that run concurrent requests on them.
 
     Engine.run ── parts ──▶ Pool (one per device) ── batches ──▶ Networks.run
-    Engine.line ──▶ Line (one per CUDA device), which does more than run networks
+    Engine.line ──▶ Line (the CPU's, or that of a CUDA device), which encodes and decodes whole chunks
 
 Zarr asks for one chunk at a time, from many threads. Small requests for the same network and size that wait together are run
 as one batch, large ones side by side. All PyTorch work happens on the engine's own threads, and a forked child starts with a
 fresh engine.
 """
 
-import os
 import threading
 
 import numpy as np
 
 from .. import weights
-from ..entropy import device as device_entropy
-from ..models.factorized.network import STRIDE, pixel_bytes
-from ..weights import file as weights_file
+from ..weights.file import QualityWeights
 from . import processor
-from .cuda import Line
-from .jobs import Array, Direction, Gpu, Job, Model, Place
+from .cpu import CpuLine
+from .cuda import CudaLine
+from .forks import one_per_process
+from .jobs import Array, Direction, NetworkJob
+from .line import ChunkTask, Line
 from .networks import EXACT_LEVELS, Networks
+from .place import DevicePlacement, Gpu, PlacedNetwork
 from .pool import Pool
 
-__all__ = ["EXACT_LEVELS", "Direction", "Engine", "Gpu", "Line", "Model", "Place", "engine"]
+__all__ = [
+    "EXACT_LEVELS",
+    "ChunkTask",
+    "CpuLine",
+    "DevicePlacement",
+    "Direction",
+    "Engine",
+    "Gpu",
+    "Line",
+    "PlacedNetwork",
+    "engine",
+]
 
 CPU_BATCH_PIXELS = 2**16  # what one core takes at once: larger batches only wait for fresh memory
 
@@ -33,17 +45,18 @@ class Engine:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loaded: dict[tuple[str, int], weights_file.Network] = {}
+        self._loaded: dict[tuple[str, int], QualityWeights] = {}
         self._sources: dict[bytes, weights.Source] = {}
         self._pools: dict[str, Pool] = {}
-        self._lines: dict[str, Line] = {}
+        self.cpu = CpuLine(self.load, self.run)
+        self._lines: dict[str, Line] = {"cpu": self.cpu}
 
     def source(self, digest: bytes, spec: weights.Spec | None, metric: str, quality: int) -> weights.Source:
         """The weights of this digest: used before in this process, or found by `weights.find`."""
         known = self._sources.get(digest)
         return known if known and quality in known.qualities else weights.find(digest, spec, metric, quality)
 
-    def load(self, source: weights.Source, quality: int) -> weights_file.Network:
+    def load(self, source: weights.Source, quality: int) -> QualityWeights:
         """The tensors and entropy tables of one quality."""
         key = (source.sha256, quality)
         with self._lock:
@@ -53,7 +66,7 @@ class Engine:
                     self._sources[source.digest] = source
             return self._loaded[key]
 
-    def run(self, model: Model, direction: Direction, batch: Array) -> Array:
+    def run(self, network: PlacedNetwork, direction: Direction, batch: Array) -> Array:
         """Analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images; waits for it.
 
         "exact" is the synthesis into levels int32, from 0 to 65535, that are the same on every machine.
@@ -61,18 +74,17 @@ class Engine:
         As many images go through the network at once as the settings allow: max_batch, and memory for all that run. Where as
         much waits already, this waits before it adds to that.
         """
-        now = model.place.current_settings()
-        on_cpu = model.place.device == "cpu"
-        height, width = (side if direction == "analysis" else side * STRIDE for side in batch.shape[2:])
-        hidden = self.load(model.source, model.quality).hidden
-        cost = height * width * pixel_bytes(hidden, model.place.device, exact=direction == "exact")
+        placement, loaded = network.placement, self.load(network.source, network.quality)
+        now, family, device = placement.current_settings(), loaded.family, placement.device
+        height, width = (side if direction == "analysis" else side * family.stride for side in batch.shape[2:])
+        cost = height * width * family.pixel_bytes(loaded.network.tensors, device, exact=direction == "exact")
         limit = 1 if direction == "exact" else min(now.max_batch, now.memory // cost)
-        if on_cpu:
+        if placement.on_cpu:
             limit = min(limit, CPU_BATCH_PIXELS // (height * width))
         limit = max(1, limit)
         parts = (batch[start : start + limit] for start in range(0, len(batch), limit))
-        jobs = [Job(model, direction, part, limit, cost) for part in parts]
-        self._pool(model.place.device).submit(jobs, processor.cores() if on_cpu else 1, now.memory)
+        jobs = [NetworkJob(network, direction, part, limit, cost) for part in parts]
+        self._pool(device).submit(jobs, processor.cores() if placement.on_cpu else 1, now.memory)
         try:
             results = [job.result.result() for job in jobs]
         except BaseException:  # an error of one part, or an interrupt: nobody waits for the others
@@ -88,28 +100,13 @@ class Engine:
                 self._pools[device] = Pool(f"caecodec-{device}", Networks(self.load).run, limit_cores)
             return self._pools[device]
 
-    def line(self, place: Place) -> Line | None:
-        """What takes whole chunks on a CUDA device where Triton is installed, in which its coder is written; else None."""
-        if place.device == "cpu" or not device_entropy.available():
-            return None
+    def line(self, placement: DevicePlacement) -> Line:
+        """What encodes and decodes whole chunks there."""
         with self._lock:
-            if place.device not in self._lines:
-                self._lines[place.device] = Line(place.device, self.load)
-            return self._lines[place.device]
+            if placement.device not in self._lines:
+                self._lines[placement.device] = CudaLine(placement.device, self.load, self.cpu)
+            return self._lines[placement.device]
 
 
-_engine = Engine()
-
-
-def engine() -> Engine:
-    """The engine of this process."""
-    return _engine
-
-
-def _reset() -> None:
-    global _engine
-    _engine = Engine()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)
+engine = one_per_process(Engine)
+"""The engine of this process."""

@@ -3,52 +3,53 @@
     words ── symbols ── images ── chunks     and back
 
 LANES batches run at a time, each on a thread and a stream of its own: while one takes its bytes in, decodes its streams (which
-is long but takes little of the device) or hands its results over, the network of another runs.
+is long but takes little of the device) or hands its results over, the network of another runs. What it does not take, the CPU's
+line does: chunks whose images are none or too many for the memory, entropy models that have no coder for the device, and
+payloads in which the device found damage, of which the CPU's coder says more.
 """
 
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import weights
 from ..chunks import device_planes
-from ..chunks.device_planes import ChunkSpec
-from ..entropy import device as entropy
-from ..entropy.context_tables import ContextTables
-from ..entropy.device import DeviceTables, Prepared, Shape
+from ..chunks.pending import Pending
+from ..entropy import device as device_entropy
+from ..entropy.model import DeviceCoder, Prepared, Shape
 from ..entropy.streams import Coded
-from ..entropy.tables import Tables
-from ..models.factorized.network import STRIDE, FactorizedPrior, pixel_bytes
-from ..weights.file import Network
-from .jobs import Array, Model, Waiter
-from .networks import Networks
+from ..models.family import Network
+from .cpu import CpuLine
+from .jobs import Array, Waiter
+from .line import ChunkTask, Line
+from .networks import Load, Networks
+from .place import PlacedNetwork
 from .pool import Pool
 
 LANES = 3
 
 
 @dataclass(eq=False)
-class DeviceJob(ABC):
+class ChunkJob(ABC):
     """A chunk on its way through the line.
 
-    coding : name of the entropy model
+    coder : of its entropy model
     shape : (m, M, rows, columns) of its symbols
     limit, cost : how many images a batch may have, and about how many bytes each takes
     """
 
-    model: Model
-    coding: str
+    task: ChunkTask
+    coder: DeviceCoder[Any]
     shape: Shape
-    spec: ChunkSpec
     limit: int
     cost: int
 
@@ -61,25 +62,26 @@ class DeviceJob(ABC):
         """Whether both can be one batch."""
         if type(self) is not type(other):
             return False
-        same = self.model == other.model and self.coding == other.coding and self.shape == other.shape
-        return same and self.place == other.place and self.spec.alike(other.spec)
+        one, two = self.task, other.task
+        same = one.network == two.network and one.entropy is two.entropy and self.shape == other.shape
+        return same and self.chunk_device == other.chunk_device and one.spec.alike(two.spec)
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """The kind of device that what is not coded is on."""
+    def chunk_device(self) -> str:
+        """The kind of device that the chunk is on, or will be."""
 
-    def together(self, jobs: "list[DeviceJob]") -> "list[DeviceJob]":
+    def together(self, jobs: "list[ChunkJob]") -> "list[ChunkJob]":
         """Jobs that fit this one as what is run."""
         return jobs
 
-    def split(self, out: Sequence[Any], jobs: "list[DeviceJob]") -> Sequence[Any]:
+    def split(self, out: Sequence[Any], jobs: "list[ChunkJob]") -> Sequence[Any]:
         """The part of each job of what came of them."""
         return out
 
 
 @dataclass(eq=False)
-class DecodeJob(DeviceJob):
+class DecodeJob(ChunkJob):
     """A payload to decode; `keep` leaves the chunk on the device. The result is None where the payload is damaged."""
 
     prepared: Prepared
@@ -90,16 +92,16 @@ class DecodeJob(DeviceJob):
     @property
     def nbytes(self) -> int:
         """Bytes that it takes while it waits."""
-        return self.prepared.words.nbytes
+        return self.prepared.nbytes
 
     @property
-    def place(self) -> str:
-        """The kind of device that the chunk is to be on."""
-        return self.model.place.device if self.keep else "cpu"
+    def chunk_device(self) -> str:
+        """As `ChunkJob.chunk_device`."""
+        return self.task.network.placement.device if self.keep else "cpu"
 
 
 @dataclass(eq=False)
-class EncodeJob(DeviceJob):
+class EncodeJob(ChunkJob):
     """A chunk to encode; `ready` is passed when a chunk on the device is complete."""
 
     chunk: Tensor
@@ -113,83 +115,106 @@ class EncodeJob(DeviceJob):
         return self.chunk.nbytes
 
     @property
-    def place(self) -> str:
-        """The kind of device that the chunk is on."""
+    def chunk_device(self) -> str:
+        """As `ChunkJob.chunk_device`."""
         return str(self.chunk.device)
 
 
-class Line:
-    """What one device does with whole chunks."""
+class CudaLine(Line):
+    """What one device does with whole chunks.
 
-    def __init__(self, device: str, load: Callable[[weights.Source, int], Network]) -> None:
+    Parameters
+    ----------
+    device
+        Of PyTorch.
+    load
+        The network and tables of a quality.
+    cpu
+        Does what this does not take.
+    """
+
+    def __init__(self, device: str, load: Load, cpu: CpuLine) -> None:
         self._device = torch.device(device)
-        self._load, self._networks = load, Networks(load)
+        self._load, self._networks, self._cpu = load, Networks(load), cpu
         self._lock = threading.Lock()
-        self._tables: dict[tuple[Model, str], DeviceTables] = {}
+        self._tables: dict[tuple[PlacedNetwork, str], Any] = {}
         self._pool = Pool(f"caecodec-{device}-line", self._run, None)
         self._streams: queue.SimpleQueue[torch.cuda.Stream] = queue.SimpleQueue()
         if self._device.type == "cuda":
             for _ in range(LANES):
                 self._streams.put(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]  # torch.cuda.Stream.__new__ has no annotations
 
-    def takes(self, model: Model, shape: Shape) -> bool:
-        """Whether all images of a chunk whose symbols (m, M, rows, columns) have this shape fit into a batch."""
-        limit, cost, memory = self._limits(model, shape)
-        return 0 < shape[0] <= limit and shape[0] * cost <= memory
+    @property
+    def batches(self) -> bool:
+        """As `Line.batches`: where there is Triton, in which the coders are written."""
+        return device_entropy.available()
 
-    def decode(
-        self, model: Model, coding: str, coded: Coded, shape: Shape, spec: ChunkSpec, keep: bool = False
-    ) -> "Future[Tensor | None]":
-        """The chunk whose symbols (m, M, rows, columns) are coded, in pinned memory or, with `keep`, on the device.
-
-        The result is None where the device finds damage, of which the CPU's coder says more. CorruptionError at once for
-        what is plain to see. Tensors on the device are complete; record the streams that use them.
-        """
-        prepared = entropy.prepare(coded, shape, isinstance(self._entropy_tables(model, coding), ContextTables))
-        limit, cost, memory = self._limits(model, shape)
-        job = DecodeJob(model, coding, shape, spec, limit, cost, prepared, keep)
+    def decode(self, task: ChunkTask, coded: Coded, keep: bool = False) -> Pending[Array | Tensor]:
+        """As `Line.decode`; the array is in pinned memory."""
+        coder, shape, limit, cost, memory = self._judge(task)
+        if coder is None:
+            return self._cpu.decode(task, coded, keep)
+        job = DecodeJob(task, coder, shape, limit, cost, coder.prepare(coded, shape), keep)
         self._pool.submit([job], LANES, memory)
-        return job.result
+        return Pending(partial(self._finish, job, coded), job.result)
 
-    def encode(self, model: Model, coding: str, chunk: Array | Tensor, shape: Shape, spec: ChunkSpec) -> "Future[Coded]":
-        """The coded symbols (m, M, rows, columns) of a chunk, which is in the memory of the CPU or complete in stream order."""
+    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[Coded]:
+        """As `Line.encode`."""
+        coder, shape, limit, cost, memory = self._judge(task)
+        if coder is None:
+            return self._cpu.encode(task, chunk)
         ready = None
         if isinstance(chunk, np.ndarray):
             chunk = torch.from_numpy(np.require(chunk, requirements=["C", "W"]))
         elif self._device.type == "cuda":
             chunk = chunk.to(self._device)
             ready = torch.cuda.current_stream(self._device).record_event()
-        limit, cost, memory = self._limits(model, shape)
-        job = EncodeJob(model, coding, shape, spec, limit, cost, chunk, ready)
+        job = EncodeJob(task, coder, shape, limit, cost, chunk, ready)
         self._pool.submit([job], LANES, memory)
-        return job.result
+        return Pending(job.result.result, job.result)
 
-    def _limits(self, model: Model, shape: Shape) -> tuple[int, int, int]:
-        """Most images of a batch, bytes that each takes, and bytes that all may take that run."""
-        now = model.place.current_settings()
-        hidden = self._load(model.source, model.quality).hidden
-        cost = shape[2] * shape[3] * STRIDE**2 * pixel_bytes(hidden, str(self._device))
-        return max(1, min(now.max_batch, now.memory // cost)), cost, now.memory
+    def _finish(self, job: DecodeJob, coded: Coded) -> Array | Tensor:
+        """The chunk of a job; where the device found damage, the CPU's line has the last word."""
+        chunk = job.result.result()
+        if chunk is None:
+            return self._cpu.decode(job.task, coded, job.keep).result()
+        return chunk if job.keep else chunk.numpy()
 
-    def _entropy_tables(self, model: Model, coding: str) -> Tables | ContextTables:
-        return self._load(model.source, model.quality).entropy_tables(coding)
+    def _judge(self, task: ChunkTask) -> tuple[DeviceCoder[Any] | None, Shape, int, int, int]:
+        """The coder of a chunk, None if it is not for this line; and its limits.
+
+        They are the shape of the symbols, the most images of a batch, bytes that each takes, and bytes that all may take that
+        run.
+        """
+        now = task.network.placement.current_settings()
+        loaded = self._load(task.network.source, task.network.quality)
+        shape, family = task.symbols_shape(loaded), loaded.family
+        cost = shape[2] * shape[3] * family.stride**2 * family.pixel_bytes(loaded.network.tensors, str(self._device))
+        limit = max(1, min(now.max_batch, now.memory // cost))
+        takes = 0 < shape[0] <= limit and shape[0] * cost <= now.memory
+        return task.entropy.on_device() if takes else None, shape, limit, cost, now.memory
 
     @torch.inference_mode()
-    def _run(self, first: DeviceJob, jobs: list[Any]) -> Sequence[Any]:
+    def _run(self, first: ChunkJob, jobs: list[Any]) -> Sequence[Any]:
         """What comes of jobs that fit together, one by one."""
         with self._stream():
-            network, tables = self._parts(first.model, first.coding)
-            return (_decode if isinstance(first, DecodeJob) else _encode)(jobs, network, tables)
+            network, tables = self._parts(first)
+            if isinstance(first, DecodeJob):
+                return _decode(jobs, network, tables)
+            stride = self._load(first.task.network.source, first.task.network.quality).family.stride
+            return _encode(jobs, network, tables, stride, self._device)
 
-    def _parts(self, model: Model, coding: str) -> tuple[FactorizedPrior, DeviceTables]:
+    def _parts(self, job: ChunkJob) -> tuple[Network, Any]:
         """A network and its tables, complete in the device's memory."""
+        placed, entropy = job.task.network, job.task.entropy
         with self._lock:
-            network = self._networks.prior(model)
-            if (model, coding) not in self._tables:
-                self._tables[model, coding] = DeviceTables.of(self._entropy_tables(model, coding), self._device)
+            network = self._networks.network(placed)
+            if (placed, entropy.name) not in self._tables:
+                tables = self._load(placed.source, placed.quality).tables_of(entropy)
+                self._tables[placed, entropy.name] = job.coder.place(tables, self._device)
                 if self._device.type == "cuda":
                     torch.cuda.synchronize(self._device)  # other streams use them too
-            return network, self._tables[model, coding]
+            return network, self._tables[placed, entropy.name]
 
     @contextmanager
     def _stream(self) -> Iterator[None]:
@@ -205,11 +230,11 @@ class Line:
             self._streams.put(stream)
 
 
-def _decode(jobs: list[DecodeJob], network: FactorizedPrior, tables: DeviceTables) -> list[Tensor | None]:
-    symbols, damaged = entropy.decode([job.prepared for job in jobs], tables, jobs[0].shape)
+def _decode(jobs: list[DecodeJob], network: Network, tables: Any) -> list[Tensor | None]:
+    symbols, damaged = jobs[0].coder.decode([job.prepared for job in jobs], tables, jobs[0].shape)
     images = network.synthesis(symbols)
     damaged |= device_planes.implausible(images, len(jobs))
-    chunks = device_planes.to_chunks(images, [job.spec for job in jobs])
+    chunks = device_planes.to_chunks(images, [job.task.spec for job in jobs])
     if not jobs[0].keep:
         chunks = _fetch(chunks)
     flags = _fetch(damaged)
@@ -218,8 +243,7 @@ def _decode(jobs: list[DecodeJob], network: FactorizedPrior, tables: DeviceTable
     return [None if flag else chunk for chunk, flag in zip(chunks.unbind(0), flags.tolist(), strict=True)]
 
 
-def _encode(jobs: list[EncodeJob], network: FactorizedPrior, tables: DeviceTables) -> list[Coded]:
-    device = tables.row.device
+def _encode(jobs: list[EncodeJob], network: Network, tables: Any, stride: int, device: torch.device) -> list[Coded]:
     for job in jobs:
         if job.ready is not None:
             job.ready.wait()
@@ -229,8 +253,8 @@ def _encode(jobs: list[EncodeJob], network: FactorizedPrior, tables: DeviceTable
     else:
         batch = torch.empty((len(jobs), *chunks[0].shape), dtype=chunks[0].dtype, pin_memory=device.type == "cuda")
         batch = torch.stack(chunks, out=batch).to(device, non_blocking=True)
-    images = device_planes.to_images(batch, [job.spec for job in jobs], STRIDE)
-    return entropy.encode(network.analysis(images), tables, jobs[0].images)
+    images = device_planes.to_images(batch, [job.task.spec for job in jobs], stride)
+    return jobs[0].coder.encode(network.analysis(images), tables, jobs[0].images)
 
 
 def _fetch(values: Tensor) -> Tensor:

@@ -1,10 +1,15 @@
-"""Forks wait until no thread of ours is inside PyTorch, whose locks would stay locked in the child for ever."""
+"""Forks: they wait until no thread of ours is inside PyTorch, and the child makes anew what there is once in a process.
+
+PyTorch's locks would stay locked in the child for ever.
+"""
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+T = TypeVar("T")
 _change = threading.Condition()
 _inside = 0  # threads in a block that forks wait for
 _forks = 0  # threads that are about to fork
@@ -12,7 +17,7 @@ _here = threading.local()
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def no_fork() -> Iterator[None]:
     """Until the block ends no thread forks; a fork that was asked for before comes first. Blocks may be nested."""
     depth = _depth()
     if not depth:
@@ -67,3 +72,15 @@ def _after_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+def one_per_process(make: Callable[[], T]) -> Callable[[], T]:
+    """A function that returns the one object of this process, as `make` made it; a forked child makes its own."""
+    made = [make()]
+
+    def renew() -> None:
+        made[0] = make()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew)
+    return lambda: made[0]

@@ -1,68 +1,18 @@
-"""What the engine is asked for: which network, where, and on what."""
+"""What a pool is asked for: a request, who waits for it, and the requests that go through a network."""
 
 import asyncio
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from .. import settings, weights
-from ..errors import ParameterError
+from .place import PlacedNetwork
 
 Direction = Literal["analysis", "synthesis", "exact"]
 Array = npt.NDArray[Any]
-Gpu = bool | str | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how a network runs: a device of PyTorch's, and a precision of the settings'."""
-
-    device: str
-    precision: str
-
-    @classmethod
-    def choose(cls, gpu: Gpu) -> "Place":
-        """By argument: True is CUDA where present, False the CPU, None what the settings say, a string as in the settings.
-
-        ParameterError for another device, or a CUDA device that is not there.
-        """
-        now = settings.current()
-        if isinstance(gpu, str):
-            wanted = settings.parse_device(gpu, "device")
-        else:
-            wanted = now.device if gpu is None else "auto" if gpu else "cpu"
-        if wanted == "auto":
-            wanted = "cuda" if _cuda_devices() else "cpu"
-        if wanted != "cpu" and (torch.device(wanted).index or 0) >= _cuda_devices():
-            name = "device" if isinstance(gpu, str) else "CAECODEC_DEVICE"
-            raise ParameterError(f"{name} is {wanted!r} but PyTorch finds no such device; set it to cpu or auto")
-        return cls(wanted, now.precision)
-
-    def current_settings(self) -> settings.Settings:
-        """The settings in force on this device."""
-        if self.device == "cpu":
-            return settings.current()
-        return settings.on_cuda(torch.cuda.get_device_properties(self.device).total_memory)
-
-
-@cache
-def _cuda_devices() -> int:
-    """How many there are; asked once, because each chunk would ask again."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-class Model(NamedTuple):
-    """Which network: one quality of a weights file, on a device."""
-
-    source: weights.Source
-    quality: int
-    place: Place
 
 
 class Waiter(NamedTuple):
@@ -117,7 +67,7 @@ class Request(Protocol):
 
 
 @dataclass(eq=False)
-class Job:
+class NetworkJob:
     """A part of a request that goes through a network at once, alone or with others like it.
 
     batch : images (n, 3, h, w) float32, or symbols (n, M, h, w) int32
@@ -126,7 +76,7 @@ class Job:
     waiter : who waits for it
     """
 
-    model: Model
+    network: PlacedNetwork
     direction: Direction
     batch: Array
     limit: int
@@ -144,16 +94,16 @@ class Job:
         """Bytes that it takes while it waits."""
         return self.batch.nbytes
 
-    def fits(self, other: "Job") -> bool:
+    def fits(self, other: "NetworkJob") -> bool:
         """Whether both can be one batch."""
-        same = self.model == other.model and self.direction == other.direction
+        same = self.network == other.network and self.direction == other.direction
         return same and self.batch.shape[1:] == other.batch.shape[1:]
 
-    def together(self, jobs: "list[Job]") -> Array:
+    def together(self, jobs: "list[NetworkJob]") -> Array:
         """The batches of jobs that fit this one as one."""
         return self.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
 
-    def split(self, out: Array, jobs: "list[Job]") -> list[Array]:
+    def split(self, out: Array, jobs: "list[NetworkJob]") -> list[Array]:
         """The part of each job of what came of their batches."""
         return np.split(out, np.cumsum([len(job.batch) for job in jobs])[:-1])
 

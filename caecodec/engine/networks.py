@@ -6,16 +6,14 @@ from collections.abc import Callable
 import torch
 
 from .. import settings, weights
-from ..models.factorized import precision
-from ..models.factorized.exact import ExactSynthesis
-from ..models.factorized.network import FactorizedPrior
-from ..models.registry import FAMILIES
-from ..weights.file import Network
-from .forks import held_back
-from .jobs import Array, Job, Model
+from ..models.family import ExactSynthesis, Network
+from ..weights.file import QualityWeights
+from .forks import no_fork
+from .jobs import Array, NetworkJob
+from .place import PlacedNetwork
 
 EXACT_LEVELS = 65535
-Load = Callable[[weights.Source, int], Network]
+Load = Callable[[weights.Source, int], QualityWeights]
 
 
 class Networks:
@@ -28,33 +26,34 @@ class Networks:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._priors: dict[Model, FactorizedPrior] = {}
-        self._exacts: dict[Model, ExactSynthesis] = {}
+        self._networks: dict[PlacedNetwork, Network] = {}
+        self._exact: dict[PlacedNetwork, ExactSynthesis] = {}
 
-    @held_back()
+    @no_fork()
     @torch.inference_mode()
-    def run(self, job: Job, batch: Array) -> Array:
+    def run(self, job: NetworkJob, batch: Array) -> Array:
         """What the network of a job makes of a batch."""
+        placed = job.network
         if job.direction == "exact":
-            return self._exact(job.model).run(batch, EXACT_LEVELS, settings.current().memory)
-        tensor = torch.from_numpy(batch).to(job.model.place.device)
-        run = getattr(self.prior(job.model), job.direction)
+            return self._exact_synthesis(placed).run(batch, EXACT_LEVELS, settings.current().memory)
+        tensor = torch.from_numpy(batch).to(placed.placement.device)
+        run = getattr(self.network(placed), job.direction)
         out: Array = run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy()
         return out
 
-    def _exact(self, model: Model) -> ExactSynthesis:
+    def network(self, placed: PlacedNetwork) -> Network:
+        """The network, in its precision and in the device's memory."""
         with self._lock:
-            if model not in self._exacts:
-                loaded = self._load(model.source, model.quality)
-                self._exacts[model] = ExactSynthesis.build(loaded.tensors, model.place.device)
-            return self._exacts[model]
+            if placed not in self._networks:
+                loaded, placement = self._load(placed.source, placed.quality), placed.placement
+                network = loaded.family.build(loaded.network.tensors)
+                loaded.family.reduce_precision(network, placement.precision, placed.quality, placement.device)
+                self._networks[placed] = network.to(placement.device)
+            return self._networks[placed]
 
-    def prior(self, model: Model) -> FactorizedPrior:
-        """The network of a model."""
+    def _exact_synthesis(self, placed: PlacedNetwork) -> ExactSynthesis:
         with self._lock:
-            if model not in self._priors:
-                loaded = self._load(model.source, model.quality)
-                network = FAMILIES[loaded.family].build(loaded.tensors)
-                network.reduce_precision(precision.layers(model.place.precision, model.quality, model.place.device))
-                self._priors[model] = network.to(model.place.device)
-            return self._priors[model]
+            if placed not in self._exact:
+                loaded = self._load(placed.source, placed.quality)
+                self._exact[placed] = loaded.family.build_exact(loaded.network.tensors, placed.placement.device)
+            return self._exact[placed]

@@ -1,6 +1,7 @@
 """Entropy model 0 on a device: the same bytes as `static`."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ class StaticCoder(KernelCoder[Tables]):
         """As `DeviceCoder.place`."""
         starts = np.cumsum(tables.length) - tables.length
         split = np.split(tables.mass, starts[1:])
-        arrays = {
+        arrays: dict[str, npt.ArrayLike] = {
             "cumulative": np.concatenate([np.cumsum(mass) - mass for mass in split]), "row": starts, "length": tables.length,
             "mode": [int(mass[:-1].argmax()) for mass in split], "low": tables.offset,
             "high": tables.offset + tables.length - 1, "weight": [], "threshold": [], "order": [],

@@ -12,7 +12,7 @@ from ..codecs.autoencoder.parameters import Parameters, parse_entropy, parse_met
 from ..codecs.decoding import decode
 from ..codecs.overfitted import codec as overfitted_codec
 from ..codecs.overfitted.parameters import OverfittedParameters
-from ..engine import Place
+from ..engine import DevicePlacement
 from ..errors import ParameterError, WeightsError
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
 from . import extra
@@ -72,7 +72,7 @@ def caecodec(
             if parameters not in same:
                 same.append(parameters)
     plain = [(_label(spec), metric) for spec, metric in found]
-    codecs, place = [], Place.choose(gpu)
+    codecs, place = [], DevicePlacement.choose(gpu)
     for (spec, metric), configurations in found.items():
         unique = plain.count((_label(spec), metric)) == 1
         name = f"caecodec {_label(spec) if unique else spec} {metric}"
@@ -99,7 +99,7 @@ def overfitted(
     Raises ParameterError for a preset, quality, decoder or device that there is not.
     """
     codecs = []
-    device = Place.choose(gpu).device.partition(":")[0]
+    device = DevicePlacement.choose(gpu).device.partition(":")[0]
     for preset in dict.fromkeys(presets):
         configurations = [
             OverfittedParameters.parse(quality, preset=preset, decoder=decoder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..engine import Place
+from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..storage.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
@@ -131,7 +131,7 @@ def _environment(gpu: bool | None) -> dict[str, str]:
     """What the seconds depend on."""
     import torch
 
-    place = Place.choose(gpu)
+    place = DevicePlacement.choose(gpu)
     return {
         "caecodec": __version__,
         "imagecodecs": str(extra.module("imagecodecs").__version__),

@@ -99,8 +99,8 @@ class Trainer(ABC):
         """ParameterError unless one network can serve these qualities, each from 1 to 8."""
 
     @abstractmethod
-    def network(self, qualities: tuple[int, ...], metric: str, dtype: "torch.dtype") -> "TrainableNetwork | Any":
-        """A network for these qualities and the metric, "mse" or "ms-ssim", that computes in `dtype` where it can."""
+    def network(self, qualities: tuple[int, ...], metric: str, dtype: "torch.dtype") -> Any:
+        """A `TrainableNetwork` for these qualities and this metric, "mse" or "ms-ssim", that computes in `dtype` if it can."""
 
     @abstractmethod
     def start_from_images(self, network: Any, images: "Tensor", lmbdas: list[float]) -> None:
@@ -201,9 +201,9 @@ class Family(ABC):
             "leave quality out, so that no network is used, or choose weights of another family"
         )
 
-    def describe(self, tensors: Mapping[str, Floats]) -> str:
-        """The network with `FoldedNetwork.tensors` in a few words, for a model card."""
-        return self.name
+    def channels(self, network: FoldedNetwork) -> dict[str, int]:
+        """How many channels a network has, by what they are, for people to read."""
+        return {"latent": network.latent_channels}
 
     def trainer(self) -> Trainer:
         """How it is trained; ParameterError where it cannot be."""

@@ -86,14 +86,12 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
     loaded = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
     if loaded.family.stored_name != weights.CHECKPOINTS:
-        raise ParameterError(f"weights {name!r} are of family {loaded.family.name!r}, which CompressAI's FactorizedPrior is not")
+        raise ParameterError(f"weights {name!r} are of family {loaded.family.name!r}, not CompressAI's FactorizedPrior")
     tables = loaded.tables["static"]
     torch.save(compressai.to_state_dict(loaded.network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
-def _fitted(
-    family: Family, tensors: Tensors, quality: int, images: Sequence[Path], without: int, most: int | None
-) -> Tensors:
+def _fitted(family: Family, tensors: Tensors, quality: int, images: Sequence[Path], without: int, most: int | None) -> Tensors:
     """Tables of one quality, fitted to the symbols of random crops, as many of each image."""
     large = [size for size in data.sizes(images, without) if min(size) >= symbols.CROP]
     twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that see each pixel two times

@@ -51,7 +51,7 @@ class Recipe:
             raise ParameterError(f"family is {self.family!r} but must be one of {', '.join(families)}")
         good = self.qualities and set(self.qualities) <= set(range(1, MAX_QUALITY + 1))
         if not good or len(set(self.qualities)) < len(self.qualities):
-            raise ParameterError(f"qualities are {self.qualities} but must be some of 1 to {MAX_QUALITY}, each once")
+            raise ParameterError(f"qualities are {self.qualities} but one network has some of 1 to {MAX_QUALITY}, each once")
         self.trainer.check_qualities(self.qualities)
         if (self.steps > 0) == (self.minutes > 0):
             raise ParameterError(f"steps is {self.steps} and minutes {self.minutes} but one of them must be above 0")

@@ -91,6 +91,8 @@ def model_card(
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
+    channels = " and ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
+    half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
     distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
     lines = [
         f"# {source.name}",
@@ -99,7 +101,7 @@ def model_card(
         "",
         "| | |",
         "|---|---|",
-        f"| network | {loaded.family.describe(loaded.network.tensors)} |",
+        f"| network | {loaded.family.name}, {channels} channels, {'fp16' if half else 'fp32'} |",
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {init} |",

@@ -13,9 +13,7 @@ CROP = 256
 BATCH = 8
 
 
-def batches(
-    family: Family, folded: FoldedNetwork, crops: Iterable[npt.NDArray[np.uint8]]
-) -> Iterator[npt.NDArray[np.int32]]:
+def batches(family: Family, folded: FoldedNetwork, crops: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.int32]]:
     """Symbols (n, M, rows, columns) of crops (size, size, 3), eight at a time, by this network.
 
     It runs where `caecodec.settings` says, in float32.

@@ -4,8 +4,8 @@ Importing this imports neither torch nor zarr.
 """
 
 from .catalogue import (
-    CHECKPOINTS,
     CHECKPOINT_SUFFIXES,
+    CHECKPOINTS,
     COMPRESSAI,
     DEFAULT,
     Carried,

@@ -95,10 +95,10 @@ def caecodec(name: str, quality: int, device: str) -> ComparedCodec:
 def network(quality: int, device: str) -> ComparedCodec:
     """Analysis and synthesis by the engine: from float32 images in memory to symbols, and back."""
     from caecodec import weights
-    from caecodec.engine import Model, Place, engine
+    from caecodec.engine import DevicePlacement, PlacedNetwork, engine
 
     source = weights.resolve(weights.Spec(weights.DEFAULT), "mse", quality)
-    model = Model(source, quality, Place.choose(device == "cuda"))
+    model = PlacedNetwork(source, quality, DevicePlacement.choose(device == "cuda"))
 
     def prepare(chunk: Pixels) -> Any:
         return (chunk[None].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
@@ -119,7 +119,8 @@ def compressai(quality: int, device: str) -> ComparedCodec:
     from caecodec.models.factorized.compressai import to_state_dict
 
     plain = weights.load(weights.resolve(weights.Spec(weights.DEFAULT), "mse", quality), quality)
-    state = to_state_dict(plain.tensors, plain.tables.mass, plain.tables.length, plain.tables.offset)
+    tables = plain.tables["static"]
+    state = to_state_dict(plain.network.tensors, tables.mass, tables.length, tables.offset)
     net = FactorizedPrior.from_state_dict(state).eval().to(device)
 
     @torch.no_grad()

@@ -43,12 +43,12 @@ def measure(images: list[torch.Tensor], metric: str, quality: int) -> None:
     loaded = weights.load(weights.resolve(weights.Spec("default"), metric, quality), quality)
 
     def network(layers: tuple[str, ...] = ()) -> FactorizedPrior:
-        built = FactorizedPrior.build(loaded.tensors)
+        built = FactorizedPrior.build(loaded.network.tensors)
         built.reduce_precision(layers)
         return built
 
     def bits(symbols: torch.Tensor) -> float:
-        return context.code_length(symbols.numpy(), loaded.context)
+        return context.MODEL.code_length(symbols.numpy(), loaded.tables["context"])
 
     plain = network()
     symbols = [plain.analysis(scaled(image)) for image in images]

@@ -12,14 +12,13 @@ from caecodec.bitstream.codings import Body
 from caecodec.chunks import planes, tiling
 from caecodec.chunks.axes import Axes, check_chunk
 from caecodec.chunks.planes import Layout
+from caecodec.chunks.spec import ChunkSpec
 from caecodec.codecs.autoencoder import codec
 from caecodec.codecs.autoencoder.parameters import Parameters
-from caecodec.engine import Place, engine
-from caecodec.entropy import context, static
+from caecodec.engine import DevicePlacement, engine
 from caecodec.entropy.streams import Coded
-from caecodec.models.factorized.network import STRIDE
 
-from . import compared, timing
+from . import contenders, timing
 from .images import Pixels, chunks
 from .speed import DIRECTIONS, PIXELS, Say
 
@@ -33,12 +32,10 @@ class Line:
         self.quality, self.gpu = quality, device == "cuda"
         self.parameters = Parameters.parse(quality, "mse", -1, "default")
         self.source = self.parameters.sources()[quality]
-        network = engine().load(self.source, quality)
-        self.coding = network.coding(None)
-        self.tables: Any = network.entropy_tables(self.coding)
-        self.coder: Any = context if self.coding == "context" else static
-        self.network = compared.network(quality, device)
-        self.place = Place.choose(self.gpu)
+        self.loaded = engine().load(self.source, quality)
+        self.coder = self.loaded.writing_model(None)
+        self.tables = self.loaded.tables_of(self.coder)
+        self.network = contenders.network(quality, device)
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
     def _timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -62,7 +59,8 @@ class Line:
         axes = Axes.of(len(header.shape), header.channel_axis)
         layout = Layout(separate=False)
         height, width = header.shape[:2]
-        shape = (1, engine().load(self.source, self.quality).latent, *tiling.latent_size(height, width, STRIDE))
+        latents = tiling.latent_size(height, width, self.loaded.family.stride)
+        shape = (1, self.loaded.network.latent_channels, *latents)
         coded = Coded(parsed.streams, parsed.escapes)
         symbols = self._timed("entropy coding", self.coder.decode, coded, self.tables, shape)
         images = self._timed("network", self.network.decode, symbols)[:, :, :height, :width]
@@ -71,14 +69,15 @@ class Line:
 
     def _images(self, array: Pixels) -> tuple[codec.Chunk, Any]:
         axes = check_chunk(array.shape, array.dtype, -1)
-        chunk = codec.Chunk(array, axes, Layout.of(array, axes), self.parameters, self.gpu)
+        spec = ChunkSpec(array.shape, array.dtype.name, axes, Layout.of(array, axes))
+        chunk = codec.Chunk(array, spec, self.parameters, self.gpu)
         planes.constant(array, axes)
-        return chunk, tiling.pad(planes.to_images(array, axes, chunk.layout), STRIDE)
+        return chunk, tiling.pad(planes.to_images(array, axes, spec.layout), self.loaded.family.stride)
 
     def _pack(self, chunk: codec.Chunk, coded: Coded) -> bytes:
-        header = chunk.header(self.source, self.quality, Body.SYMBOLS, self.coding)
+        header = chunk.header(self.source, self.quality, Body.SYMBOLS, self.coder.name)
         return autoencoder.pack(
-            autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes, planes=chunk.layout.pack())
+            autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes, planes=chunk.spec.layout.pack())
         )
 
     @staticmethod
@@ -106,7 +105,7 @@ def run(
         for side in sides:
             parts = chunks(images, side, count or max(2, min(16, PIXELS // side**2)))
             for device in devices:
-                if engine().line(Place.choose(device)) is not None:
+                if engine().line(DevicePlacement.choose(device)).batches:
                     continue
                 say(f"stages: quality {quality}, chunks of {side}, {device}")
                 cell = {"quality": quality, "chunk": side, "device": device}
@@ -115,7 +114,7 @@ def run(
 
 
 def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
-    line, whole = Line(quality, device), compared.caecodec(compared.CAECODEC, quality, device)
+    line, whole = Line(quality, device), contenders.caecodec(contenders.CAECODEC, quality, device)
     payloads = [caecodec.encode(part, quality=quality) for part in parts]
     line.decode(line.encode(parts[0]))  # warms up
     rows = []

@@ -6,13 +6,14 @@ from helpers.paths import TINY
 
 from caecodec import weights
 from caecodec.chunks import tiling
-from caecodec.models.factorized.network import HALO, STRIDE, FactorizedPrior
+from caecodec.models.factorized.family import HALO, STRIDE
+from caecodec.models.factorized.network import FactorizedPrior
 
 
 @pytest.fixture(scope="module")
 def network():
     source = weights.resolve(weights.Spec.parse(TINY), "mse", 4)
-    return FactorizedPrior.build(weights.load(source, 4).tensors)
+    return FactorizedPrior.build(weights.load(source, 4).network.tensors)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from helpers.images import random_image
 from helpers.paths import TINY
+from helpers.symbols import analyse
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -12,7 +13,6 @@ from caecodec import engine, settings, weights
 from caecodec.bitstream import autoencoder
 from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
-from caecodec.codecs.autoencoder import codec
 from caecodec.entropy import static
 from caecodec.images.metrics import psnr
 
@@ -96,7 +96,7 @@ def test_nearly_constant_chunk_keeps_its_exception():
 @pytest.mark.parametrize("quality", [1, 3, 5])
 def test_payload_is_near_the_ideal_length(photograph, slide, quality):
     source = weights.resolve(weights.Spec("default"), "mse", quality)
-    tables = engine.engine().load(source, quality).tables
+    tables = engine.engine().load(source, quality).tables["static"]
     axes = Axes.of(3, -1)
     actual, ideal = 0, 0.0
     for image in (photograph, slide):
@@ -105,7 +105,7 @@ def test_payload_is_near_the_ideal_length(photograph, slide, quality):
             payload = autoencoder.parse(caecodec.encode(chunk, quality=quality))
             assert payload.overhead <= 24
             actual += sum(map(len, payload.streams)) + len(payload.escapes)
-            ideal += static.code_length(codec.analyse(chunk, axes, Layout(separate=False), source, quality, None), tables) / 8
+            ideal += static.MODEL.code_length(analyse(chunk, axes, Layout(separate=False), source, quality, None), tables) / 8
     assert actual <= 1.01 * ideal
 
 
@@ -114,7 +114,7 @@ def test_reference_decoder_on_photographs(photograph, quality):
     chunk = photograph[:256, 128:384]
     payload = caecodec.encode(chunk, quality=quality)
     source = weights.resolve(weights.Spec("default"), "mse", quality)
-    symbols = codec.analyse(chunk, Axes.of(3, -1), Layout(separate=False), source, quality, None)
+    symbols = analyse(chunk, Axes.of(3, -1), Layout(separate=False), source, quality, None)
     reference = reference_decoder.decode(payload, source.location.read_bytes())
     np.testing.assert_array_equal(np.array(reference.symbols), symbols)
 

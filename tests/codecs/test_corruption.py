@@ -144,10 +144,10 @@ def test_a_decoded_chunk_is_an_ordinary_array_otherwise(tiny, payload):
 def test_symbols_that_overflow_the_network(tiny):
     """Forged symbols of 2^24 are in range, but what the network makes of them is no image."""
     source = weights.resolve(weights.Spec.parse(tiny), "mse", 4)
-    tables = weights.load(source, 4).tables
+    tables = weights.load(source, 4).tables["static"]
     symbols = np.full((1, 12, 2, 2), 2**24, np.int32)
     symbols[:, ::2] *= -1
-    coded = static.encode(symbols, tables)
+    coded = static.MODEL.encode(symbols, tables)
     header = AutoencoderHeader(4, "mse", Body.SYMBOLS, source.digest, (32, 32, 3), 2, entropy="static")
     payload = autoencoder.pack(autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes))
     with pytest.raises(caecodec.CorruptionError, match="decode to no pixels"):

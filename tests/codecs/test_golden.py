@@ -15,7 +15,7 @@ from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import Body
 from caecodec.chunks.axes import Axes
-from caecodec.entropy import context, static
+from caecodec.entropy import registry
 from caecodec.entropy.streams import Coded
 
 FILES = sorted(GOLDEN.glob("v[12]-*.cae"))  # test_overfitted_golden.py has the others
@@ -28,9 +28,6 @@ def each(*bodies):
     return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
-CODERS = {"static": static, "context": context}
-
-
 def weights_file(path):
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
@@ -38,7 +35,7 @@ def weights_file(path):
 def tables(payload, path):
     source = weights.resolve(weights.Spec.parse(weights_file(path)), payload.header.metric, payload.header.quality)
     assert source.digest == payload.header.digest
-    return weights.load(source, payload.header.quality).entropy_tables(payload.header.entropy)
+    return weights.load(source, payload.header.quality).tables[payload.header.entropy]
 
 
 @each(Body.SYMBOLS, Body.CONSTANT)
@@ -68,7 +65,7 @@ def test_symbols(path):
     if not symbols.size:
         assert (payload.streams, payload.escapes) == ((), b"")
         return
-    coder, coded = CODERS[payload.header.entropy], Coded(payload.streams, payload.escapes)
+    coder, coded = registry.by_name(payload.header.entropy), Coded(payload.streams, payload.escapes)
     np.testing.assert_array_equal(coder.decode(coded, tables(payload, path), symbols.shape), symbols)
     assert coder.encode(symbols, tables(payload, path)) == coded
 
@@ -136,7 +133,7 @@ def guide_of(reference, path, shape, low, step, most):
     """The predicted k [image][channel][row][column] (FORMAT.md, 10 and 12), one value at a time."""
     n, channels, height, width = shape
     source = weights.resolve(weights.Spec.parse(weights_file(path)), "mse", reference.quality)
-    folded = weights.load(source, reference.quality).tensors
+    folded = weights.load(source, reference.quality).network.tensors
     levels = [exact.reference(folded, np.array(image), 65535) for image in reference.symbols]
     guide, image = [], iter(levels)
     for i in range(n):

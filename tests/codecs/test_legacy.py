@@ -187,7 +187,7 @@ def test_an_array_that_compressai_writes(tmp_path, photograph, patch_size):
     decoded = z[:]
     assert np.abs(decoded.astype(int) - expected[:200, :190]).max() <= 1
     assert np.mean(decoded != expected[:200, :190]) < 1e-2
-    tables = weights.load(weights.resolve(weights.Spec.parse(checkpoint), "mse", 4), 4).tables
+    tables = weights.load(weights.resolve(weights.Spec.parse(checkpoint), "mse", 4), 4).tables["static"]
     rows = -(-128 // patch_size) * patch_size // 16
     symbols = legacy.decode_symbols(payloads["0.0.0"][32:], tables, rows, rows) - tables.offset[:, None, None]
     assert ((symbols < 0) | (symbols >= tables.length[:, None, None] - 1)).any()  # escapes

@@ -55,11 +55,11 @@ def test_a_psnr_that_no_quality_reaches(photograph, target):
 
 
 def test_at_most_four_passes(photograph, monkeypatch):
-    from caecodec.codecs.autoencoder import codec
+    from caecodec.engine import CpuLine
 
     calls = []
-    analyse = codec.analyse
-    monkeypatch.setattr(codec, "analyse", lambda *arguments: calls.append(arguments) or analyse(*arguments))
+    analyse = CpuLine.analyse
+    monkeypatch.setattr(CpuLine, "analyse", lambda *arguments: calls.append(arguments) or analyse(*arguments))
     for options in ({"psnr": 31}, {"bpp": 0.5}, {"psnr": 20}, {"bpp": 9}):
         calls.clear()
         caecodec.encode(photograph[:64, :64], **options)

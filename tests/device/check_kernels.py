@@ -11,23 +11,25 @@ from helpers.networks import TABLES, seeded_context
 
 from caecodec import weights
 from caecodec.bitstream import varint
-from caecodec.entropy import context, device, static, streams
+from caecodec.entropy import context, device_context, device_static, static, streams
 from caecodec.errors import CorruptionError
 
 CONTEXT = seeded_context(3)
 CHANNELS = len(TABLES.length)
-CODERS = {static: TABLES, context: CONTEXT}
+CODERS = {static.MODEL: TABLES, context.MODEL: CONTEXT}
+ON_DEVICE = {static.MODEL: device_static.CODER, context.MODEL: device_context.CODER}
 
 
 def draw(rng, shape, spread):
     return np.rint(rng.laplace(size=shape) * spread).astype(np.int32)
 
 
-def decode(coded, tables, shape, on):
+def decode(coder, coded, tables, shape, on):
     """Symbols (N, *shape) and the flags of N payloads, by the kernels."""
-    placed = device.DeviceTables.of(tables, torch.device(on))
-    prepared = [device.prepare(each, shape, placed.context) for each in coded]
-    symbols, damaged = device.decode(prepared, placed, shape)
+    kernels = ON_DEVICE[coder]
+    placed = kernels.place(tables, torch.device(on))
+    prepared = [kernels.prepare(each, shape) for each in coded]
+    symbols, damaged = kernels.decode(prepared, placed, shape)
     return symbols.cpu().numpy().reshape(-1, *shape), damaged.cpu().numpy()
 
 
@@ -35,17 +37,17 @@ def check_bytes(on, shapes, spreads):
     """Both directions of three payloads, one of which ends in channels of zeros."""
     rng = np.random.default_rng(0)
     for coder, tables in CODERS.items():
-        placed = device.DeviceTables.of(tables, torch.device(on))
+        placed = ON_DEVICE[coder].place(tables, torch.device(on))
         for shape in shapes:
             for spread in spreads:
                 symbols = np.stack([draw(rng, shape, spread) for _ in range(3)])
-                symbols[1][:, tables.order[5:] if coder is context else slice(5, None)] = 0
+                symbols[1][:, tables.order[5:] if coder is context.MODEL else slice(5, None)] = 0
                 coded = [coder.encode(each, tables) for each in symbols]
-                found, damaged = decode(coded, tables, shape, on)
+                found, damaged = decode(coder, coded, tables, shape, on)
                 np.testing.assert_array_equal(found, symbols)
                 assert not damaged.any()
                 together = torch.from_numpy(symbols.reshape(-1, *shape[1:])).to(on)
-                assert device.encode(together, placed, shape[0]) == coded
+                assert ON_DEVICE[coder].encode(together, placed, shape[0]) == coded
 
 
 def check_damage(on, shape):
@@ -55,7 +57,7 @@ def check_damage(on, shape):
         symbols = [draw(rng, shape, 100) for _ in range(3)]
         coded = [coder.encode(each, tables) for each in symbols]
         words = coded[1].streams[0]
-        head, escapes = (coded[1].escapes[:1], coded[1].escapes[1:]) if coder is context else (b"", coded[1].escapes)
+        head, escapes = (coded[1].escapes[:1], coded[1].escapes[1:]) if coder is context.MODEL else (b"", coded[1].escapes)
         assert len(escapes) > 1
         flipped = bytes([words[0] ^ 1]) + words[1:]
         huge = varint.pack(2 * streams.MAX_SYMBOL) * sum(byte < 0x80 for byte in escapes)
@@ -66,7 +68,7 @@ def check_damage(on, shape):
             coded[1]._replace(streams=(b"", *coded[1].streams[1:])),
             coded[1]._replace(escapes=head + escapes + b"\x01"),
             coded[1]._replace(escapes=head),
-            *([coded[1]._replace(escapes=head + huge)] if coder is context else []),
+            *([coded[1]._replace(escapes=head + huge)] if coder is context.MODEL else []),
         ]
         for each in wrong:
             try:
@@ -75,7 +77,7 @@ def check_damage(on, shape):
                 refused = True
             else:
                 refused = False
-            found, damaged = decode([coded[0], each, coded[2]], tables, shape, on)
+            found, damaged = decode(coder, [coded[0], each, coded[2]], tables, shape, on)
             assert damaged.tolist() == [False, refused, False]
             np.testing.assert_array_equal(found[0], symbols[0])
             np.testing.assert_array_equal(found[2], symbols[2])
@@ -86,16 +88,17 @@ def check_shipped(on, latents, count):
     """The tables of the shipped weights, on symbols that follow them roughly."""
     rng = np.random.default_rng(2)
     for quality in (1, 8) if on == "cuda" else (1,):
-        network = weights.load(weights.resolve(weights.Spec.parse("default"), "mse", quality), quality)
-        shape = (1, network.latent, *latents)
+        loaded = weights.load(weights.resolve(weights.Spec.parse("default"), "mse", quality), quality)
+        shape = (1, loaded.network.latent_channels, *latents)
         symbols = [draw(rng, shape, 0.3 * quality) for _ in range(count)]
-        for coder, tables in ((static, network.tables), (context, network.context)):
+        for coder in (static.MODEL, context.MODEL):
+            tables = loaded.tables_of(coder)
             coded = [coder.encode(each, tables) for each in symbols]
-            found, damaged = decode(coded, tables, shape, on)
+            found, damaged = decode(coder, coded, tables, shape, on)
             np.testing.assert_array_equal(found, symbols)
             assert not damaged.any()
-            placed = device.DeviceTables.of(tables, torch.device(on))
-            assert device.encode(torch.from_numpy(np.concatenate(symbols)).to(on), placed, 1) == coded
+            placed = ON_DEVICE[coder].place(tables, torch.device(on))
+            assert ON_DEVICE[coder].encode(torch.from_numpy(np.concatenate(symbols)).to(on), placed, 1) == coded
 
 
 def main(on):

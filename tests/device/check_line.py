@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 import zarr
-from helpers.images import random_image
+from helpers.images import psnr, random_image
 from helpers.paths import TINY, TINY_CONTEXT
 
 import caecodec
 from caecodec.bitstream import autoencoder
 from caecodec.codecs import decoding
-from caecodec.codecs.autoencoder import device
+from caecodec.codecs.autoencoder import codec
 from caecodec.engine import Engine, cuda, engine
-from caecodec.engine.cuda import Line
-from caecodec.images.metrics import psnr
+from caecodec.engine.cuda import CudaLine
 
 DEVICE = sys.argv[1]
 
@@ -28,8 +27,8 @@ def on_device(batch):
     """Have the CPU's chunks go through a line as a GPU's do; batches of so many."""
     if DEVICE == "cpu":
         cuda.LANES = 1  # Triton's interpreter takes one thread at a time
-        line = Line("cpu", engine().load)
-        Engine.line = lambda self, place: line
+        line = CudaLine("cpu", engine().load, engine().cpu)
+        Engine.line = lambda self, placement: line
     torch.backends.cudnn.allow_tf32 = False  # the symbols of a random network are large, and would be others
     caecodec.settings.configure(device=DEVICE, max_batch=batch, precision="fp32")
 
@@ -127,9 +126,13 @@ def check_tensor(image):
     """A chunk that is on the device already."""
     on_device(4)
     parameters = caecodec.ConvolutionalAutoencoder(4, weights=TINY).parameters
-    found = device.start_encode(parameters, torch.from_numpy(image).to(DEVICE)).result()
+    begun = codec.start_encode(parameters, torch.from_numpy(image).to(DEVICE))
+    assert begun.begun is not None
+    found = begun.result()
     assert found == caecodec.encode(image, 4, weights=TINY)
-    assert device.start_encode(parameters, torch.full((20, 17, 3), 9, dtype=torch.uint8, device=DEVICE)) is None
+    grey = codec.start_encode(parameters, torch.full((20, 17, 3), 9, dtype=torch.uint8, device=DEVICE))
+    assert grey.begun is None
+    assert grey.result() == caecodec.encode(np.full((20, 17, 3), 9, np.uint8), 4, weights=TINY)
     kept = decoding.start_decode(found, weights=TINY, keep=True).tensor()
     assert kept.device.type == DEVICE
     assert close(kept.cpu().numpy(), caecodec.decode(found, weights=TINY))

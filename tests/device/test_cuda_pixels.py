@@ -8,6 +8,7 @@ from helpers.images import random_image
 from caecodec.chunks import device_planes, planes, tiling
 from caecodec.chunks.axes import check_chunk
 from caecodec.chunks.planes import Layout
+from caecodec.chunks.spec import ChunkSpec
 
 CASES = [
     ("uint8", (33, 47, 3), -1), ("uint8", (3, 33, 47), 0), ("uint8", (20, 30), None), ("uint8", (2, 3, 4, 20, 30), 2),
@@ -32,7 +33,7 @@ def chunk(dtype, shape, seed):
 def test_same_as_on_the_cpu(dtype, shape, channel_axis, device):
     chunks = [chunk(dtype, shape, seed) for seed in range(3)]
     axes = check_chunk(shape, chunks[0].dtype, channel_axis)
-    specs = [device_planes.ChunkSpec(shape, dtype, axes, Layout.of(each, axes)) for each in chunks]
+    specs = [ChunkSpec(shape, dtype, axes, Layout.of(each, axes)) for each in chunks]
     assert all(spec.alike(specs[0]) for spec in specs)
     expected = [tiling.pad(planes.to_images(each, axes, p.layout), 16) for each, p in zip(chunks, specs, strict=True)]
     found = device_planes.to_images(torch.from_numpy(np.stack(chunks)).to(device), specs, 16).cpu().numpy()

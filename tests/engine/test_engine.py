@@ -12,10 +12,11 @@ import pytest
 from helpers.images import random_image
 
 import caecodec
-from caecodec.engine.jobs import Job, Model, Place
+from caecodec.engine.jobs import NetworkJob
+from caecodec.engine.place import DevicePlacement, PlacedNetwork
 from caecodec.engine.pool import LINGER, Pool
 
-MODEL = Model(None, 4, Place("cpu", "fp32"))
+NETWORK = PlacedNetwork(None, 4, DevicePlacement("cpu", "fp32"))
 PLENTY = 2**30
 WAIT = 30
 
@@ -45,7 +46,7 @@ class Recorder:
         return batch + 1
 
     def submit(self, *values, cores=1, memory=PLENTY, limit=1, cost=1):
-        jobs = [Job(MODEL, "synthesis", np.full((1, 1, 1, 1), value), limit, cost) for value in values]
+        jobs = [NetworkJob(NETWORK, "synthesis", np.full((1, 1, 1, 1), value), limit, cost) for value in values]
         self.pool.submit(jobs, cores, memory)
         return [job.result for job in jobs]
 
@@ -214,7 +215,7 @@ def test_exit_while_an_event_loop_waits(tiny, late):
     """Its thread is a daemon, but another waits for it, which gets an error; whether main ends before the request or after."""
     code = f"""
 import asyncio, concurrent.futures
-from caecodec.engine.jobs import Job
+from caecodec.engine.jobs import NetworkJob
 from caecodec.engine.pool import Pool
 
 loop = asyncio.new_event_loop()
@@ -225,7 +226,7 @@ pool = Pool("pool", lambda job, batch: go.wait() and batch, None)
 async def ask():
     while {late} and threading.main_thread().is_alive():
         await asyncio.sleep(0.01)
-    jobs = [Job(None, "analysis", image[None], 1, 1) for _ in range(3)]
+    jobs = [NetworkJob(None, "analysis", image[None], 1, 1) for _ in range(3)]
     pool.submit(jobs, 1, 2**30)
     asked.set()
     await asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs))
@@ -263,19 +264,19 @@ print(threading.active_count())
 def test_forks_wait_for_what_would_stay_locked(tiny):
     """Of other threads; and children do not wait for these."""
     code = """
-from caecodec.engine.forks import held_back
+from caecodec.engine.forks import no_fork
 inside, events = threading.Event(), []
 def work():
-    with held_back(), held_back():
+    with no_fork(), no_fork():
         inside.set()
         time.sleep(0.5)
         events.append("left")
 threading.Thread(target=work).start()
 inside.wait()
-with held_back():
+with no_fork():
     child = os.fork()
     events.append("forked")
-with held_back():
+with no_fork():
     pass
 if child == 0:
     os._exit(0 if events == ["left", "forked"] else 1)

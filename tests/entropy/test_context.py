@@ -17,7 +17,6 @@ from caecodec.bitstream import autoencoder, varint
 from caecodec.entropy import context, static, streams
 from caecodec.entropy.context_tables import LEFT, MAGNITUDES, NONE, UP
 from caecodec.errors import CorruptionError, WeightsError
-from caecodec.weights import file as weights_file
 
 TABLES = seeded_context(0)
 CHANNELS = len(TABLES.order)
@@ -39,7 +38,7 @@ def random_symbols(seed, shape, spread):
 def test_round_trip(n, rows, columns, seed, spread):
     tables = seeded_context(seed % 1000)
     symbols = random_symbols(seed, (n, CHANNELS, rows, columns), spread)
-    np.testing.assert_array_equal(context.decode(context.encode(symbols, tables), tables, symbols.shape), symbols)
+    np.testing.assert_array_equal(context.MODEL.decode(context.MODEL.encode(symbols, tables), tables, symbols.shape), symbols)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -47,20 +46,20 @@ def test_round_trip(n, rows, columns, seed, spread):
 def test_extreme_symbols(shape, sign):
     checkered = np.indices(shape).sum(axis=0) % 2 * 2 - 1
     for symbols in (np.full(shape, sign * 2**24), sign * 2**24 * checkered):
-        coded = context.encode(symbols.astype(np.int32), TABLES)
-        np.testing.assert_array_equal(context.decode(coded, TABLES, shape), symbols)
+        coded = context.MODEL.encode(symbols.astype(np.int32), TABLES)
+        np.testing.assert_array_equal(context.MODEL.decode(coded, TABLES, shape), symbols)
 
 
 @pytest.mark.parametrize(("channels", "classes", "count"), [(1, 1, 1), (1, 3, 2), (17, 256, 256), (320, 32, 128)])
 def test_any_size_of_tables(channels, classes, count):
     tables = seeded_context(3, channels, classes, count, reach=9)
     symbols = random_symbols(1, (2, channels, 5, 6), 12)
-    np.testing.assert_array_equal(context.decode(context.encode(symbols, tables), tables, symbols.shape), symbols)
+    np.testing.assert_array_equal(context.MODEL.decode(context.MODEL.encode(symbols, tables), tables, symbols.shape), symbols)
 
 
 def test_all_zero_is_one_byte():
     symbols = np.zeros((1, CHANNELS, 16, 16), np.int32)
-    assert context.encode(symbols, TABLES) == (((b""),), b"\0")
+    assert context.MODEL.encode(symbols, TABLES) == (((b""),), b"\0")
 
 
 @pytest.mark.parametrize("kind", [NONE, LEFT, UP])
@@ -104,7 +103,7 @@ def test_predictions_are_exact(positions):
 def test_shipped_weights_are_exact_on_their_largest_features():
     for source in weights.installed():
         for quality in source.qualities:
-            tables = weights.load(source, quality).context
+            tables = weights.load(source, quality).tables["context"]
             assert tables is not None
             known = np.tile(np.array([[8], [72]], np.uint8), (len(tables.order), 5))
             exact = tables.predictor.astype(np.int64) @ known.astype(np.int64)
@@ -126,40 +125,40 @@ def test_magnitudes_of_indices():
 def test_images_of_a_batch_are_independent():
     """What comes before or after an image changes no class of it, so its ideal length is its own."""
     symbols = random_symbols(5, (4, CHANNELS, 6, 7), 9)
-    alone = sum(context.code_length(image[None], TABLES) for image in symbols)
-    assert context.code_length(symbols, TABLES) == pytest.approx(alone)
+    alone = sum(context.MODEL.code_length(image[None], TABLES) for image in symbols)
+    assert context.MODEL.code_length(symbols, TABLES) == pytest.approx(alone)
 
 
 def test_several_bands():
     symbols = random_symbols(6, (3, CHANNELS, 40, 70), 5)
-    coded = context.encode(symbols, TABLES)
+    coded = context.MODEL.encode(symbols, TABLES)
     assert len(coded.streams) == 3
-    np.testing.assert_array_equal(context.decode(coded, TABLES, symbols.shape), symbols)
+    np.testing.assert_array_equal(context.MODEL.decode(coded, TABLES, symbols.shape), symbols)
 
 
 def test_length_is_near_the_ideal():
     tables = dataclasses.replace(TABLES, radius=np.full_like(TABLES.radius, TABLES.mass.shape[1] - 2))
     symbols = np.clip(random_symbols(7, (1, CHANNELS, 64, 64), 3), -3, 3)
-    coded = context.encode(symbols, tables)
-    assert 8 * sum(map(len, coded.streams)) <= 1.01 * context.code_length(symbols, tables)
+    coded = context.MODEL.encode(symbols, tables)
+    assert 8 * sum(map(len, coded.streams)) <= 1.01 * context.MODEL.code_length(symbols, tables)
     assert len(coded.escapes) == 1
 
 
 def coded_symbols(shape=(1, CHANNELS, 8, 8)):
-    return context.encode(random_symbols(8, shape, 30), TABLES), shape
+    return context.MODEL.encode(random_symbols(8, shape, 30), TABLES), shape
 
 
 def test_streams_that_disagree_with_the_geometry():
     coded, shape = coded_symbols()
     with pytest.raises(CorruptionError, match="streams"):
-        context.decode(coded._replace(streams=coded.streams * 2), TABLES, shape)
+        context.MODEL.decode(coded._replace(streams=coded.streams * 2), TABLES, shape)
     with pytest.raises(CorruptionError, match="more than its symbols"):
-        context.decode(streams.Coded((bytes(range(1, 101)),), coded.escapes), TABLES, shape)
+        context.MODEL.decode(streams.Coded((bytes(range(1, 101)),), coded.escapes), TABLES, shape)
     with pytest.raises(CorruptionError, match="zero word"):
-        context.decode(streams.Coded((bytes(8),), coded.escapes), TABLES, shape)
+        context.MODEL.decode(streams.Coded((bytes(8),), coded.escapes), TABLES, shape)
     for stream in (coded.streams[0][:-4], coded.streams[0][4:], b"", coded.streams[0] * 2):
         with pytest.raises(CorruptionError):
-            context.decode(coded._replace(streams=(stream,)), TABLES, shape)
+            context.MODEL.decode(coded._replace(streams=(stream,)), TABLES, shape)
 
 
 @pytest.mark.parametrize(("escapes", "match"), [
@@ -169,7 +168,7 @@ def test_streams_that_disagree_with_the_geometry():
 def test_wrong_counts(escapes, match):
     coded, shape = coded_symbols()
     with pytest.raises(CorruptionError, match=match):
-        context.decode(coded._replace(escapes=escapes), TABLES, shape)
+        context.MODEL.decode(coded._replace(escapes=escapes), TABLES, shape)
 
 
 def test_fewer_or_more_channels_than_coded():
@@ -177,21 +176,21 @@ def test_fewer_or_more_channels_than_coded():
     count, position = varint.unpack(coded.escapes, 0)
     for wrong in range(count):
         with pytest.raises(CorruptionError):
-            context.decode(coded._replace(escapes=varint.pack(wrong) + coded.escapes[position:]), TABLES, shape)
+            context.MODEL.decode(coded._replace(escapes=varint.pack(wrong) + coded.escapes[position:]), TABLES, shape)
 
 
 def test_sums_beyond_any_symbol():
     """Differences that are each within reach but add up to more than a symbol can be."""
     tables = dataclasses.replace(TABLES, difference=np.full(CHANNELS, LEFT))
     symbols = np.cumsum(np.full((1, CHANNELS, 4, 4), 2**23), axis=3).astype(np.int32)
-    coded = context.encode(symbols, tables)
+    coded = context.MODEL.encode(symbols, tables)
     with pytest.raises(CorruptionError, match="beyond"):
-        context.decode(coded, tables, symbols.shape)
+        context.MODEL.decode(coded, tables, symbols.shape)
     count, position = varint.unpack(coded.escapes, 0)
     listed = sum(byte < 0x80 for byte in coded.escapes[position:])
     huge = varint.pack(count) + b"\xff\xff\xff\xff\x0f" * listed
     with pytest.raises(CorruptionError, match="beyond"):
-        context.decode(coded._replace(escapes=huge), tables, symbols.shape)
+        context.MODEL.decode(coded._replace(escapes=huge), tables, symbols.shape)
 
 
 @settings(max_examples=200, deadline=None)
@@ -201,11 +200,11 @@ def test_random_streams(stream, escapes, n, rows, columns):
     shape = (n, CHANNELS, rows, columns)
     whole = stream[: len(stream) // 4 * 4]
     try:
-        symbols = context.decode(streams.Coded((whole,), escapes), TABLES, shape)
+        symbols = context.MODEL.decode(streams.Coded((whole,), escapes), TABLES, shape)
     except CorruptionError:
         return
     assert symbols.shape == shape
-    assert context.encode(symbols, TABLES).streams == (whole,)
+    assert context.MODEL.encode(symbols, TABLES).streams == (whole,)
 
 
 @settings(max_examples=200, deadline=None)
@@ -217,7 +216,7 @@ def test_changed_bytes(data):
         part = parts[data.draw(st.integers(0, 1))]
         part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
     try:
-        symbols = context.decode(streams.Coded((bytes(parts[0]),), bytes(parts[1])), TABLES, shape)
+        symbols = context.MODEL.decode(streams.Coded((bytes(parts[0]),), bytes(parts[1])), TABLES, shape)
     except CorruptionError:
         return
     assert np.abs(symbols.astype(np.int64)).max() <= streams.MAX_SYMBOL
@@ -226,7 +225,7 @@ def test_changed_bytes(data):
 def test_huge_geometry_is_refused_before_it_is_allocated():
     tracemalloc.start()
     with pytest.raises(CorruptionError, match="streams"):
-        context.decode(streams.Coded((b"\1\2\3\4",), b"\1"), TABLES, (1, CHANNELS, 20000, 20000))
+        context.MODEL.decode(streams.Coded((b"\1\2\3\4",), b"\1"), TABLES, (1, CHANNELS, 20000, 20000))
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
@@ -263,7 +262,7 @@ def test_weights_too_large_for_float32():
 def test_golden_weights_exercise_every_part():
     """The golden payloads are of weights with both differences, escapes, and channels that are not coded."""
     for quality in (1, 4):
-        tables = weights.load(weights.open_file(TINY_CONTEXT, "mse", quality), quality).context
+        tables = weights.load(weights.open_file(TINY_CONTEXT, "mse", quality), quality).tables["context"]
         assert {LEFT, UP, NONE} <= set(tables.difference[:-2].tolist())
     for name, bands in (("yxc", 1), ("batch", 1), ("several-streams", 2)):
         payload = autoencoder.parse(TINY_CONTEXT.with_name(f"v1-context-{name}.cae").read_bytes())
@@ -332,7 +331,7 @@ def test_shipped_weights_save_bytes(photograph):
 
 def test_tables_of_other_channels(tmp_path):
     tensors = weights.read_tensors(weights.open_file(TINY_CONTEXT, "mse", 4))
-    tensors.update(weights_file.context_tensors(seeded_context(0, 13), 4))
+    tensors.update(context.MODEL.store(seeded_context(0, 13), 4))
     path = tmp_path / "wrong.safetensors"
     source = weights.save(path, tensors, name="wrong", family="cae", metric="mse", qualities=(1, 4))
     with pytest.raises(WeightsError, match="13 channels"):
@@ -342,5 +341,5 @@ def test_tables_of_other_channels(tmp_path):
 def test_static_model_gives_the_same_symbols():
     network = weights.load(weights.open_file(TINY_CONTEXT, "mse", 4), 4)
     symbols = random_symbols(9, (2, CHANNELS, 20, 30), 50)
-    for coder, tables in ((static, network.tables), (context, network.context)):
+    for coder, tables in ((static.MODEL, network.tables["static"]), (context.MODEL, network.tables["context"])):
         np.testing.assert_array_equal(coder.decode(coder.encode(symbols, tables), tables, symbols.shape), symbols)

@@ -14,6 +14,7 @@ from helpers import overfitted as overfitted_samples
 from helpers import prototype, sections
 from helpers.networks import save_seeded
 from helpers.paths import GOLDEN, TINY, TINY_CONTEXT
+from helpers.symbols import analyse
 
 import caecodec
 from caecodec import weights
@@ -167,7 +168,7 @@ def write(name, array, quality, channel_axis, tiny):
     layout = Layout.of(array, axes)
     symbols = np.zeros((0, 12, 1, 1), np.int32)
     if layout.ranges is None or not layout.ranges.constant.all():
-        symbols = codec.analyse(array, axes, layout, source, quality, None)
+        symbols = analyse(array, axes, layout, source, quality, None)
     path.write_bytes(payload)
     np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=caecodec.decode(payload, weights=tiny))
     print(f"{path.name}: {len(payload)} bytes, symbols {symbols.shape}")

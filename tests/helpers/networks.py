@@ -5,7 +5,6 @@ import numpy as np
 from caecodec import weights
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL, Tables
-from caecodec.weights import file as weights_file
 
 
 def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
@@ -69,7 +68,7 @@ def save_seeded(path, seed=0, context=False, **about):
     tensors = seeded_tensors(seed, qualities=qualities)
     for quality in qualities if context else ():
         tables = seeded_context(seed + quality)
-        tensors.update(weights_file.context_tensors(tables, quality))
+        tensors.update(context.MODEL.store(tables, quality))
         for part in ("scale", "shift"):
             tensors[f"q{quality}.g_a.6.{part}"][tables.order[-2:]] = 0
     return weights.save(path, tensors, qualities=qualities, **about)

@@ -32,8 +32,8 @@ def compressai_network(source):
     from caecodec.models.factorized import compressai
 
     plain = weights.load(source, QUALITY)
-    tables = plain.tables
-    state = compressai.to_state_dict(plain.tensors, tables.mass, tables.length, tables.offset)
+    tables = plain.tables["static"]
+    state = compressai.to_state_dict(plain.network.tensors, tables.mass, tables.length, tables.offset)
     return FactorizedPrior.from_state_dict(state).eval()
 
 

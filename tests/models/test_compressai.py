@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("compressai", reason="CompressAI is not installed (extra compressai)")
 
 from compressai.models import FactorizedPrior
+from helpers.symbols import analyse
 
 import caecodec
 from caecodec import engine, weights
@@ -17,7 +18,6 @@ from caecodec.bitstream import autoencoder
 from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
 from caecodec.cli.main import main
-from caecodec.codecs.autoencoder import codec
 from caecodec.images.metrics import psnr
 
 WIDTHS = {4: (128, 192), 7: (192, 320)}
@@ -65,14 +65,14 @@ def theirs(reference, chunk):
 
 def ours(checkpoint, quality):
     source = weights.resolve(weights.Spec.parse(checkpoint), "mse", quality)
-    return source, engine.Model(source, quality, engine.Place("cpu", "fp32"))
+    return source, engine.PlacedNetwork(source, quality, engine.DevicePlacement("cpu", "fp32"))
 
 
 def test_same_symbols_and_reconstruction(reference, checkpoint, quality, photograph, fp32):
     chunk = np.ascontiguousarray(photograph[64:320, 128:384])
     exact, symbols, x_hat = theirs(reference, chunk)
     source, model = ours(checkpoint, quality)
-    mine = codec.analyse(chunk, AXES, Layout(separate=False), source, quality, None)
+    mine = analyse(chunk, AXES, Layout(separate=False), source, quality, None)
     assert np.abs(symbols).max() > 3
     tie = np.abs(exact - np.floor(exact) - 0.5) < 1e-3  # where rounding errors of the convolutions may tip the balance
     np.testing.assert_array_equal(mine[~tie], symbols[~tie])
@@ -108,9 +108,9 @@ def test_legacy_keys(reference, checkpoint, quality, tmp_path, spelling):
     mine = weights.resolve(weights.Spec.parse(tmp_path / "legacy.pth"), "mse", quality)
     current = weights.resolve(weights.Spec.parse(checkpoint), "mse", quality)
     one, other = weights.load(mine, quality), weights.load(current, quality)
-    for name in one.tensors:
-        np.testing.assert_array_equal(one.tensors[name], other.tensors[name])
-    np.testing.assert_array_equal(one.tables.mass, other.tables.mass)
+    for name in one.network.tensors:
+        np.testing.assert_array_equal(one.network.tensors[name], other.network.tensors[name])
+    np.testing.assert_array_equal(one.tables["static"].mass, other.tables["static"].mass)
 
 
 def test_checkpoint_without_tables(tmp_path, photograph):
@@ -134,7 +134,7 @@ def test_a_converted_checkpoint_reads_what_the_checkpoint_wrote(checkpoint, qual
     payload = caecodec.encode(photograph[:64, :64], quality=quality, weights=checkpoint)
     assert autoencoder.parse(payload).header.digest == weights.resolve(weights.Spec.parse(output), "mse", quality).digest
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(folder))
-    monkeypatch.setattr(engine, "_engine", engine.Engine())  # as in a new process
+    engine.engine.renew()  # as in a new process
     assert caecodec.decode(payload).shape == (64, 64, 3)
 
 

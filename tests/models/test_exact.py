@@ -12,12 +12,12 @@ from reference.exact import reference as exact_reference
 
 from caecodec import weights
 from caecodec.errors import WeightsError
+from caecodec.models import registry
 from caecodec.models.factorized import exact
 from caecodec.models.factorized.exact import ExactSynthesis
 from caecodec.models.factorized.network import FactorizedPrior
-from caecodec.weights import file as weights_file
 
-TENSORS = weights_file.fold(seeded_tensors(0), 4)
+TENSORS = registry.by_name(registry.DEFAULT).fold(seeded_tensors(0), 4).tensors
 TENSORS["medians"] = np.linspace(-0.5, 0.5, 12, dtype=np.float32)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,7 +110,7 @@ def test_threads_and_instruction_sets_change_nothing():
         "from caecodec.models.factorized.exact import ExactSynthesis\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
         "source = weights.resolve(weights.Spec.parse(sys.argv[1]), 'mse', 4)\n"
-        "network = ExactSynthesis.build(weights.load(source, 4).tensors)\n"
+        "network = ExactSynthesis.build(weights.load(source, 4).network.tensors)\n"
         "latents = numpy.random.default_rng(5).integers(-9, 9, (2, 12, 9, 8), numpy.int32)\n"
         "print(zlib.crc32(network.run(latents, 65535).astype('<i4').tobytes()))"
     )
@@ -143,4 +143,4 @@ def test_refuses_weights_whose_sums_may_not_be_exact(name, value):
 def test_shipped_weights_fit():
     for source in weights.installed():
         for quality in source.qualities:
-            ExactSynthesis.build(weights.load(source, quality).tensors)
+            ExactSynthesis.build(weights.load(source, quality).network.tensors)

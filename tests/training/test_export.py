@@ -6,8 +6,9 @@ from PIL import Image
 import caecodec
 from caecodec import weights
 from caecodec.cli.main import main
+from caecodec.entropy import static
 from caecodec.entropy.tables import TOTAL
-from caecodec.training import data, tables
+from caecodec.training import data
 from caecodec.training.export import export
 
 
@@ -49,8 +50,8 @@ def test_a_training_checkpoint(tmp_path, images, photograph):
     assert main(["export", str(checkpoint(tmp_path / "run.pt")), str(images), "-o", str(output), "--name", "mine"]) == 0
     source = weights.resolve(weights.Spec.parse(output), "mse", 2)
     assert source.qualities == (1, 2)
-    network = weights.load(source, 2)
-    assert (network.hidden, network.latent) == (8, 192)
+    loaded = weights.load(source, 2)
+    assert loaded.family.channels(loaded.network) == {"hidden": 8, "latent": 192}
     payload = caecodec.encode(photograph[:64, :64], quality=2, weights=output)
     assert caecodec.decode(payload).shape == (64, 64, 3)
 
@@ -78,19 +79,18 @@ def test_weights_to_a_state_dict(tmp_path, capsys):
     assert main(["export", str(tmp_path / "model.pth"), "-q", "2", "-o", str(back)]) == 0
     ours = weights.load(weights.resolve(weights.Spec("default"), "mse", 2), 2)
     again = weights.load(weights.resolve(weights.Spec.parse(back), "mse", 2), 2)
-    for name, tensor in ours.tensors.items():
-        np.testing.assert_allclose(again.tensors[name], tensor, rtol=1e-5, atol=1e-10)
-    np.testing.assert_array_equal(again.tables.offset, ours.tables.offset)
+    for name, tensor in ours.network.tensors.items():
+        np.testing.assert_allclose(again.network.tensors[name], tensor, rtol=1e-5, atol=1e-10)
+    np.testing.assert_array_equal(again.tables["static"].offset, ours.tables["static"].offset)
     assert main([*command, "-q", "2"]) == 1
     assert "exists already" in capsys.readouterr().err
 
 
 def test_fitted_tables_hold_the_counts():
     rng = np.random.default_rng(0)
-    histograms = tables.Histograms(3)
     symbols = np.stack([rng.integers(-3, 4, (20, 30)), np.zeros((20, 30)), 40 + rng.integers(0, 2, (20, 30))])
-    histograms.add(symbols.astype(np.int32)[None])
-    mass, length, offset = tables.fit(histograms.counts)
+    tables = static.MODEL.fit([symbols.astype(np.int16)[None]])
+    mass, length, offset = tables.mass, tables.length, tables.offset
     assert length.sum() == len(mass)
     for i, table in enumerate(np.split(mass, np.cumsum(length)[:-1])):
         assert table.sum() == TOTAL

@@ -12,9 +12,9 @@ from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.cli.main import main
 from caecodec.entropy import context
+from caecodec.entropy import context_fit as fitting
 from caecodec.entropy.context_tables import UP, ContextTables
 from caecodec.entropy.tables import TOTAL
-from caecodec.training import context as fitting
 
 
 def related_symbols(seed, n=60, channels=12, side=16):
@@ -33,8 +33,8 @@ def test_fitting_gains():
     assert tables.difference[tables.order == 3] == UP
     flat = fitting.fit(related_symbols(0), classes=1, tables=12, reach=20)
     fresh = related_symbols(1).astype(np.int32)
-    assert context.code_length(fresh, tables) < 0.95 * context.code_length(fresh, flat)
-    np.testing.assert_array_equal(context.decode(context.encode(fresh, tables), tables, fresh.shape), fresh)
+    assert context.MODEL.code_length(fresh, tables) < 0.95 * context.MODEL.code_length(fresh, flat)
+    np.testing.assert_array_equal(context.MODEL.decode(context.MODEL.encode(fresh, tables), tables, fresh.shape), fresh)
 
 
 def test_fitting_to_next_to_nothing():
@@ -42,7 +42,7 @@ def test_fitting_to_next_to_nothing():
         tables = fitting.fit(symbols.copy())
         assert isinstance(tables, ContextTables)
         wide = symbols.astype(np.int32)
-        np.testing.assert_array_equal(context.decode(context.encode(wide, tables), tables, wide.shape), wide)
+        np.testing.assert_array_equal(context.MODEL.decode(context.MODEL.encode(wide, tables), tables, wide.shape), wide)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_fit_entropy_command(folder, tmp_path, capsys):
     source = weights.open_file(output, "mse", 4)
     assert source.name == before.name
     assert source.sha256 in card
-    assert weights.load(source, 1).context is not None
+    assert "context" in weights.load(source, 1).tables
     array = random_image(64, 64, 3)
     fitted, plain = (caecodec.encode(array, 4, weights=path) for path in (output, before.location))
     np.testing.assert_array_equal(caecodec.decode(fitted, weights=output), caecodec.decode(plain, weights=before.location))
@@ -87,9 +87,9 @@ def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
 
     from caecodec.models.factorized import compressai
 
-    network = weights.load(weights.open_file(TINY, "mse", 4), 4)
-    tables = static_tables_of_16_bits(network.latent)
-    state = compressai.to_state_dict(network.tensors, *tables)
+    loaded = weights.load(weights.open_file(TINY, "mse", 4), 4)
+    tables = static_tables_of_16_bits(loaded.network.latent_channels)
+    state = compressai.to_state_dict(loaded.network.tensors, *tables)
     torch.save({"state_dict": state}, tmp_path / "mine.pth.tar")
     command = ["fit-entropy", str(tmp_path / "mine.pth.tar"), str(folder), "-o", str(tmp_path / "mine.safetensors")]
     assert main(command) == 1
@@ -97,7 +97,7 @@ def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
     assert main([*command, "-q", "4", "--crops", "20"]) == 0
     source = weights.open_file(tmp_path / "mine.safetensors", "mse", 4)
     assert (source.name, source.qualities) == ("mine", (4,))
-    assert weights.load(source, 4).context is not None
+    assert "context" in weights.load(source, 4).tables
 
 
 def test_export_fits_context_tables_too(folder, tmp_path):
@@ -118,7 +118,7 @@ def test_export_fits_context_tables_too(folder, tmp_path):
     output = tmp_path / "trained.safetensors"
     assert main(["export", str(tmp_path / "trained.pt"), str(folder), "-o", str(output)]) == 0
     source = weights.open_file(output, "mse", 0)
-    assert weights.load(source, source.qualities[0]).context is not None
+    assert "context" in weights.load(source, source.qualities[0]).tables
 
 
 def test_encode_command_takes_the_entropy_model(folder, tmp_path):

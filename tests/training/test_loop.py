@@ -6,12 +6,12 @@ from helpers.training import each, photographs
 
 import caecodec
 from caecodec import settings
+from caecodec.models.factorized.training.normalise import EAGER
 from caecodec.training import initial
 from caecodec.training.backbone import Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.loop import Training
 from caecodec.training.loss import rate_distortion
-from caecodec.training.normalise import EAGER
 from caecodec.training.recipe import LMBDAS, Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

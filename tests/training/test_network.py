@@ -6,15 +6,15 @@ import torch
 from helpers.training import each, photographs
 
 from caecodec import weights
-from caecodec.models.registry import FAMILIES
+from caecodec.models import registry
+from caecodec.models.factorized.training.normalise import EAGER, ModulatedNormalisation
 from caecodec.training import initial
 from caecodec.training.backbone import GDN, Backbone
 from caecodec.training.crops import Crops
-from caecodec.training.export import conditional
 from caecodec.training.loss import ms_ssim, rate_distortion
-from caecodec.training.normalise import EAGER, ModulatedNormalisation
 from caecodec.training.recipe import LMBDAS, Recipe
 
+FACTORIZED = registry.by_name(registry.DEFAULT)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -148,7 +148,7 @@ def test_start_from_weights_keeps_or_widens_them(qualities):
         y = network.analysis(x, each(4, 1))
         x_hat = network.synthesis(y.round(), each(4, 1))
         if qualities == (2, 4):
-            theirs = FAMILIES["cae"].build(weights.load(source, 4).tensors)
+            theirs = FACTORIZED.build(weights.load(source, 4).network.tensors)
             symbols = theirs.analysis(x)
             assert (y.round() != symbols).float().mean() < 1e-4
             torch.testing.assert_close(x_hat.clamp(0, 1), theirs.synthesis(symbols).clamp(0, 1), atol=2e-3, rtol=0)
@@ -159,8 +159,8 @@ def test_start_from_weights_keeps_or_widens_them(qualities):
 def test_a_checkpoint_is_what_was_trained():
     """The tensors of a weights file give the network that the loop computed."""
     network = perturbed((1, 3))
-    tensors = conditional(network.state_dict())
-    plain = FAMILIES["cae"].build(weights.file.fold(tensors, 3))
+    tensors = FACTORIZED.trainer().tensors(network.state_dict())
+    plain = FACTORIZED.build(FACTORIZED.fold(tensors, 3).tensors)
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         y = 4 * network.analysis(x, each(2, 1))

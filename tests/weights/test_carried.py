@@ -165,7 +165,8 @@ def test_a_checkpoint_is_carried_as_what_it_is_converted_to(tmp_path, picture):
     from caecodec.models.factorized import compressai
 
     plain = weights.load(weights.resolve(weights.Spec.parse(TINY), "mse", 4), 4)
-    state = compressai.to_state_dict(plain.tensors, plain.tables.mass, plain.tables.length, plain.tables.offset)
+    tables = plain.tables["static"]
+    state = compressai.to_state_dict(plain.network.tensors, tables.mass, tables.length, tables.offset)
     torch.save(state, tmp_path / "mine.pth")
     converted(picture, tmp_path / "a.zarr", replace(SMALL, weights=str(tmp_path / "mine.pth")))
     (source,) = weights.carried(tmp_path / "a.zarr").sources

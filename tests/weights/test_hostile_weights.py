@@ -221,7 +221,8 @@ def test_checkpoints_of_something_else(tmp_path, state):
 def checkpoint():
     """The state dict of a small network as CompressAI has it."""
     plain = weights.load(resolve(TINY), 4)
-    return compressai.to_state_dict(plain.tensors, plain.tables.mass, plain.tables.length, plain.tables.offset)
+    tables = plain.tables["static"]
+    return compressai.to_state_dict(plain.network.tensors, tables.mass, tables.length, tables.offset)
 
 
 @pytest.mark.parametrize(("key", "change"), [

@@ -1,93 +1,101 @@
-"""The whole line: array -> images -> symbols -> streams -> payload, and back. The only file that sees all of it."""
+"""array -> payload, and back: what a chunk is encoded as, and its header; the engine's lines make symbols and streams."""
 
 import math
 from bisect import bisect_left
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ...bitstream.autoencoder import AutoencoderHeader, AutoencoderPayload, pack
 from ...bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, Body, BoundKind
 from ...bitstream.prefix import RGB_VERSION
-from ...chunks import planes, tiling
+from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.pending import Pending
 from ...chunks.planes import COLOURS, Layout
-from ...engine import Direction, Gpu, Model, Place, engine
-from ...entropy import context, static
+from ...chunks.spec import ChunkSpec
+from ...engine import ChunkTask, DevicePlacement, Gpu, PlacedNetwork, engine
+from ...entropy import registry
 from ...entropy.streams import Coded
 from ...errors import CorruptionError, ParameterError
 from ...images import metrics
-from ...models.factorized.network import HALO, STRIDE, pixel_bytes
 from ...weights import DEFAULT, Source, Spec
-from . import bounded, device
+from . import bounded
 from .parameters import Parameters
 
-_CODERS: dict[str, Any] = {"static": static, "context": context}  # modules, by name
+RGB = Layout(separate=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """A chunk that is being encoded: its values, how its planes become images, and what was asked for."""
 
-    array: npt.NDArray[Any]
-    axes: Axes
-    layout: Layout
+    array: npt.NDArray[Any] | Tensor
+    spec: ChunkSpec
     parameters: Parameters
     gpu: Gpu
 
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The chunk in the memory of the CPU."""
+        return self.array.cpu().numpy() if isinstance(self.array, Tensor) else self.array
+
     def header(self, source: Source, quality: int, body: Body, entropy: str | None = None) -> AutoencoderHeader:
         """The header of such a body; `entropy` is the entropy model of symbols."""
+        flags = None if isinstance(self.array, Tensor) else self.array.flags
         return AutoencoderHeader(
             quality=quality,
             metric=self.parameters.metric,
             body=body,
             digest=source.digest,
-            shape=self.array.shape,
-            channel_axis=self.axes.channel,
-            fortran=self.array.flags.f_contiguous and not self.array.flags.c_contiguous,
+            shape=self.spec.shape,
+            channel_axis=self.spec.axes.channel,
+            fortran=flags is not None and flags.f_contiguous and not flags.c_contiguous,
             family=source.family,
-            dtype=self.array.dtype.name,
+            dtype=self.spec.dtype,
             entropy=entropy,
         )
 
-    def code(self, source: Source, quality: int) -> AutoencoderPayload:
+    def code(self, source: Source, quality: int) -> Pending[AutoencoderPayload]:
         """The payload of the chunk's symbols at one quality."""
-        network = engine().load(source, quality)
-        coding = network.coding(self.parameters.entropy)
-        coded = Coded((), b"")
-        future = device.encode(self.array, self.axes, self.layout, source, quality, coding, Place.choose(self.gpu))
-        if future:
-            coded = future.result()
-        elif self.layout.images(len(self.axes.images(self.array)), self.axes.channels(self.array.shape)):
-            symbols = analyse(self.array, self.axes, self.layout, source, quality, self.gpu)
-            coded = _CODERS[coding].encode(symbols, network.entropy_tables(coding))
-        header = self.header(source, quality, Body.SYMBOLS, coding)
-        return AutoencoderPayload(header, coded.streams, coded.escapes, planes=self.layout.pack())
+        model = engine().load(source, quality).writing_model(self.parameters.entropy)
+        placement = DevicePlacement.choose(self.gpu)
+        task = ChunkTask(PlacedNetwork(source, quality, placement), model, self.spec)
+        header = self.header(source, quality, Body.SYMBOLS, model.name)
+        return engine().line(placement).encode(task, self.array).then(
+            lambda coded: AutoencoderPayload(header, coded.streams, coded.escapes, planes=self.spec.layout.pack())
+        )  # fmt: skip
 
     def bound(self, sources: dict[int, Source], error: float) -> AutoencoderPayload:
         """The smallest payload of the chunk whose values are within `error` of what they were."""
         quality = max(sources)
-        grid = bounded.Grid.of(self.array, error)
+        source, grid = sources[quality], bounded.Grid.of(self.values, error)
         kinds = [BYTES] if grid is None else [PLAIN, ZSTD]
-        if grid is not None and self.parameters.quality is not None:
-            kinds.append(BoundKind(PREDICTED, engine().load(sources[quality], quality).coding(self.parameters.entropy)))
-        found = (self.on_grid(sources[quality], quality, grid, kind) for kind in kinds)
+        if self.parameters.quality is not None:
+            loaded = engine().load(source, quality)
+            if not loaded.family.exact:
+                raise ParameterError(
+                    f"max_error is given with quality {quality} but networks of family {loaded.family.name!r} have no exact "
+                    "synthesis to correct; leave quality out, so that no network is used, or choose weights of another family"
+                )
+            if grid is not None:
+                kinds.append(BoundKind(PREDICTED, loaded.writing_model(self.parameters.entropy).name))
+        found = (self.on_grid(source, quality, grid, kind) for kind in kinds)
         return min(found, key=lambda payload: len(pack(payload)))
 
     def on_grid(self, source: Source, quality: int, grid: bounded.Grid | None, kind: BoundKind) -> AutoencoderPayload:
         """The payload of the chunk on a grid, of one kind of bound."""
-        header = self.header(source, quality, Body.BOUNDED)
+        header, axes = self.header(source, quality, Body.BOUNDED), self.spec.axes
         if kind.entropy is None:
-            return AutoencoderPayload(header, bound=bounded.encode(self.array, self.axes, kind, grid))
-        symbols = self.code(source, quality)
-        prediction = _prediction(symbols, kind.entropy, self.axes, source, self.gpu)
-        return replace(symbols, header=header, bound=bounded.encode(self.array, self.axes, kind, grid, prediction))
+            return AutoencoderPayload(header, bound=bounded.encode(self.values, axes, kind, grid))
+        symbols = self.code(source, quality).result()
+        prediction = _prediction(symbols, kind.entropy, axes, source, self.gpu)
+        return replace(symbols, header=header, bound=bounded.encode(self.values, axes, kind, grid, prediction))
 
 
 def encode(
@@ -146,26 +154,61 @@ def encode(
 
 def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
-    axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
-    check_finite(array)
+    return start_encode(parameters, array, gpu).result()
+
+
+def start_encode(parameters: Parameters, array: npt.NDArray[Any] | Tensor, gpu: Gpu = None) -> Pending[bytes]:
+    """Begin what `encode` does; an array on a GPU is a tensor.
+
+    A line that works on batches begins RGB chunks of uint8 that have a quality as target. For others the CPU has to look at
+    the values first, which is left to the thread that asks for the result.
+    """
+    dtype = np.dtype(str(array.dtype).removeprefix("torch."))
+    axes = check_chunk(tuple(array.shape), dtype, parameters.channel_axis)
+    rgb = dtype == np.uint8 and axes.channels(tuple(array.shape)) == COLOURS
+    of_quality = parameters.quality is not None and parameters.max_error is None
+    if rgb and of_quality and engine().line(DevicePlacement.choose(gpu)).batches:
+        return _start(parameters, array, axes, gpu).then(pack)
+    values = array.cpu().numpy() if isinstance(array, Tensor) else array
+    return Pending(lambda: pack(_start(parameters, values, axes, gpu).result()))
+
+
+def _start(parameters: Parameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu) -> Pending[AutoencoderPayload]:
+    """Begin to encode a chunk, whose values are looked at here; a tensor is uint8 and RGB."""
+    layout = RGB
+    if isinstance(array, np.ndarray):
+        check_finite(array)
+        layout = Layout.of(array, axes)
     sources = parameters.sources()
-    chunk = Chunk(array, axes, Layout.of(array, axes), parameters, gpu)
-    colour = planes.constant(array, axes)
+    spec = ChunkSpec(tuple(array.shape), str(array.dtype).removeprefix("torch."), axes, layout)
+    chunk = Chunk(array, spec, parameters, gpu)
+    colour = _colour(array, axes)
     if colour is not None:
         quality = max(sources)
-        payload = AutoencoderPayload(
-            chunk.header(sources[quality], quality, Body.CONSTANT), colour=colour.astype(_little(array.dtype)).tobytes()
-        )
-    elif parameters.max_error is not None:
-        payload = chunk.bound(sources, parameters.max_error)
-    elif parameters.quality is not None:
-        payload = chunk.code(sources[parameters.quality], parameters.quality)
-    elif parameters.psnr is not None:
-        payload = _reach_psnr(chunk, sources, parameters.psnr)
-    else:
-        assert parameters.bpp is not None
-        payload = _keep_to_bpp(chunk, sources, parameters.bpp)
-    return pack(payload)
+        header = chunk.header(sources[quality], quality, Body.CONSTANT)
+        payload = AutoencoderPayload(header, colour=colour.astype(_little(colour.dtype)).tobytes())
+        return Pending(lambda: payload)
+    if parameters.max_error is not None:
+        error = parameters.max_error
+        return Pending(lambda: chunk.bound(sources, error))
+    if parameters.quality is not None:
+        return chunk.code(sources[parameters.quality], parameters.quality)
+    if parameters.psnr is not None:
+        psnr = parameters.psnr
+        return Pending(lambda: _reach_psnr(chunk, sources, psnr))
+    assert parameters.bpp is not None
+    bpp = parameters.bpp
+    return Pending(lambda: _keep_to_bpp(chunk, sources, bpp))
+
+
+def _colour(array: npt.NDArray[Any] | Tensor, axes: Axes) -> npt.NDArray[Any] | None:
+    """As `planes.constant`; a tensor is looked at where it is."""
+    if isinstance(array, Tensor):
+        corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(array.ndim))]
+        if not bool((array == corner).all()):
+            return None
+        array = array.cpu().numpy()
+    return planes.constant(array, axes)
 
 
 def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
@@ -173,9 +216,9 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> Autoen
     payloads = {}
 
     def reached(quality: int) -> bool:
-        payloads[quality] = chunk.code(sources[quality], quality)
-        decoded = _pixels(payloads[quality], chunk.axes, sources[quality], chunk.gpu)
-        return metrics.psnr(chunk.array, decoded) >= psnr
+        payloads[quality] = chunk.code(sources[quality], quality).result()
+        decoding = _start_symbols(payloads[quality], chunk.spec.axes, sources[quality], chunk.gpu, keep=False)
+        return metrics.psnr(chunk.values, np.asarray(decoding.result())) >= psnr
 
     qualities = sorted(sources)
     first = bisect_left(qualities, True, key=reached)
@@ -184,13 +227,13 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> Autoen
 
 def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
     """The chunk within the largest bound that was found to give this PSNR."""
-    error = math.sqrt(3) * metrics.peak(chunk.array) * 10 ** (-psnr / 20)  # of uniform errors
+    error = math.sqrt(3) * metrics.peak(chunk.values) * 10 ** (-psnr / 20)  # of uniform errors
     while True:
         payload = chunk.bound(sources, error)
-        decoded = _bounded(payload, chunk.axes, chunk.parameters.weights, chunk.gpu)
-        if metrics.psnr(chunk.array, decoded) >= psnr:
+        decoded = _bounded(payload, chunk.spec.axes, chunk.parameters.weights, chunk.gpu)
+        if metrics.psnr(chunk.values, decoded) >= psnr:
             return payload
-        error = 0.9 * error if error >= 1 or chunk.array.dtype.kind == "f" else 0
+        error = 0.9 * error if error >= 1 or chunk.values.dtype.kind == "f" else 0
 
 
 def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> AutoencoderPayload:
@@ -198,51 +241,43 @@ def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> Autoen
     payloads = {}
 
     def exceeded(quality: int) -> bool:
-        payloads[quality] = chunk.code(sources[quality], quality)
-        return 8 * len(pack(payloads[quality])) > bpp * chunk.array.size / chunk.axes.channels(chunk.array.shape)
+        payloads[quality] = chunk.code(sources[quality], quality).result()
+        return 8 * len(pack(payloads[quality])) > bpp * chunk.values.size / chunk.spec.axes.channels(chunk.array.shape)
 
     qualities = sorted(sources)
     return payloads[qualities[max(0, bisect_left(qualities, True, key=exceeded) - 1)]]
 
 
-def start(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu, keep: bool) -> "Future[Tensor | None] | None":
-    """Have a device decode a payload, if one takes its chunk whole: `decode` does it otherwise, and where the result is None.
+def start_decode(
+    payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu, keep: bool = False
+) -> Pending[npt.NDArray[Any] | Tensor]:
+    """Begin to decode a payload that is not constant; `caecodec.decode` says what the arguments are.
 
-    keep : what the device decodes stays there
+    keep : the C-contiguous chunk as a tensor on the device, instead of as an array
     """
-    header = payload.header
-    if header.body is not Body.SYMBOLS:
-        return None
+    if payload.header.body is Body.BOUNDED:
+        bound = Pending(lambda: _bounded(payload, axes, spec, gpu))
+        return bound.then(lambda array: torch.from_numpy(array).to(DevicePlacement.choose(gpu).device)) if keep else bound
+    return _start_symbols(payload, axes, _source(payload.header, spec), gpu, keep)
+
+
+def _source(header: AutoencoderHeader, spec: Spec) -> Source:
+    """The weights that a payload names."""
     source = engine().source(header.digest, spec, header.metric, header.quality)
-    return device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu), keep)
+    if source.family != header.family:
+        raise CorruptionError(
+            f"payload is of family {header.family!r} but its weights {source.spec} are of {source.family!r}: it is damaged"
+        )
+    return source
 
 
-def decode(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
-    """The C-contiguous chunk in a payload that is not constant; `caecodec.decode` says what the arguments are."""
-    header = payload.header
-    if header.body is Body.BOUNDED:
-        return _bounded(payload, axes, spec, gpu)
-    source = engine().source(header.digest, spec, header.metric, header.quality)
-    return _on_cpu(payload, axes, source, gpu)
-
-
-def analyse(
-    array: npt.NDArray[Any], axes: Axes, layout: Layout, source: Source, quality: int, gpu: Gpu
-) -> npt.NDArray[np.int32]:
-    """Symbols (m, M, rows, columns) of a chunk."""
-    model = Model(source, quality, Place.choose(gpu))
-    rows, columns = tiling.latent_size(array.shape[axes.height], array.shape[axes.width], STRIDE)
-    out = None
-    for tile in _tiles(model, rows, columns):
-        crop = array[axes.region(*tile.seen(STRIDE))]
-        part = engine().run(model, "analysis", tiling.pad(planes.to_images(crop, axes, layout), STRIDE))
-        if part.shape[2:] == (rows, columns):
-            return part
-        if out is None:
-            out = np.empty((*part.shape[:2], rows, columns), part.dtype)
-        out[:, :, *tile.place()] = part[:, :, *tile.kept()]
-    assert out is not None
-    return out
+def _start_symbols(
+    payload: AutoencoderPayload, axes: Axes, source: Source, gpu: Gpu, keep: bool
+) -> Pending[npt.NDArray[Any] | Tensor]:
+    """Begin to decode the chunk whose symbols a payload holds."""
+    assert payload.header.entropy is not None
+    task = _task(payload, payload.header.entropy, axes, source, gpu)
+    return engine().line(task.network.placement).decode(task, Coded(payload.streams, payload.escapes), keep)
 
 
 def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
@@ -250,86 +285,31 @@ def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> n
     header, kind = payload.header, payload.bound_kind
     prediction = None
     if kind.entropy is not None:
-        source = engine().source(header.digest, spec, header.metric, header.quality)
-        prediction = _prediction(payload, kind.entropy, axes, source, gpu)
+        prediction = _prediction(payload, kind.entropy, axes, _source(header, spec), gpu)
     elif payload.streams or payload.escapes or payload.planes:
         raise CorruptionError("payload has symbols but its kind of bound has none: it is damaged")
     return bounded.decode(kind, payload.bound[1:], header.shape, header.numpy_dtype, axes, prediction)
 
 
-def _pixels(payload: AutoencoderPayload, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
-    """The chunk whose symbols a payload holds."""
-    future = device.decode(payload, axes, _layout(payload, axes), source, Place.choose(gpu))
-    found = future.result() if future else None
-    return found.numpy() if found is not None else _on_cpu(payload, axes, source, gpu)
-
-
-def _on_cpu(payload: AutoencoderPayload, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[Any]:
-    """The same, with symbols and pixels handled by the CPU, in tiles if need be."""
-    header = payload.header
-    layout = _layout(payload, axes)
-    assert header.entropy is not None
-    symbols = _symbols(payload, header.entropy, axes, layout, source)
-    model = Model(source, header.quality, Place.choose(gpu))
-    chunk = np.empty(header.shape, header.numpy_dtype)
-    for tile in _tiles(model, *symbols.shape[2:]):
-        region = chunk[axes.region(*tile.place(STRIDE))]
-        images = _images(model, "synthesis", symbols[:, :, *tile.seen()])[:, :, *tile.kept(STRIDE)]
-        images = images[:, :, : region.shape[axes.height], : region.shape[axes.width]]
-        if images.size and not planes.plausible(images):
-            raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
-        region[...] = planes.to_array(images, region.shape, region.dtype, axes, layout)
-    return chunk
-
-
 def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[np.float64]:
     """The values (n, height, width, channels) that the symbols of a payload stand for: the same everywhere."""
-    layout = _layout(payload, axes)
-    header = payload.header
-    symbols = _symbols(payload, entropy, axes, layout, source)
-    levels = _images(Model(source, header.quality, Place.choose(gpu)), "exact", symbols)
-    levels = levels[:, :, : header.shape[axes.height], : header.shape[axes.width]]
-    return bounded.predicted(levels, header.shape, axes, layout)
-
-
-def _layout(payload: AutoencoderPayload, axes: Axes) -> Layout:
-    header = payload.header
-    if header.version == RGB_VERSION:
-        return Layout(separate=False)
-    return Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
-
-
-def _symbols(payload: AutoencoderPayload, entropy: str, axes: Axes, layout: Layout, source: Source) -> npt.NDArray[np.int32]:
-    """The symbols (m, M, rows, columns) that a payload holds, coded with this entropy model."""
-    header = payload.header
-    network = engine().load(source, header.quality)
-    count = layout.images(prod(header.shape[axis] for axis in axes.leading), header.channels)
-    size = tiling.latent_size(header.shape[axes.height], header.shape[axes.width], STRIDE)
-    if count:
-        coded = Coded(payload.streams, payload.escapes)
-        symbols: npt.NDArray[np.int32] = _CODERS[entropy].decode(
-            coded, network.entropy_tables(entropy), (count, network.latent, *size)
+    task = _task(payload, entropy, axes, source, gpu)
+    if not engine().load(source, payload.header.quality).family.exact:
+        raise CorruptionError(
+            f"payload corrects an exact synthesis, which family {source.family!r} does not have: it is damaged"
         )
-        return symbols
-    if payload.streams or payload.escapes:
-        raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
-    return np.empty((0, network.latent, *size), np.int32)
+    levels = engine().cpu.exact_levels(task, Coded(payload.streams, payload.escapes))
+    return bounded.predicted(levels, task.spec.shape, axes, task.spec.layout)
 
 
-def _images(model: Model, direction: Direction, symbols: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
-    """What the synthesis makes (m, 3, 16 rows, 16 columns) of symbols (m, M, rows, columns), m possibly 0."""
-    if len(symbols):
-        return engine().run(model, direction, symbols)
-    height, width = (STRIDE * side for side in symbols.shape[2:])
-    return np.empty((0, COLOURS, height, width), np.float32)
-
-
-def _tiles(model: Model, rows: int, columns: int) -> list[tiling.Tile]:
-    """What the network sees at once of latents of this size, as the memory setting allows."""
-    pixels_at_once = model.place.current_settings().memory // pixel_bytes(
-        engine().load(model.source, model.quality).hidden, model.place.device
-    )
-    return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, STRIDE, HALO), HALO)
+def _task(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> ChunkTask:
+    """What a line needs to know to decode the symbols of a payload."""
+    header = payload.header
+    layout = RGB
+    if header.version != RGB_VERSION:
+        layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
+    network = PlacedNetwork(source, header.quality, DevicePlacement.choose(gpu))
+    return ChunkTask(network, registry.by_name(entropy), ChunkSpec(header.shape, header.dtype, axes, layout))
 
 
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:

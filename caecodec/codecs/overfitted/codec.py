@@ -122,10 +122,10 @@ def _fit(
     shared: Network | None, gpu: bool | None,
 ) -> "Fitted | None":  # fmt: skip
     """A network and latents for pictures (m, C, height, width); None as of `fit.fit`."""
-    from ...engine import Place
+    from ...engine import DevicePlacement
     from .fitting import Task, fitted  # here, because they import torch
 
-    device = Place.choose(gpu).device
+    device = DevicePlacement.choose(gpu).device
     return fitted(Task(decoder, parameters.trade_off, parameters.preset, parameters.seed, shared, device, raw_bits), pictures)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...engine.forks import held_back
+from ...engine.forks import no_fork
 from .architecture import LEVELS, MAX_LATENT, Decoder
 from .gradients import Objective, Parameters
 from .network import MIDDLE, UPSAMPLING, Network
@@ -219,7 +219,7 @@ class _Run:
         self._adam = torch.optim.Adam([self._latents], betas=self._preset.schedule.betas, fused=True)
         self._soap = Soap(self._parameters)
 
-    @held_back()
+    @no_fork()
     def _soft_step(self, done: float, rate: float) -> None:
         schedule = self._preset.schedule
         hard = min(1.0, done / schedule.hardened)

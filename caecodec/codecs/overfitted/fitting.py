@@ -4,7 +4,6 @@ So a payload that the CPU makes depends neither on what else is encoded nor on h
 by several threads, would be rounded in another order.
 """
 
-import os
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from ... import settings
 from ...engine import processor
+from ...engine.forks import one_per_process
 from ...engine.jobs import Waiter
 from ...engine.pool import Pool
 from . import fit
@@ -105,18 +105,9 @@ def _run(job: _FitRequest, batch: npt.NDArray[np.float32]) -> list[Fitted | None
     )
 
 
-_fitter = _Fitter()
+_fitter = one_per_process(_Fitter)
 
 
 def fitted(task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
     """The network and latents of one chunk's pictures (m, C, height, width) in [0, 1]; waits for it. None as of `fit.fit`."""
-    return _fitter.run(task, pictures)
-
-
-def _reset() -> None:
-    global _fitter
-    _fitter = _Fitter()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset)
+    return _fitter().run(task, pictures)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...engine.forks import held_back
+from ...engine.forks import no_fork
 from .architecture import LEVELS, OFFSETS, level_sizes
 from .scratch import Scratch
 
@@ -82,7 +82,7 @@ class Objective:
         self._mask = self.atlas.mask.expand(m, -1, -1).reshape(1, -1)
         self._scratch = Scratch(pictures)
 
-    @held_back()
+    @no_fork()
     def losses(self, latents: Tensor, p: Parameters) -> Losses:
         """Both losses, and their gradients at latents (b, m, atlas) and parameters (b, ...)."""
         gradients: Parameters = {}
@@ -99,7 +99,7 @@ class Objective:
         self._add_inputs_backward(of_inputs, latents, of_latents)
         return Losses(distortion, bits / self.pixels, of_latents, gradients)
 
-    @held_back()
+    @no_fork()
     def measure(self, latents: Tensor, p: Parameters) -> tuple[Tensor, Tensor]:
         """Mean squared error and bits per pixel of each chunk."""
         self._scratch.reset()

@@ -6,7 +6,7 @@ A network has a few hundred parameters, so that the bases cost little next to th
 import torch
 from torch import Tensor
 
-from ...engine.forks import held_back
+from ...engine.forks import no_fork
 from .gradients import Parameters
 
 # Parameters of one matrix, side by side: what has the same outputs, weights and biases.
@@ -36,7 +36,7 @@ class Soap:
         self._matrices = [_Matrix(self._join(parameters, names)) for names in MATRICES]
         self._steps = 0
 
-    @held_back()
+    @no_fork()
     def step(self, gradients: Parameters, rate: float) -> None:
         """Take a step; `rate` is the most that a parameter changes along an axis of its basis."""
         self._steps += 1

@@ -25,11 +25,11 @@ from ...chunks import planes
 from ...chunks.decoded import DecodedChunk
 from ...entropy.tables import PRECISION, Tables
 from ...errors import CorruptionError, ParameterError, WeightsError
-from ...weights.file import Network
+from ...models.factorized.family import Factorized
 from ..autoencoder.parameters import parse_metric, parse_quality
 
-STRIDE = 16
-HALO = 1  # latent positions
+STRIDE = Factorized.stride
+HALO = 1  # latent positions: what the prototype took, which is less than the network sees
 PATCH_SIZE = 256  # the prototype's default, where metadata give none
 _HEADER = struct.Struct(">QQQQ")
 _BITS = 16
@@ -98,19 +98,19 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         WeightsError
             CompressAI's weights are not here; the message says what to install.
         """
-        from ...engine import Model, Place, engine  # torch
+        from ...engine import DevicePlacement, PlacedNetwork, engine  # torch
 
         data = bytes(numcodecs.compat.ensure_contiguous_ndarray(buf))
         height, width, rows, columns = _geometry(data)
-        source, network = self._weights()
-        symbols = decode_symbols(data[_HEADER.size :], network.tables, rows, columns)
+        source, tables = self._weights()
+        symbols = decode_symbols(data[_HEADER.size :], tables, rows, columns)
         side = self.patch_size // STRIDE
         below, right = -rows % side, -columns % side
         padded = np.pad(symbols, ((0, 0), (HALO, HALO + below), (HALO, HALO + right)), mode="reflect")
         corners = [(r, c) for r in range(0, rows, side) for c in range(0, columns, side)]
         reach = side + 2 * HALO
         patches = np.stack([padded[:, r : r + reach, c : c + reach] for r, c in corners])
-        images = engine().run(Model(source, self.quality, Place.choose(None)), "synthesis", patches)
+        images = engine().run(PlacedNetwork(source, self.quality, DevicePlacement.choose(None)), "synthesis", patches)
         if not planes.plausible(images):
             raise CorruptionError("payload of the prototype decodes to no pixels: it is damaged, or of other weights")
         whole = np.empty(((rows + below) * STRIDE, (columns + right) * STRIDE, 3), np.uint8)
@@ -127,25 +127,25 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         config = {"id": self.codec_id, "quality": self.quality, "metric": self.metric, "patch_size": self.patch_size}
         return config if self.weights is None else {**config, "weights": str(self.weights)}
 
-    def _weights(self) -> tuple[weights.Source, Network]:
-        """The weights the array was written with, as far as its metadata say."""
+    def _weights(self) -> tuple[weights.Source, Tables]:
+        """The weights the array was written with, as far as its metadata say, and their static tables."""
         from ...engine import engine
 
         folder = settings.current().weights
         for source in weights.installed() if folder and self.weights is None else ():
             here = source.location is not None and source.location.parent == folder
             if here and source.metric == self.metric and self.quality in source.qualities:
-                network = engine().load(source, self.quality)
-                if _is_compressai(network.tables):
-                    return source, network
+                tables: Tables = engine().load(source, self.quality).tables["static"]
+                if _is_compressai(tables):
+                    return source, tables
         spec = weights.Spec.parse(weights.COMPRESSAI if self.weights is None else self.weights)
         source = weights.resolve(spec, self.metric, self.quality)
-        network = engine().load(source, self.quality)
-        if not _is_compressai(network.tables):
+        tables = engine().load(source, self.quality).tables["static"]
+        if not _is_compressai(tables):
             raise WeightsError(
                 f"weights {spec} have tables of {PRECISION} bits, not CompressAI's of {_BITS}; pass a checkpoint"
             )
-        return source, network
+        return source, tables
 
 
 def decode_symbols(string: bytes, tables: Tables, rows: int, columns: int) -> npt.NDArray[np.int32]:

@@ -54,10 +54,9 @@ class Factorized(Family):
 
         return ExactSynthesis.build(tensors, device)
 
-    def describe(self, tensors: Mapping[str, Floats]) -> str:
-        """As `Family.describe`."""
-        hidden, latent = len(tensors["g_a.0.bias"]), len(tensors["g_a.6.bias"])
-        return f"{self.name}, {hidden} hidden and {latent} latent channels, fp16"
+    def channels(self, network: FoldedNetwork) -> dict[str, int]:
+        """As `Family.channels`."""
+        return {"hidden": len(network.tensors["g_a.0.bias"]), "latent": network.latent_channels}
 
     def trainer(self) -> Trainer:
         """As `Family.trainer`."""
