@@ -13,6 +13,7 @@ from helpers.paths import TINY, TINY_CONTEXT
 from zarr.codecs import ShardingCodec
 
 import caecodec
+from caecodec.chunks.pending import Pending
 from caecodec.images.metrics import psnr
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
@@ -107,15 +108,13 @@ def test_decoded_chunks_are_in_memory_as_the_settings_allow(monkeypatch):
     start = caecodec.torch.start_decode
 
     def counted(*arguments, **options):
-        decoding = start(*arguments, **options)
-
-        def by_cpu():
-            values = decoding.by_cpu()
+        def count(values):
             alive.append(weakref.ref(values))
             counts.append(sum(reference() is not None for reference in alive))
             return values
 
-        return dataclasses.replace(decoding, by_cpu=by_cpu)
+        decoding = start(*arguments, **options)
+        return dataclasses.replace(decoding, pending=decoding.pending.then(count))
 
     monkeypatch.setattr(caecodec.torch, "start_decode", counted)
     monkeypatch.setattr(caecodec.torch, "THREADS", 1)
@@ -187,12 +186,12 @@ def test_an_error_does_not_wait_for_other_chunks(monkeypatch):
     begun = []
 
     def start(*arguments, **options):
-        def by_cpu():
+        def decode():
             begun.append(1)
             time.sleep(0.1)
             raise caecodec.CorruptionError("damaged")
 
-        return caecodec.codecs.decoding.Decoding(by_cpu, fortran=False)
+        return caecodec.codecs.decoding.Decoding(Pending(decode), fortran=False)
 
     monkeypatch.setattr(caecodec.torch, "start_decode", start)
     with pytest.raises(caecodec.CorruptionError, match="damaged"):

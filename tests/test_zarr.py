@@ -154,7 +154,7 @@ def test_many_threads_and_batches(photograph, monkeypatch):
         return run(self, job, batch)
 
     monkeypatch.setattr(networks.Networks, "run", watched)
-    monkeypatch.setattr(engine, "_engine", engine.Engine())  # whose pool is made with the line above
+    monkeypatch.setattr(engine.engine(), "_pools", {})  # the next pool is made with the line above
     blocks = [(128 * i, 128 * j) for i in range(8) for j in range(8)]
     with ThreadPoolExecutor(16) as pool:
         parts = list(pool.map(lambda at: z[at[0] : at[0] + 128, at[1] : at[1] + 128], blocks))

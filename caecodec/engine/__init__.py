@@ -17,7 +17,7 @@ from ..weights.file import QualityWeights
 from . import processor
 from .cpu import CpuLine
 from .cuda import CudaLine
-from .forks import one_per_process
+from .forks import OnePerProcess
 from .jobs import Array, Direction, NetworkJob
 from .line import ChunkTask, Line
 from .networks import EXACT_LEVELS, Networks
@@ -108,5 +108,5 @@ class Engine:
             return self._lines[placement.device]
 
 
-engine = one_per_process(Engine)
+engine = OnePerProcess(Engine)
 """The engine of this process."""

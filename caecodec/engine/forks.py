@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _change = threading.Condition()
@@ -74,13 +74,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
-def one_per_process(make: Callable[[], T]) -> Callable[[], T]:
-    """A function that returns the one object of this process, as `make` made it; a forked child makes its own."""
-    made = [make()]
+class OnePerProcess(Generic[T]):
+    """The one object of this process, as `make` made it, for who calls this; a forked child makes its own."""
 
-    def renew() -> None:
-        made[0] = make()
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
 
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renew)
-    return lambda: made[0]
+    def __call__(self) -> T:
+        """The object of this process."""
+        return self._made
+
+    def renew(self) -> None:
+        """Make another one, as in a new process."""
+        self._made = self._make()

@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", help="parts of the names of what is compared")
     options = parser.parse_args()
-    network = FactorizedPrior.build(weights.load(weights.resolve(weights.Spec("default"), "mse", QUALITY), QUALITY).tensors)
+    network = FactorizedPrior.build(
+        weights.load(weights.resolve(weights.Spec("default"), "mse", QUALITY), QUALITY).network.tensors
+    )
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}")
     for size in options.sizes:
         image = np.random.default_rng(0).random((1, 3, size // 8, size // 8), np.float32).repeat(8, 2).repeat(8, 3)

@@ -197,7 +197,7 @@ def test_an_array_that_compressai_writes(tmp_path, photograph, patch_size):
 def test_the_pretrained_weights_come_from_compressai(payload, monkeypatch):
     """The zoo is asked for this quality and metric; what it answers here, without a network, is an error that says so."""
     monkeypatch.setenv("TORCH_HOME", "/nonexistent")
-    monkeypatch.setattr(engine, "_engine", engine.Engine())  # as in a new process
+    engine.engine.renew()  # as in a new process
     weights.catalogue._conversion_digest.cache_clear()
     with pytest.raises(caecodec.WeightsError, match="could not download its weights for quality 4, metric 'mse'"):
         legacy.PrototypeAutoencoder(quality=4).decode(payload)

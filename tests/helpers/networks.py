@@ -3,6 +3,7 @@
 import numpy as np
 
 from caecodec import weights
+from caecodec.entropy import context
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL, Tables
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ... import settings
 from ...engine import processor
-from ...engine.forks import one_per_process
+from ...engine.forks import OnePerProcess
 from ...engine.jobs import Waiter
 from ...engine.pool import Pool
 from . import fit
@@ -105,7 +105,7 @@ def _run(job: _FitRequest, batch: npt.NDArray[np.float32]) -> list[Fitted | None
     )
 
 
-_fitter = one_per_process(_Fitter)
+_fitter = OnePerProcess(_Fitter)
 
 
 def fitted(task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
