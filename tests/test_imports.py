@@ -24,9 +24,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HOMONYMS = {
     "ConvolutionalAutoencoder": "one codec, as numcodecs and as zarr take it",
     "OverfittedAutoencoder": "one codec, as numcodecs and as zarr take it",
-    "Coded": "coded symbols of each codec's coder",
-    "GDN": "one layer, as decoding and as training run it",
-    "Network": "what each codec's decoder needs",
     "Report": "on stored arrays, and on a training run",
 }
 

@@ -23,7 +23,7 @@ _SAMPLE = 4
 
 @dataclass(frozen=True)
 class Ranges:
-    """The ranges of planes (n, channels): `power` (uint8, 0 for a plane of one value), and `low` and `high` (the chunk's dtype)."""
+    """Ranges of planes (n, channels): `power` (uint8, 0 for a plane of one value), `low` and `high` (of the chunk's dtype)."""
 
     power: npt.NDArray[np.uint8]
     low: npt.NDArray[Any]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..chunks import planes, tiling
 from ..chunks.pending import Pending
-from ..entropy.streams import Coded
+from ..entropy.streams import CodedSymbols
 from ..errors import CorruptionError
 from .jobs import Array, Direction
 from .line import ChunkTask, Line
@@ -40,12 +40,12 @@ class CpuLine(Line):
     def __init__(self, load: Load, run: Run) -> None:
         self._load, self._run = load, run
 
-    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[Coded]:
+    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
         """As `Line.encode`; all of the work is done when the result is asked for."""
         array = chunk.cpu().numpy() if isinstance(chunk, Tensor) else chunk
         return Pending(partial(self._encode, task, array))
 
-    def decode(self, task: ChunkTask, coded: Coded, keep: bool = False) -> Pending[Array | Tensor]:
+    def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
         """As `Line.decode`; all of the work is done when the result is asked for."""
         return Pending(partial(self._decode_tensor if keep else self._decode, task, coded))
 
@@ -66,7 +66,7 @@ class CpuLine(Line):
         assert out is not None
         return out
 
-    def symbols(self, task: ChunkTask, coded: Coded) -> npt.NDArray[np.int32]:
+    def symbols(self, task: ChunkTask, coded: CodedSymbols) -> npt.NDArray[np.int32]:
         """The symbols (m, M, rows, columns) that are coded; CorruptionError where they are damaged."""
         loaded = self._load(task.network.source, task.network.quality)
         shape = task.symbols_shape(loaded)
@@ -76,19 +76,19 @@ class CpuLine(Line):
             raise CorruptionError("payload has streams but all its planes have one value: it is damaged")
         return np.empty(shape, np.int32)
 
-    def exact_levels(self, task: ChunkTask, coded: Coded) -> npt.NDArray[np.int32]:
+    def exact_levels(self, task: ChunkTask, coded: CodedSymbols) -> npt.NDArray[np.int32]:
         """The planes (m, 3, height, width), from 0 to EXACT_LEVELS, that the exact synthesis makes of coded symbols."""
         symbols = self.symbols(task, coded)
         levels: npt.NDArray[np.int32] = self._images(task.network, "exact", symbols)
         return levels[:, :, : task.spec.height, : task.spec.width]
 
-    def _encode(self, task: ChunkTask, array: Array) -> Coded:
+    def _encode(self, task: ChunkTask, array: Array) -> CodedSymbols:
         if not task.spec.images:
-            return Coded((), b"")
+            return CodedSymbols((), b"")
         loaded = self._load(task.network.source, task.network.quality)
         return task.entropy.encode(self.analyse(task, array), loaded.tables_of(task.entropy))
 
-    def _decode(self, task: ChunkTask, coded: Coded) -> Array:
+    def _decode(self, task: ChunkTask, coded: CodedSymbols) -> Array:
         spec, stride = task.spec, self._load(task.network.source, task.network.quality).family.stride
         symbols = self.symbols(task, coded)
         chunk = np.empty(spec.shape, spec.dtype)
@@ -101,7 +101,7 @@ class CpuLine(Line):
             region[...] = planes.to_array(images, region.shape, region.dtype, spec.axes, spec.layout)
         return chunk
 
-    def _decode_tensor(self, task: ChunkTask, coded: Coded) -> Tensor:
+    def _decode_tensor(self, task: ChunkTask, coded: CodedSymbols) -> Tensor:
         return torch.from_numpy(self._decode(task, coded)).to(task.network.placement.device)
 
     def _images(self, network: PlacedNetwork, direction: Direction, symbols: npt.NDArray[np.int32]) -> npt.NDArray[Any]:

@@ -26,8 +26,8 @@ from ..chunks import device_planes
 from ..chunks.pending import Pending
 from ..entropy import device as device_entropy
 from ..entropy.model import DeviceCoder, Prepared, Shape
-from ..entropy.streams import Coded
-from ..models.family import Network
+from ..entropy.streams import CodedSymbols
+from ..models.family import InferenceNetwork
 from .cpu import CpuLine
 from .jobs import Array, Waiter
 from .line import ChunkTask, Line
@@ -106,7 +106,7 @@ class EncodeJob(ChunkJob):
 
     chunk: Tensor
     ready: torch.cuda.Event | None
-    result: "Future[Coded]" = field(default_factory=Future)
+    result: "Future[CodedSymbols]" = field(default_factory=Future)
     waiter: Waiter = field(default_factory=Waiter.current)
 
     @property
@@ -149,7 +149,7 @@ class CudaLine(Line):
         """As `Line.batches`: where there is Triton, in which the coders are written."""
         return device_entropy.available()
 
-    def decode(self, task: ChunkTask, coded: Coded, keep: bool = False) -> Pending[Array | Tensor]:
+    def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
         """As `Line.decode`; the array is in pinned memory."""
         coder, shape, limit, cost, memory = self._judge(task)
         if coder is None:
@@ -158,7 +158,7 @@ class CudaLine(Line):
         self._pool.submit([job], LANES, memory)
         return Pending(partial(self._finish, job, coded), job.result)
 
-    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[Coded]:
+    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
         """As `Line.encode`."""
         coder, shape, limit, cost, memory = self._judge(task)
         if coder is None:
@@ -173,7 +173,7 @@ class CudaLine(Line):
         self._pool.submit([job], LANES, memory)
         return Pending(job.result.result, job.result)
 
-    def _finish(self, job: DecodeJob, coded: Coded) -> Array | Tensor:
+    def _finish(self, job: DecodeJob, coded: CodedSymbols) -> Array | Tensor:
         """The chunk of a job; where the device found damage, the CPU's line has the last word."""
         chunk = job.result.result()
         if chunk is None:
@@ -204,7 +204,7 @@ class CudaLine(Line):
             stride = self._load(first.task.network.source, first.task.network.quality).family.stride
             return _encode(jobs, network, tables, stride, self._device)
 
-    def _parts(self, job: ChunkJob) -> tuple[Network, Any]:
+    def _parts(self, job: ChunkJob) -> tuple[InferenceNetwork, Any]:
         """A network and its tables, complete in the device's memory."""
         placed, entropy = job.task.network, job.task.entropy
         with self._lock:
@@ -230,7 +230,7 @@ class CudaLine(Line):
             self._streams.put(stream)
 
 
-def _decode(jobs: list[DecodeJob], network: Network, tables: Any) -> list[Tensor | None]:
+def _decode(jobs: list[DecodeJob], network: InferenceNetwork, tables: Any) -> list[Tensor | None]:
     symbols, damaged = jobs[0].coder.decode([job.prepared for job in jobs], tables, jobs[0].shape)
     images = network.synthesis(symbols)
     damaged |= device_planes.implausible(images, len(jobs))
@@ -243,7 +243,9 @@ def _decode(jobs: list[DecodeJob], network: Network, tables: Any) -> list[Tensor
     return [None if flag else chunk for chunk, flag in zip(chunks.unbind(0), flags.tolist(), strict=True)]
 
 
-def _encode(jobs: list[EncodeJob], network: Network, tables: Any, stride: int, device: torch.device) -> list[Coded]:
+def _encode(
+    jobs: list[EncodeJob], network: InferenceNetwork, tables: Any, stride: int, device: torch.device
+) -> list[CodedSymbols]:
     for job in jobs:
         if job.ready is not None:
             job.ready.wait()

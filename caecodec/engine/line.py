@@ -15,7 +15,7 @@ from ..chunks import tiling
 from ..chunks.pending import Pending
 from ..chunks.spec import ChunkSpec
 from ..entropy.model import EntropyModel, Shape
-from ..entropy.streams import Coded
+from ..entropy.streams import CodedSymbols
 from ..weights.file import QualityWeights
 from .jobs import Array
 from .place import PlacedNetwork
@@ -43,11 +43,11 @@ class Line(ABC):
         """Whether it works on many chunks at once, so that whoever has many should begin all before waiting for one."""
 
     @abstractmethod
-    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[Coded]:
+    def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
         """The coded symbols of a chunk, in the memory of the CPU, or of the device and complete in stream order."""
 
     @abstractmethod
-    def decode(self, task: ChunkTask, coded: Coded, keep: bool = False) -> Pending[Array | Tensor]:
+    def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
         """The C-contiguous chunk whose symbols are coded.
 
         keep : as a tensor on the device, complete there; record the streams that use it. Otherwise it is an array, perhaps

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from .. import settings, weights
-from ..models.family import ExactSynthesis, Network
+from ..models.family import InferenceNetwork, IntegerSynthesis
 from ..weights.file import QualityWeights
 from .forks import no_fork
 from .jobs import Array, NetworkJob
@@ -26,8 +26,8 @@ class Networks:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._networks: dict[PlacedNetwork, Network] = {}
-        self._exact: dict[PlacedNetwork, ExactSynthesis] = {}
+        self._networks: dict[PlacedNetwork, InferenceNetwork] = {}
+        self._exact: dict[PlacedNetwork, IntegerSynthesis] = {}
 
     @no_fork()
     @torch.inference_mode()
@@ -41,7 +41,7 @@ class Networks:
         out: Array = run(tensor.contiguous(memory_format=torch.channels_last)).cpu().numpy()
         return out
 
-    def network(self, placed: PlacedNetwork) -> Network:
+    def network(self, placed: PlacedNetwork) -> InferenceNetwork:
         """The network, in its precision and in the device's memory."""
         with self._lock:
             if placed not in self._networks:
@@ -51,7 +51,7 @@ class Networks:
                 self._networks[placed] = network.to(placement.device)
             return self._networks[placed]
 
-    def _exact_synthesis(self, placed: PlacedNetwork) -> ExactSynthesis:
+    def _exact_synthesis(self, placed: PlacedNetwork) -> IntegerSynthesis:
         with self._lock:
             if placed not in self._exact:
                 loaded = self._load(placed.source, placed.quality)

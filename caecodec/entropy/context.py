@@ -19,7 +19,7 @@ from ..errors import CorruptionError, WeightsError
 from . import streams
 from .context_tables import LEFT, MAGNITUDES, UP, VALUES, ContextTables, Floats
 from .model import DeviceCoder, EntropyModel, Shape, Tensors
-from .streams import MAX_SYMBOL, Coded, Symbols
+from .streams import MAX_SYMBOL, CodedSymbols, Symbols
 from .tables import check_dtype
 
 Bytes = npt.NDArray[np.uint8]
@@ -65,7 +65,7 @@ class ContextModel(EntropyModel[ContextTables]):
         crops = sum(map(len, batches))
         return context_fit.fit(np.concatenate(batches[:: -(-crops // context_fit.MOST_CROPS)]))
 
-    def encode(self, symbols: Symbols, tables: ContextTables) -> Coded:
+    def encode(self, symbols: Symbols, tables: ContextTables) -> CodedSymbols:
         """Code symbols (n, M, rows, columns), each within +-2^24."""
         values, index = _index(symbols, tables)
         channels, n, height, columns = index.shape
@@ -85,9 +85,9 @@ class ContextModel(EntropyModel[ContextTables]):
         escapes = streams.pack_escapes(
             values.reshape(coded.shape), coded == tables.escape, -tables.radius, tables.radius + 1, layout
         )
-        return Coded(tuple(words), varint.pack(count) + escapes)
+        return CodedSymbols(tuple(words), varint.pack(count) + escapes)
 
-    def decode(self, coded: Coded, tables: ContextTables, shape: Shape) -> Symbols:
+    def decode(self, coded: CodedSymbols, tables: ContextTables, shape: Shape) -> Symbols:
         """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
         n, channels, height, columns = shape
         layout = streams.layout(coded, shape)
@@ -129,7 +129,7 @@ class ContextModel(EntropyModel[ContextTables]):
 MODEL = ContextModel()
 
 
-def coded_channels(coded: Coded, channels: int) -> tuple[int, int]:
+def coded_channels(coded: CodedSymbols, channels: int) -> tuple[int, int]:
     """How many channels are coded, and where in `escapes` the list begins; CorruptionError when there are not so many."""
     count, position = varint.unpack(coded.escapes, 0)
     if count > channels:

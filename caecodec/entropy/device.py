@@ -21,7 +21,7 @@ from ..bitstream import varint
 from . import streams
 from .context_tables import LEFT, UP
 from .model import DeviceCoder, Shape
-from .streams import MAX_SYMBOL, Coded, Layout
+from .streams import MAX_SYMBOL, CodedSymbols, Layout
 
 T = TypeVar("T")
 BLOCK = 256  # positions that a program works out tables for at once
@@ -108,7 +108,7 @@ class KernelCoder(DeviceCoder[T]):
     limit: ClassVar[int]
 
     @abstractmethod
-    def count(self, coded: Coded, channels: int) -> tuple[int, int]:
+    def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
         """How many channels are coded, and where in `escapes` the list begins."""
 
     @abstractmethod
@@ -151,7 +151,7 @@ class KernelCoder(DeviceCoder[T]):
         """Which payloads (N,) have values (N, M, P) that no encoder was given, though none escapes too far."""
         return torch.zeros(len(values), dtype=torch.bool, device=values.device)
 
-    def prepare(self, coded: Coded, shape: Shape) -> PreparedSymbols:
+    def prepare(self, coded: CodedSymbols, shape: Shape) -> PreparedSymbols:
         """As `DeviceCoder.prepare`."""
         streams.layout(coded, shape)
         for stream in coded.streams:
@@ -193,7 +193,7 @@ class KernelCoder(DeviceCoder[T]):
         symbols = values.transpose(1, 2).reshape(-1, channels, height, columns)
         return self.restore(symbols, tables), unread | wrong
 
-    def encode(self, symbols: Tensor, tables: DeviceTables, count: int) -> list[Coded]:
+    def encode(self, symbols: Tensor, tables: DeviceTables, count: int) -> list[CodedSymbols]:
         """As `DeviceCoder.encode`."""
         total, channels, height, columns = symbols.shape
         size = total // count
@@ -211,7 +211,7 @@ class KernelCoder(DeviceCoder[T]):
         parts = np.split(words, np.cumsum([length for each in lengths for length in each])[:-1])
         streams_of = iter(part.astype("<i4").tobytes() for part in parts)
         return [
-            Coded(tuple(next(streams_of) for _ in each), self.pack_count(used) + listed)
+            CodedSymbols(tuple(next(streams_of) for _ in each), self.pack_count(used) + listed)
             for each, used, listed in zip(lengths, counts, escapes, strict=True)
         ]
 

@@ -8,7 +8,7 @@ from ..bitstream import varint
 from .context import coded_channels
 from .context_tables import ContextTables
 from .device import DeviceTables, KernelCoder, load_kernels
-from .streams import MAX_SYMBOL, Coded
+from .streams import MAX_SYMBOL, CodedSymbols
 
 
 class ContextCoder(KernelCoder[ContextTables]):
@@ -29,7 +29,7 @@ class ContextCoder(KernelCoder[ContextTables]):
         differences = ((int(channel), int(tables.difference[channel])) for channel in np.flatnonzero(tables.difference))
         return DeviceTables.of(arrays, tuple(differences), device)
 
-    def count(self, coded: Coded, channels: int) -> tuple[int, int]:
+    def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
         """As `KernelCoder.count`."""
         return coded_channels(coded, channels)
 

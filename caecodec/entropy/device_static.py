@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .device import DeviceTables, KernelCoder
-from .streams import MAX_SYMBOL, Coded
+from .streams import MAX_SYMBOL, CodedSymbols
 from .tables import Tables
 
 
@@ -28,7 +28,7 @@ class StaticCoder(KernelCoder[Tables]):
         }  # fmt: skip
         return DeviceTables.of(arrays, (), device)
 
-    def count(self, coded: Coded, channels: int) -> tuple[int, int]:
+    def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
         """As `KernelCoder.count`: all of them, which nothing says."""
         return channels, 0
 

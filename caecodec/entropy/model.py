@@ -1,6 +1,6 @@
 """The interface of an entropy model: how symbols become words, and back, by tables that are part of the weights.
 
-    symbols (n, M, rows, columns) int32 ── encode, tables ──▶ Coded: words of each stream, escapes ── decode, tables ──▶ symbols
+    symbols (n, M, rows, columns) int32 ── encode ──▶ CodedSymbols: words of each stream, escapes ── decode ──▶ symbols
 
 An entropy model is a file under entropy/ and a line in entropy/registry.py. This file imports no PyTorch. A model that has no
 implementation for devices is all that is asked for: then the CPU codes the symbols, also of networks that run on a GPU.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .streams import Coded, Symbols
+from .streams import CodedSymbols, Symbols
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class DeviceCoder(ABC, Generic[T]):
         """The tables in the device's memory."""
 
     @abstractmethod
-    def prepare(self, coded: Coded, shape: Shape) -> Prepared:
+    def prepare(self, coded: CodedSymbols, shape: Shape) -> Prepared:
         """What `decode` takes of a payload; CorruptionError where the streams cannot be those of symbols of this shape."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class DeviceCoder(ABC, Generic[T]):
         """
 
     @abstractmethod
-    def encode(self, symbols: "Tensor", tables: Any, count: int) -> list[Coded]:
+    def encode(self, symbols: "Tensor", tables: Any, count: int) -> list[CodedSymbols]:
         """Symbols (N n, M, rows, columns) int32 as N payloads of n = `count` images: the bytes of `EntropyModel.encode`."""
 
 
@@ -96,11 +96,11 @@ class EntropyModel(ABC, Generic[T]):
         """Tables for symbols such as those of these batches (n, M, rows, columns), of crops of images."""
 
     @abstractmethod
-    def encode(self, symbols: Symbols, tables: T) -> Coded:
+    def encode(self, symbols: Symbols, tables: T) -> CodedSymbols:
         """Code symbols (n, M, rows, columns) int32, each within +-2^24."""
 
     @abstractmethod
-    def decode(self, coded: Coded, tables: T, shape: Shape) -> Symbols:
+    def decode(self, coded: CodedSymbols, tables: T, shape: Shape) -> Symbols:
         """The symbols (n, M, rows, columns) int32 of this shape; CorruptionError when the streams do not hold just them."""
 
     def code_length(self, symbols: Symbols, tables: T) -> float:

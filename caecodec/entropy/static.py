@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import streams
 from .model import DeviceCoder, EntropyModel, Shape, Tensors
-from .streams import Coded, Integers, Symbols
+from .streams import CodedSymbols, Integers, Symbols
 from .tables import Tables, check_dtype
 
 PARTS = ("mass", "length", "offset")
@@ -44,7 +44,7 @@ class StaticModel(EntropyModel[Tables]):
 
         return static_fit.fit(batches)
 
-    def encode(self, symbols: Symbols, tables: Tables) -> Coded:
+    def encode(self, symbols: Symbols, tables: Tables) -> CodedSymbols:
         """Code symbols (n, M, rows, columns), each within +-2^24."""
         entries, escaped = _entries(symbols, tables)
         last = tables.length - 1
@@ -57,9 +57,9 @@ class StaticModel(EntropyModel[Tables]):
             for channel in range(len(band) - 1, -1, -1):
                 coder.encode_reverse(band[channel], tables.models[channel])
             words.append(coder.get_compressed().astype("<u4").tobytes())
-        return Coded(tuple(words), streams.pack_escapes(entries, escaped, np.zeros_like(last), last, layout))
+        return CodedSymbols(tuple(words), streams.pack_escapes(entries, escaped, np.zeros_like(last), last, layout))
 
-    def decode(self, coded: Coded, tables: Tables, shape: Shape) -> Symbols:
+    def decode(self, coded: CodedSymbols, tables: Tables, shape: Shape) -> Symbols:
         """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
         n, channels, height, columns = shape
         layout = streams.layout(coded, shape)

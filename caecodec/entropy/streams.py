@@ -16,7 +16,7 @@ Integers = npt.NDArray[np.int64]
 Layout = list[tuple[int, int]]
 
 
-class Coded(NamedTuple):
+class CodedSymbols(NamedTuple):
     """Coded symbols: the little-endian 32-bit words of each stream, and the escape list."""
 
     streams: tuple[bytes, ...]
@@ -34,7 +34,7 @@ def bands(rows: int, columns: int, channels: int) -> Layout:
     return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
 
 
-def layout(coded: Coded, shape: tuple[int, int, int, int]) -> Layout:
+def layout(coded: CodedSymbols, shape: tuple[int, int, int, int]) -> Layout:
     """The bands of symbols (n, M, rows, columns); CorruptionError unless there is a stream for each."""
     n, channels, height, columns = shape
     found = bands(n * height, columns, channels)

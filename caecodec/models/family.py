@@ -1,7 +1,7 @@
 """The interface of a family: one network architecture, from the tensors of a weights file to images and back.
 
-    tensors ── check, fold one quality ──▶ FoldedNetwork ── build ──▶ Network
-    images ── Network.analysis ──▶ symbols ── Network.synthesis ──▶ images
+    tensors ── check, fold one quality ──▶ FoldedNetwork ── build ──▶ InferenceNetwork
+    images ── InferenceNetwork.analysis ──▶ symbols ── InferenceNetwork.synthesis ──▶ images
 
 A family is a folder under models/ and a line in models/registry.py. This file imports no PyTorch, and neither does the
 module that defines a family: its methods import what they need, so that array metadata open without PyTorch.
@@ -46,7 +46,7 @@ class FoldedNetwork(NamedTuple):
         return latents
 
 
-class Network(Protocol):
+class InferenceNetwork(Protocol):
     """A network that runs, as `Family.build` makes it; s is the family's stride and M the number of latent channels."""
 
     def analysis(self, images: "Tensor") -> "Tensor":
@@ -62,7 +62,7 @@ class Network(Protocol):
         """The network in the memory of a device."""
 
 
-class ExactSynthesis(Protocol):
+class IntegerSynthesis(Protocol):
     """A synthesis in integers that gives the same values on every machine, device and batch size."""
 
     def run(self, symbols: npt.NDArray[np.int32], levels: int, memory: int) -> npt.NDArray[np.int32]:
@@ -172,7 +172,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def build(self, tensors: Mapping[str, Floats]) -> Network:
+    def build(self, tensors: Mapping[str, Floats]) -> InferenceNetwork:
         """The network with `FoldedNetwork.tensors`, for inference in float32 on the CPU."""
 
     @abstractmethod
@@ -186,7 +186,7 @@ class Family(ABC):
     def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:  # noqa: B027  # optional
         """Have a network run as `caecodec.settings` says: "fp32", "bf16" or "auto"; by default all of it stays float32."""
 
-    def build_exact(self, tensors: Mapping[str, Floats], device: str) -> ExactSynthesis:
+    def build_exact(self, tensors: Mapping[str, Floats], device: str) -> IntegerSynthesis:
         """The exact synthesis with `FoldedNetwork.tensors`, on a device.
 
         Raises

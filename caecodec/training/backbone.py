@@ -1,5 +1,5 @@
 """The network that is trained, under the name by which it is imported; it belongs to its family."""
 
-from ..models.factorized.training.backbone import GDN, Backbone, ConditionalRate, Modulation, conditional_bits
+from ..models.factorized.training.backbone import Backbone, ConditionalRate
 
-__all__ = ["GDN", "Backbone", "ConditionalRate", "Modulation", "conditional_bits"]
+__all__ = ["Backbone", "ConditionalRate"]

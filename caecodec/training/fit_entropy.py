@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .. import weights
 from ..entropy import context, context_fit, static
-from ..entropy.streams import Coded, narrow
+from ..entropy.streams import CodedSymbols, narrow
 from ..errors import ParameterError
 from ..models.family import Tensors
 from . import data, symbols
@@ -119,5 +119,5 @@ def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: in
     return context.MODEL.store(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
 
 
-def _size(coded: Coded) -> int:
+def _size(coded: CodedSymbols) -> int:
     return sum(map(len, coded.streams)) + len(coded.escapes)

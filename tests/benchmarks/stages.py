@@ -16,7 +16,7 @@ from caecodec.chunks.spec import ChunkSpec
 from caecodec.codecs.autoencoder import codec
 from caecodec.codecs.autoencoder.parameters import Parameters
 from caecodec.engine import DevicePlacement, engine
-from caecodec.entropy.streams import Coded
+from caecodec.entropy.streams import CodedSymbols
 
 from . import contenders, timing
 from .images import Pixels, chunks
@@ -61,7 +61,7 @@ class Line:
         height, width = header.shape[:2]
         latents = tiling.latent_size(height, width, self.loaded.family.stride)
         shape = (1, self.loaded.network.latent_channels, *latents)
-        coded = Coded(parsed.streams, parsed.escapes)
+        coded = CodedSymbols(parsed.streams, parsed.escapes)
         symbols = self._timed("entropy coding", self.coder.decode, coded, self.tables, shape)
         images = self._timed("network", self.network.decode, symbols)[:, :, :height, :width]
         array: Pixels = self._timed("pixels", self._array, images, header.shape, axes, layout)
@@ -74,7 +74,7 @@ class Line:
         planes.constant(array, axes)
         return chunk, tiling.pad(planes.to_images(array, axes, spec.layout), self.loaded.family.stride)
 
-    def _pack(self, chunk: codec.Chunk, coded: Coded) -> bytes:
+    def _pack(self, chunk: codec.Chunk, coded: CodedSymbols) -> bytes:
         header = chunk.header(self.source, self.quality, Body.SYMBOLS, self.coder.name)
         return autoencoder.pack(
             autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes, planes=chunk.spec.layout.pack())

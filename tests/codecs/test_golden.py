@@ -16,7 +16,7 @@ from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import Body
 from caecodec.chunks.axes import Axes
 from caecodec.entropy import registry
-from caecodec.entropy.streams import Coded
+from caecodec.entropy.streams import CodedSymbols
 
 FILES = sorted(GOLDEN.glob("v[12]-*.cae"))  # test_overfitted_golden.py has the others
 BODIES = {path: autoencoder.parse(path.read_bytes()).header.body for path in FILES}
@@ -65,7 +65,7 @@ def test_symbols(path):
     if not symbols.size:
         assert (payload.streams, payload.escapes) == ((), b"")
         return
-    coder, coded = registry.by_name(payload.header.entropy), Coded(payload.streams, payload.escapes)
+    coder, coded = registry.by_name(payload.header.entropy), CodedSymbols(payload.streams, payload.escapes)
     np.testing.assert_array_equal(coder.decode(coded, tables(payload, path), symbols.shape), symbols)
     assert coder.encode(symbols, tables(payload, path)) == coded
 

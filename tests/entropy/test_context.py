@@ -153,9 +153,9 @@ def test_streams_that_disagree_with_the_geometry():
     with pytest.raises(CorruptionError, match="streams"):
         context.MODEL.decode(coded._replace(streams=coded.streams * 2), TABLES, shape)
     with pytest.raises(CorruptionError, match="more than its symbols"):
-        context.MODEL.decode(streams.Coded((bytes(range(1, 101)),), coded.escapes), TABLES, shape)
+        context.MODEL.decode(streams.CodedSymbols((bytes(range(1, 101)),), coded.escapes), TABLES, shape)
     with pytest.raises(CorruptionError, match="zero word"):
-        context.MODEL.decode(streams.Coded((bytes(8),), coded.escapes), TABLES, shape)
+        context.MODEL.decode(streams.CodedSymbols((bytes(8),), coded.escapes), TABLES, shape)
     for stream in (coded.streams[0][:-4], coded.streams[0][4:], b"", coded.streams[0] * 2):
         with pytest.raises(CorruptionError):
             context.MODEL.decode(coded._replace(streams=(stream,)), TABLES, shape)
@@ -200,7 +200,7 @@ def test_random_streams(stream, escapes, n, rows, columns):
     shape = (n, CHANNELS, rows, columns)
     whole = stream[: len(stream) // 4 * 4]
     try:
-        symbols = context.MODEL.decode(streams.Coded((whole,), escapes), TABLES, shape)
+        symbols = context.MODEL.decode(streams.CodedSymbols((whole,), escapes), TABLES, shape)
     except CorruptionError:
         return
     assert symbols.shape == shape
@@ -216,7 +216,7 @@ def test_changed_bytes(data):
         part = parts[data.draw(st.integers(0, 1))]
         part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
     try:
-        symbols = context.MODEL.decode(streams.Coded((bytes(parts[0]),), bytes(parts[1])), TABLES, shape)
+        symbols = context.MODEL.decode(streams.CodedSymbols((bytes(parts[0]),), bytes(parts[1])), TABLES, shape)
     except CorruptionError:
         return
     assert np.abs(symbols.astype(np.int64)).max() <= streams.MAX_SYMBOL
@@ -225,7 +225,7 @@ def test_changed_bytes(data):
 def test_huge_geometry_is_refused_before_it_is_allocated():
     tracemalloc.start()
     with pytest.raises(CorruptionError, match="streams"):
-        context.MODEL.decode(streams.Coded((b"\1\2\3\4",), b"\1"), TABLES, (1, CHANNELS, 20000, 20000))
+        context.MODEL.decode(streams.CodedSymbols((b"\1\2\3\4",), b"\1"), TABLES, (1, CHANNELS, 20000, 20000))
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 

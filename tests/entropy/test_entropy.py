@@ -63,11 +63,11 @@ def test_streams_that_disagree_with_the_geometry():
     symbols = np.zeros((1, CHANNELS, 4, 4), np.int32)
     coded = static.MODEL.encode(symbols, TABLES)
     with pytest.raises(CorruptionError, match="streams"):
-        static.MODEL.decode(streams.Coded(coded.streams * 2, b""), TABLES, symbols.shape)
+        static.MODEL.decode(streams.CodedSymbols(coded.streams * 2, b""), TABLES, symbols.shape)
     with pytest.raises(CorruptionError, match="more than its symbols"):
-        static.MODEL.decode(streams.Coded((bytes(range(1, 101)),), b""), TABLES, (1, CHANNELS, 1, 1))
+        static.MODEL.decode(streams.CodedSymbols((bytes(range(1, 101)),), b""), TABLES, (1, CHANNELS, 1, 1))
     with pytest.raises(CorruptionError, match="zero word"):
-        static.MODEL.decode(streams.Coded((bytes(8),), b""), TABLES, symbols.shape)
+        static.MODEL.decode(streams.CodedSymbols((bytes(8),), b""), TABLES, symbols.shape)
 
 
 def test_escape_beyond_any_symbol():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from caecodec import weights
-from caecodec.entropy import context
+from caecodec.entropy.context import MODEL as CONTEXT
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL, Tables
 
@@ -69,7 +69,7 @@ def save_seeded(path, seed=0, context=False, **about):
     tensors = seeded_tensors(seed, qualities=qualities)
     for quality in qualities if context else ():
         tables = seeded_context(seed + quality)
-        tensors.update(context.MODEL.store(tables, quality))
+        tensors.update(CONTEXT.store(tables, quality))
         for part in ("scale", "shift"):
             tensors[f"q{quality}.g_a.6.{part}"][tables.order[-2:]] = 0
     return weights.save(path, tensors, qualities=qualities, **about)

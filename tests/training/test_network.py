@@ -7,9 +7,10 @@ from helpers.training import each, photographs
 
 from caecodec import weights
 from caecodec.models import registry
+from caecodec.models.factorized.training.backbone import TrainableGDN
 from caecodec.models.factorized.training.normalise import EAGER, ModulatedNormalisation
 from caecodec.training import initial
-from caecodec.training.backbone import GDN, Backbone
+from caecodec.training.backbone import Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.loss import ms_ssim, rate_distortion
 from caecodec.training.recipe import LMBDAS, Recipe
@@ -33,12 +34,12 @@ def test_gradients_of_gdn(inverse):
 
 def test_gdn_is_what_it_says():
     torch.manual_seed(0)
-    layer, x, scale, shift = GDN(5), torch.randn(2, 5, 3, 4), torch.rand(2, 5), torch.randn(2, 5)
+    layer, x, scale, shift = TrainableGDN(5), torch.randn(2, 5, 3, 4), torch.rand(2, 5), torch.randn(2, 5)
     beta, gamma = torch.ones(5), 0.002 * torch.eye(5) + 0.0004
     modulated = x * scale[:, :, None, None] + shift[:, :, None, None]
     norm = (beta[:, None, None] + torch.einsum("ij,njhw->nihw", gamma, modulated**2)).sqrt()
     torch.testing.assert_close(layer(x, scale, shift), modulated / norm)
-    inverse = GDN(5, inverse=True)
+    inverse = TrainableGDN(5, inverse=True)
     torch.testing.assert_close(inverse(x, scale, shift), modulated * norm)
 
 

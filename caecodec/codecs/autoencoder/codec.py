@@ -21,7 +21,7 @@ from ...chunks.planes import COLOURS, Layout
 from ...chunks.spec import ChunkSpec
 from ...engine import ChunkTask, DevicePlacement, Gpu, PlacedNetwork, engine
 from ...entropy import registry
-from ...entropy.streams import Coded
+from ...entropy.streams import CodedSymbols
 from ...errors import CorruptionError, ParameterError
 from ...images import metrics
 from ...weights import DEFAULT, Source, Spec
@@ -277,7 +277,7 @@ def _start_symbols(
     """Begin to decode the chunk whose symbols a payload holds."""
     assert payload.header.entropy is not None
     task = _task(payload, payload.header.entropy, axes, source, gpu)
-    return engine().line(task.network.placement).decode(task, Coded(payload.streams, payload.escapes), keep)
+    return engine().line(task.network.placement).decode(task, CodedSymbols(payload.streams, payload.escapes), keep)
 
 
 def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> npt.NDArray[Any]:
@@ -298,7 +298,7 @@ def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: S
         raise CorruptionError(
             f"payload corrects an exact synthesis, which family {source.family!r} does not have: it is damaged"
         )
-    levels = engine().cpu.exact_levels(task, Coded(payload.streams, payload.escapes))
+    levels = engine().cpu.exact_levels(task, CodedSymbols(payload.streams, payload.escapes))
     return bounded.predicted(levels, task.spec.shape, axes, task.spec.layout)
 
 

@@ -60,7 +60,7 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return result
 
 
-class GDN(nn.Module):
+class TrainableGDN(nn.Module):
     """Generalised divisive normalisation, its parameters stored as square roots so that they stay non-negative."""
 
     def __init__(self, channels: int, inverse: bool = False) -> None:
@@ -137,8 +137,8 @@ class Backbone(nn.Module):
         down, up = (3, hidden, hidden, hidden, latent), (latent, hidden, hidden, hidden, 3)
         self.ga = nn.ModuleList(nn.Conv2d(i, o, 5, 2, 2) for i, o in pairwise(down))
         self.gs = nn.ModuleList(nn.ConvTranspose2d(i, o, 5, 2, 2, 1) for i, o in pairwise(up))
-        self.gan = nn.ModuleList(GDN(hidden) for _ in range(LAYERS - 1))
-        self.gsn = nn.ModuleList(GDN(hidden, inverse=True) for _ in range(LAYERS - 1))
+        self.gan = nn.ModuleList(TrainableGDN(hidden) for _ in range(LAYERS - 1))
+        self.gsn = nn.ModuleList(TrainableGDN(hidden, inverse=True) for _ in range(LAYERS - 1))
         self.fa = nn.ModuleList(Modulation(count, channels) for channels in down[1:])
         self.fi = Modulation(count, latent, shift=False)
         self.fs = nn.ModuleList(Modulation(count, channels) for channels in up[1:])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...family import Tensors
-from .backbone import GDN, LAYERS, Backbone, ConditionalRate, conditional_bits
+from .backbone import LAYERS, Backbone, ConditionalRate, TrainableGDN, conditional_bits
 
 NOISE = 1e-3  # in weights that the start leaves at zero, so that they can learn
 SPARE = 0.02  # in channels that the layer has beyond those of the start
@@ -71,8 +71,8 @@ def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float
             beta = torch.ones(backbone.hidden)
             _put(gamma, stored[f"{ours}.{2 * i + 1}.gamma"])
             _put(beta, stored[f"{ours}.{2 * i + 1}.beta"])
-            norm.gamma.copy_(GDN.stored(gamma))
-            norm.beta.copy_(GDN.stored(beta))
+            norm.gamma.copy_(TrainableGDN.stored(gamma))
+            norm.beta.copy_(TrainableGDN.stored(beta))
         for i, film in enumerate(getattr(backbone, films)):
             for index, quality in enumerate(backbone.qualities.tolist()):
                 prefix = f"q{_nearest(stored, quality)}.{ours}.{2 * i}."
