@@ -70,7 +70,7 @@ class Axes(NamedTuple):
 def check_chunk(shape: tuple[int, ...], dtype: np.dtype[Any], channel_axis: int | None) -> Axes:
     """The axes of a chunk of this shape and dtype; ParameterError if such a chunk cannot be encoded."""
     if not dtype.isnative or dtype.name not in DTYPES.values():
-        what = "bool, the dtype of masks" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
+        what = "bool (labels and masks)" if dtype.kind == "b" else dtype.name if dtype.isnative else dtype.str
         raise ParameterError(
             f"chunk dtype is {what} but must be {', '.join(DTYPES.values())} in this machine's byte order; convert it "
             "(astype) if that loses nothing you need, or " + _LOSSLESS

@@ -1,1 +1,1 @@
-"""The caecodec command: one file a subcommand."""
+"""The caecodec command, with one file for each subcommand."""

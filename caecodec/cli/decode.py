@@ -1,4 +1,4 @@
-"""caecodec decode: groups and .cae files to image and video files."""
+"""caecodec decode: converts groups and .cae files to image and video files."""
 
 import argparse
 from pathlib import Path
@@ -13,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec decode."""
     parser.add_argument(
         "inputs", nargs="+", type=parse_location, metavar="INPUT",
-        help=".ome.zarr groups, such as zips (.zip) or URLs (s3://...) too, .cae files, or folders of them",
+        help=".ome.zarr groups (also zipped, or at URLs such as s3://...), .cae files, or folders of them",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
     parser.add_argument(
         "--format", default="png",
-        help="kind of files in a folder: png, jpg ..., tiff for stacks, yuv or y4m for videos; default %(default)s",
+        help="format of the files in a folder: png, jpg ..., tiff for stacks, yuv or y4m for videos; default %(default)s",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Decode; 1 when any input failed."""
+    """Decode; return 1 if any input failed."""
     from ..ngff.convert import decode_paths
 
     suffix = "." + arguments.format.lstrip(".")

@@ -1,4 +1,4 @@
-"""caecodec evaluate: rate and distortion on one's own images, beside other codecs."""
+"""caecodec evaluate: measures rate and distortion on your images, beside other codecs."""
 
 import argparse
 import re
@@ -9,43 +9,45 @@ from ..errors import ParameterError
 from ..weights import DEFAULT
 
 SUMMARY = (
-    "Measure rate and distortion on images, beside JPEG, JPEG 2000, JPEG XL, WebP and AVIF; tables, curves, an HTML report."
+    "Measure rate and distortion on images, beside JPEG, JPEG 2000, JPEG XL, WebP and AVIF; write tables, curves and a report."
 )
 CODECS = "jpeg,jpeg2k,jpegxl,webp,avif"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec evaluate."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="images, and folders and tar files of them")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="images, or folders or tar files of them")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the folder to write")
     parser.add_argument(
         "--weights", action="append",
-        help="an installed name, or the path of a weights file or checkpoint; may be repeated; none; default the shipped ones",
+        help="an installed name, or the path of a weights file or checkpoint; may be repeated; or none; default: shipped",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--metric", default="both", choices=["mse", "ms-ssim", "both"],
-        help="what the networks were trained for; default both, where the weights have both",
+        help="what the networks were trained for; default both, if the weights have both",
     )  # fmt: skip
-    parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all that there are")
-    parser.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
+    parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all")
+    parser.add_argument("--entropy", choices=["context", "static"], help="default context if the weights have it")
     parser.add_argument(
         "--overfitted", default="", metavar="PRESET[,PRESET...]",
-        help="measure the overfitted codec, with instant, faster, fast, medium, slow, placebo: minutes an image and quality",
+        help="measure the overfitted codec with instant, faster, fast, medium, slow, placebo: minutes per image and quality",
     )  # fmt: skip
     parser.add_argument(
-        "--decoder", choices=["lop", "mop", "hop"], help="of the overfitted codec; default by the size of chunks"
+        "--decoder", choices=["lop", "mop", "hop"], help="decoder of the overfitted codec; default by the size of chunks"
     )
-    parser.add_argument("--gpu", action=argparse.BooleanOptionalAction, help="run the network on CUDA, or not; default as set")
-    parser.add_argument("--codecs", default=CODECS, help="codecs to compare with, of %(default)s (all: the default), or none")
+    parser.add_argument(
+        "--gpu", action=argparse.BooleanOptionalAction, help="run networks on CUDA, or not; default by settings"
+    )
+    parser.add_argument("--codecs", default=CODECS, help="codecs to compare with, some of %(default)s (the default), or none")
     parser.add_argument("--chunk", type=int, default=256, help="pixels a side, 0: whole images; default %(default)s")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take the first image and every Nth after it")
     parser.add_argument(
         "--cache", type=Path, metavar="FILE.jsonl",
-        help="save each result as it comes, and take those that are there: an evaluation that was interrupted goes on",
+        help="save each result as it comes, and reuse those in the file, so that an interrupted evaluation can continue",
     )  # fmt: skip
     parser.add_argument(
         "--reference", action="append", default=[], type=Path, metavar="FILE.json",
-        help="published points to draw and compare as well; may be repeated",
+        help="published points to draw and compare with; may be repeated",
     )  # fmt: skip
     parser.add_argument("--samples", type=int, default=3, help="images to show side by side, default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in the output folder")
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, and print what is absent, the BD-rates, and where the report is."""
+    """Measure; print what is missing, the BD-rates, and the path of the report."""
     from ..evaluation import evaluate
 
     results = evaluate(

@@ -1,4 +1,4 @@
-"""caecodec export: checkpoints to weights files, the format that needs neither PyTorch pickles nor CompressAI."""
+"""caecodec export: converts checkpoints to weights files, which need neither PyTorch pickles nor CompressAI."""
 
 import argparse
 from pathlib import Path
@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("images", nargs="*", type=Path, help="training checkpoints: folders and tar files of training images")
     parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors; or NAME.pth for CompressAI")
-    parser.add_argument("--name", help="the weights' name; default that of the checkpoint (CompressAI) or of the output")
-    parser.add_argument("-q", "--quality", type=int, help="CompressAI, either way: the quality; default none")
+    parser.add_argument("--name", help="name of the weights; default that of the checkpoint (CompressAI) or of the output")
+    parser.add_argument("-q", "--quality", type=int, help="to or from CompressAI: the quality; default none")
     parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default that of the training checkpoint, or mse")
     parser.add_argument(
         "--crops", type=int, help="training checkpoints: crops of 256x256 to fit tables to, default 1200 or more"
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output.suffix in CHECKPOINT_SUFFIXES:
         if arguments.quality is None:
-            raise ParameterError(f"{arguments.output} holds one quality; say which (-q 1 to 8)")
+            raise ParameterError(f"{arguments.output} holds a single quality; pass it (-q 1 to 8)")
         to_compressai(
             arguments.source,
             arguments.quality,

@@ -1,25 +1,25 @@
-"""caecodec fit-entropy: context tables for any weights, fitted to images."""
+"""caecodec fit-entropy: adds context tables, fitted to images, to any weights."""
 
 import argparse
 from pathlib import Path
 
-SUMMARY = "Add context tables, fitted to images, to weights: the same pixels in fewer bytes."
+SUMMARY = "Add context tables, fitted to images, to weights, which codes the same pixels in fewer bytes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec fit-entropy."""
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors file, or a CompressAI checkpoint")
-    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="images, and folders and tar files of them")
+    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="images, or folders or tar files of them")
     parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors")
     parser.add_argument("--crops", type=int, default=3000, help="crops of 256x256 pixels to fit to, default %(default)s")
-    parser.add_argument("--name", help="the weights' name; default as before, for a checkpoint that of the file")
+    parser.add_argument("--name", help="name of the result; default that of the weights, or for a checkpoint of the output")
     parser.add_argument("-q", "--quality", type=int, help="CompressAI checkpoints: the quality it was trained for")
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="of checkpoints; default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit, and print what was written and what it saves."""
+    """Fit; print what was written and how many bytes it saves."""
     from ..training.fit_entropy import fit_entropy
 
     source, gains = fit_entropy(

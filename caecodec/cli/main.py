@@ -1,4 +1,4 @@
-"""caecodec COMMAND: the entry point, and what its commands share."""
+"""caecodec COMMAND: the entry point and what its commands share."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy, weigh
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of every command."""
+    """The parser of the whole command line."""
     top = argparse.ArgumentParser(prog="caecodec", description="Learned image compression for Zarr.")
     top.add_argument("--version", action="version", version=f"caecodec {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 1 when something failed, 2 for a wrong command line."""
+    """Run a command; return 0 if all went well, 1 if something failed. Exit with 2 for a wrong command line."""
     options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"caecodec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        rest = "is kept; run the same command again to go on" if getattr(options, "resume", False) else "was removed"
-        print(f"caecodec: interrupted; finished outputs are whole, the one at work {rest}", file=sys.stderr, flush=True)
+        rest = "is kept; run the same command again to continue" if getattr(options, "resume", False) else "was removed"
+        print(f"caecodec: interrupted; finished outputs are complete, the unfinished one {rest}", file=sys.stderr, flush=True)
         if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
             sys.stdout.flush()
-            os._exit(130)  # at once: fits would keep the process from ending for minutes
+            os._exit(130)  # immediately, because running fits would keep the process alive for minutes
         return 130
     return status

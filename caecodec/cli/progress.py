@@ -1,4 +1,4 @@
-"""Progress bars and outcomes of the conversion commands."""
+"""Progress bars and final messages of the conversion commands."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ from ..ngff.convert import Conversion, Failure
 
 
 class Bars:
-    """Bars on a terminal, where tqdm (extra ngff) is installed: of the images, and of the chunks of the one at work."""
+    """Bars on a terminal, if tqdm (extra ngff) is installed: one of the images, one of the chunks of the current image."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -25,17 +25,17 @@ class Bars:
             self._bar.close()
 
     def images(self, conversions: list[Conversion]) -> Iterable[Conversion]:
-        """The list of conversions, which moves the bar as it is worked through."""
+        """Iterate over the conversions, moving the bar."""
         bar: Iterable[Conversion] | None = self._make(conversions, unit="image")
         return conversions if bar is None else bar
 
     def chunks(self, state: ImageProgress) -> None:
-        """Show how far an image is."""
+        """Show the progress of the current image."""
         if self._bar is None:
             self._bar = self._make(unit="chunk", leave=False)
         if self._bar is None:
             return
-        if state.done < self._bar.n:  # another image
+        if state.done < self._bar.n:  # the next image has begun
             self._bar.reset()
         self._bar.total = state.chunks
         if not math.isnan(state.psnr):
@@ -50,11 +50,11 @@ class Bars:
             from tqdm import tqdm
         except ImportError:
             return None
-        return tqdm(*arguments, **options, disable=True if self._quiet else None)  # None: shown on a terminal
+        return tqdm(*arguments, **options, disable=True if self._quiet else None)  # None: shown only on a terminal
 
 
 def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool) -> int:
-    """Print what was written and what failed; the exit status."""
+    """Print what was written and what failed; return the exit status."""
     if not quiet:
         for path in written:
             print(path)

@@ -1,4 +1,4 @@
-"""caecodec train: weights from one's own images."""
+"""caecodec train: trains weights on your images."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from ..weights import DEFAULT
 if TYPE_CHECKING:
     from ..training.loop import Report
 
-SUMMARY = "Train weights on your own images, from shipped ones or from the images' principal components."
+SUMMARY = "Train weights on your own images, starting from shipped weights or from the images' principal components."
 EVERY = 15  # seconds between lines of progress
 
 
@@ -29,23 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, type=Path, help="NAME.safetensors; NAME.ckpt, .png and .md go beside it"
     )
     parser.add_argument(
-        "--qualities", default="1-5", help="of one network: some of 1 to 5 or of 6 to 8, as 1-5 or 1,3; default %(default)s"
+        "--qualities",
+        default="1-5",
+        help="within 1 to 5 or within 6 to 8, such as 1-5 or 1,3; default %(default)s",
     )
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument(
-        "--init", default=DEFAULT, help="weights by name, a weights file, a checkpoint, or klt; default %(default)s"
+        "--init", default=DEFAULT, help="start from weights by name, a weights file, a checkpoint, or klt; default %(default)s"
     )
-    parser.add_argument("--steps", type=int, default=0, help="when to stop; this or --minutes")
-    parser.add_argument("--minutes", type=float, default=0.0, help="when to stop, tables not counted")
+    parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this or --minutes")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
     parser.add_argument("--crop", type=int, help="pixels a side of crops, default 128, or 192 on a GPU and for ms-ssim")
-    parser.add_argument("--batch", type=int, help="crops in a step, one of each quality at least; default as suits the device")
+    parser.add_argument("--batch", type=int, help="crops in a step, at least one of each quality; default by the device")
     parser.add_argument("--lr", type=float, default=3e-4, help="learning rate, default %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument(
-        "--validation", type=float, default=0.05, help="part of the images that is held out, default %(default)s"
+        "--validation", type=float, default=0.05, help="share of the images that is held out, default %(default)s"
     )
-    parser.add_argument("--name", help="the weights' name, default that of the output")
-    parser.add_argument("--resume", action="store_true", help="go on from NAME.ckpt")
+    parser.add_argument("--name", help="name of the weights, default that of the output")
+    parser.add_argument("--resume", action="store_true", help="continue from NAME.ckpt")
     parser.add_argument("--save-every", type=float, default=300, help="seconds between checkpoints, default %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; 130 when interrupted, which leaves a checkpoint."""
+    """Train; return 130 after an interrupt, which leaves a checkpoint."""
     from ..training.recipe import Recipe
     from ..training.train import train
 
@@ -88,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         checkpoint = arguments.output.with_suffix(".ckpt")
         print(
-            f"caecodec: interrupted; if training had begun, {checkpoint} is whole: go on with --resume, or make weights of it "
-            f"as it is with caecodec export {checkpoint} DATA -o {arguments.output}",
+            f"caecodec: interrupted; if training had begun, {checkpoint} is complete: continue with --resume, or turn it into "
+            f"weights with caecodec export {checkpoint} DATA -o {arguments.output}",
             file=sys.stderr,
         )
         return 130
@@ -107,7 +109,7 @@ def parse_qualities(text: str) -> tuple[int, ...]:
 
 
 class Progress:
-    """Prints a line for a report, at most every fifteen seconds: bpp, and PSNR or MS-SSIM, of each quality."""
+    """Prints reports as lines, at most one every fifteen seconds: bpp, and PSNR or MS-SSIM, of each quality."""
 
     def __init__(self, qualities: tuple[int, ...], metric: str = "mse") -> None:
         self.qualities, self.metric = qualities, metric

@@ -1,4 +1,4 @@
-"""caecodec weights: what is installed, what a file or group holds, and bringing it here."""
+"""caecodec weights: lists installed weights, shows what a file or group holds, and installs it."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ..storage.locations import ZIP, Location, is_url, parse_location
 from ..weights import Source, file
 
 SUMMARY = "List, show and install weights, from files or from the groups that carry them."
-_WIDTH = 200  # of what a file says in its own words
+_WIDTH = 200  # characters shown of a file's notes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,21 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def add(name: str, summary: str) -> argparse.ArgumentParser:
         return actions.add_parser(name, help=summary, description=summary)
 
-    add("list", "What is installed: name and digest, metric, qualities, bytes, and where it is.")
-    add("show", "All about weights.").add_argument(
+    add("list", "List installed weights: name and digest, metric, qualities, bytes, and where they are.")
+    add("show", "Show all about weights.").add_argument(
         "what", type=parse_location, metavar="DIGEST|FILE|GROUP", help="the start of a digest, a .safetensors file, or a group"
     )
-    add("install", "Bring weights into your folder, where they are found by their digest.").add_argument(
+    add("install", "Copy weights into your folder, where they are found by their digest.").add_argument(
         "sources", nargs="+", type=parse_location, metavar="GROUP|FILE",
-        help="a .safetensors file, or a group that carries weights, also zipped (.zip); paths or URLs",
+        help="a .safetensors file, or a group that carries weights, also zipped (.zip); a path or URL",
     )  # fmt: skip
     add("path", "Print the path of a weights file.").add_argument(
-        "digest", metavar="DIGEST", help="of the file's SHA-256, the first eight digits or more"
+        "digest", metavar="DIGEST", help="the first eight or more digits of the file's SHA-256"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked for."""
+    """Run the action that was asked for."""
     if arguments.action == "list":
         for origin, sources in weights.by_place().items():
             for source in sources:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _line(source: Source, origin: str) -> str:
-    """What the list says of one: no more than that it is damaged, where it is."""
+    """One line of the list; of damaged weights it says only that they are damaged."""
     try:
         return f"{source}, {origin}, {len(weights.file_bytes(source))} bytes"
     except WeightsError as error:
@@ -62,7 +62,7 @@ def _line(source: Source, origin: str) -> str:
 
 
 def _found(what: Location) -> Sequence[Source]:
-    """What a digest, a file or a group names."""
+    """The weights that a digest, a file or a group names."""
     is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
     return weights.read(what) if is_place else [weights.by_digest(str(what))]
 
@@ -86,5 +86,5 @@ def _description(source: Source) -> str:
 
 
 def _plain(text: str) -> str:
-    """A file's own words on one line, without what a terminal would obey."""
+    """A file's note on one line, without control characters."""
     return "".join(c if c.isprintable() else " " for c in text)[:_WIDTH]

@@ -69,7 +69,7 @@ def from_picture(picture: npt.NDArray[Any], icc_profile: bytes | None = None) ->
 def check_dtype(dtype: np.dtype[Any], name: object, way_out: str = _LOSSLESS) -> None:
     """Raise ParameterError unless the codec takes values of this dtype; `name` says what has this dtype."""
     if dtype.name not in DTYPES.values():
-        what = "bool, the dtype of masks" if dtype.kind == "b" else dtype.name
+        what = "bool (a mask)" if dtype.kind == "b" else dtype.name
         raise ParameterError(
             f"{name} has dtype {what}, but the codec takes {', '.join(DTYPES.values())}; convert it if that loses nothing "
             f"you need, or {way_out}"

@@ -1,4 +1,4 @@
-"""Image files <-> OME-NGFF groups and .cae files; OME-NGFF groups of one codec to those of another."""
+"""Converts image files to OME-NGFF groups and .cae files and back, and OME-NGFF groups from one codec to another."""
 
 from ..images.image import Image, Size
 from .convert import Failure, decode_paths, encode_paths

@@ -1,4 +1,4 @@
-"""Arrays into Zarr arrays, block by block, so that either may be larger than memory; each chunk is encoded once, whole."""
+"""Copies arrays into Zarr arrays block by block, so that both may be larger than memory; each chunk is encoded once."""
 
 import asyncio
 import zlib
@@ -16,29 +16,29 @@ from zarr.core.sync import sync
 from ..errors import CaeCodecError, ParameterError
 from .chunk_runner import ChunkRunner
 
-BLOCK_BYTES = 2**26  # enough chunks at once for batches of the network
-_UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # what codecs raise for damaged chunks
+BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
+_UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # raised by other codecs for damaged chunks
 
 AnyArray = npt.NDArray[Any] | zarr.Array[Any]
 
 
 def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | None = None, **options: Any) -> None:
-    """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array but shape and dtype.
+    """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array except shape and dtype.
 
-    Chunks that reach over the edge are filled up with the values next to it, which costs a codec less than any other. With
-    `runner`, chunks (or shards) are written one by one, and each is whole or not there, whatever happens; of an array that is
-    there already, begun with the same options, those that are missing.
-    Raises what reading and encoding raise; then nothing more is written afterwards.
+    Chunks that reach over the edge are filled up with the values next to it, which cost a codec the fewest bytes. With
+    `runner`, chunks (or shards) are written one by one, and each is either complete or absent, whatever happens. If the array
+    exists, begun with the same options, only its missing chunks are written.
+    Raises what reading and encoding raise; nothing more is written after that.
     """
     unit = options.get("shards") or options["chunks"]
     padded = padded_shape(source.shape, options["chunks"])
     if runner is None or not isinstance(array := group.get(path), zarr.Array):
         array = group.create_array(path, shape=padded, dtype=source.dtype.newbyteorder("="), **options)
-    elif array.shape != padded:  # finished, and cut to its shape
+    elif array.shape != padded:  # it is finished, and has its final shape
         runner.count_done(chunk_count(padded, array.chunks))
         return
     elif "attributes" in options:
-        array.attrs.put(options["attributes"])  # of a Zarr v2 array these are a document of their own
+        array.attrs.put(options["attributes"])  # a Zarr v2 array keeps them in a document of their own
     block = block_shape(padded, unit, source.chunks if isinstance(source, zarr.Array) else unit, source.dtype.itemsize)
     try:
         for region in regions(padded, block):
@@ -46,7 +46,7 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
                 array[region] = read_padded(source, region)
             else:
                 _store_units(array, source, region, unit, runner)
-    # Nothing is hidden: raised again, once zarr's other chunks have ended. They would make the removed folder anew.
+    # The error is raised again once zarr's other chunks have ended; they would recreate the folder after its removal.
     except Exception:
         sync(settle())
         raise
@@ -54,7 +54,7 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
 
 
 def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-    """The values of a part of an array, or a ParameterError that names the array where they cannot be decoded."""
+    """The values of a part of an array; ParameterError, which names the array, if they cannot be decoded."""
     try:
         return np.asarray(source[region])
     except CaeCodecError:
@@ -64,7 +64,7 @@ def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
 
 
 def read_padded(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-    """The same for a part that reaches over the edge: filled up with the values next to it."""
+    """The same for a part that reaches over the edge, filled up with the values next to the edge."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
     return np.pad(data, missing, mode="edge")
@@ -86,14 +86,14 @@ def regions(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[tuple[sl
 
 
 def parts(region: tuple[slice, ...], side: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """The same of a part of an array."""
+    """The blocks of a part of an array, as `regions`."""
     starts = (range(part.start, part.stop, n) for part, n in zip(region, side, strict=True))
     for start in product(*starts):
         yield tuple(slice(a, min(a + n, part.stop)) for a, n, part in zip(start, side, region, strict=True))
 
 
 def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """A block of whole units to write that is as large as a unit to read, and then as BLOCK_BYTES allow."""
+    """A block of whole units to write: at least as large as a unit to read, and then as large as BLOCK_BYTES allows."""
     block = [-(-max(one, min(other, n)) // one) * one for n, one, other in zip(shape, unit, read_unit, strict=True)]
     for axis in reversed(range(len(shape))):
         while block[axis] < shape[axis] and 2 * prod(block) * itemsize <= BLOCK_BYTES:
@@ -102,7 +102,7 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[
 
 
 async def settle() -> None:
-    """Wait for what else runs in zarr's event loop."""
+    """Wait for all other tasks in zarr's event loop."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others)
@@ -111,7 +111,7 @@ async def settle() -> None:
 def _store_units(
     array: zarr.Array[Any], source: AnyArray, region: tuple[slice, ...], unit: tuple[int, ...], runner: ChunkRunner
 ) -> None:
-    """Write the chunks, or shards, of a block that are not there."""
+    """Write those chunks, or shards, of a block that are missing."""
     missing = []
     for one in parts(region, unit):
         count = chunk_count(tuple(part.stop - part.start for part in one), array.chunks)
@@ -131,6 +131,6 @@ def _store_units(
 
 
 def _is_there(array: zarr.Array[Any], region: tuple[slice, ...], unit: tuple[int, ...]) -> bool:
-    """Whether a chunk or shard is stored; zarr puts files into their place whole."""
+    """Whether a chunk or shard is stored; zarr renames files into place, so a stored one is complete."""
     key = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in zip(region, unit, strict=True)))
     return sync(array.store.exists(f"{array.path}/{key}"))

@@ -1,4 +1,4 @@
-"""Slow work on the chunks of one image: side by side, with a report of how far it is, and stopped soon when interrupted."""
+"""Runs slow tasks on the chunks of one image side by side, reports their progress, and stops them soon after an interrupt."""
 
 import math
 import threading
@@ -11,11 +11,11 @@ import zarr
 
 from ..codecs.overfitted.reports import FitProgress, reporting
 
-GRACE = 3  # seconds
+GRACE = 3  # seconds to wait for running tasks after an interrupt
 
 
 class ImageProgress(NamedTuple):
-    """How far an image is: chunks done of all, and bits per pixel of latents and PSNR in dB of those fitted so far."""
+    """The progress of an image: chunks done, chunks in all, and bits per pixel and PSNR in dB of those fitted so far."""
 
     done: int
     chunks: int
@@ -27,16 +27,16 @@ ProgressListener = Callable[[ImageProgress], None]
 
 
 class Interrupted(Exception):  # noqa: N818  # like KeyboardInterrupt: a request to stop, not an error
-    """What ends the fits that run when the conversion was interrupted."""
+    """Raised in threads that still fit when the conversion was interrupted, to end them."""
 
 
 class ChunkRunner:
-    """The chunks of one image.
+    """Counts the chunks of one image, and runs the tasks that encode them.
 
     Parameters
     ----------
     tell
-        Called whenever something changed, by one thread at a time.
+        Called at every change, by one thread at a time.
     """
 
     def __init__(self, tell: ProgressListener = lambda state: None) -> None:
@@ -48,21 +48,21 @@ class ChunkRunner:
         self._last = (math.nan, math.nan)
 
     def expect(self, chunks: int) -> None:
-        """There are so many chunks to do, more than those that were known of."""
+        """Add this many chunks to those that are to be done."""
         with self._lock:
             self._chunks += chunks
             self._say()
 
     def count_done(self, chunks: int) -> None:
-        """So many more chunks are written, or were there."""
+        """Count this many chunks as done: written now, or found complete."""
         with self._lock:
             self._done += chunks
             self._say()
 
     def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Do all of this, as many at once as zarr does; raises what one raises, after those that have begun have ended.
+        """Run all tasks, as many at once as zarr does; raise what a task raises, after those that have begun have ended.
 
-        After an interrupt it waits for a moment at most; what goes on then ends as soon as a fit reports.
+        After an interrupt it waits for GRACE seconds at most; tasks that still run end as soon as their fit reports progress.
         """
         pool = ThreadPoolExecutor(zarr.config.get("async.concurrency"))
         with reporting(self._report):
@@ -79,7 +79,7 @@ class ChunkRunner:
             pool.shutdown(wait=False)
 
     def _report(self, progress: FitProgress) -> None:
-        """What a thread that fits calls."""
+        """Called by a thread that fits."""
         if self._stopped:
             raise Interrupted
         with self._lock:

@@ -1,6 +1,6 @@
-"""The files of a conversion: which are its inputs, what its outputs are called, and how image files are read and written.
+"""The files of a conversion: finds its inputs, names its outputs, and reads and writes image files.
 
-`read_image` and `write_image` are those of `images.files`: whoever converts finds all about files here.
+`read_image` and `write_image` are those of `images.files`, so that all that a conversion does with files is found here.
 """
 
 from collections.abc import Callable, Iterator, Sequence

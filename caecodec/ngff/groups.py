@@ -32,12 +32,12 @@ def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any
 
 
 def write_group(path: Path, image: Image, name: str, options: Options, runner: ChunkRunner | None = None) -> None:
-    """Write an image as an OME-NGFF group at `path`, which must not exist, unless it was begun there and `options` resume.
+    """Write an image as an OME-NGFF group at `path`, which must not exist unless `options` resume a group that was begun.
 
     Raises
     ------
     ParameterError, WeightsError
-        Options that do not fit each other, the image or this machine.
+        The options do not fit each other, the image or this machine.
     """
     try:
         from ome_zarr.format import format_from_version
@@ -45,7 +45,7 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
     except ImportError as error:
         raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
     group = new_group(path, options)
-    fill = 255 if image.rgb and image.pixels.dtype == np.uint8 else 0  # slides are white where there is nothing
+    fill = 255 if image.rgb and image.pixels.dtype == np.uint8 else 0  # empty parts of slides are white
     levels = {
         f"s{i}": Level(level, image.axes, image.rgb, {"fill_value": fill})
         for i, level in enumerate(pyramid(image.pixels, options.chunk_size))
@@ -59,7 +59,7 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
 
 
 def new_group(path: Path, options: Options) -> zarr.Group:
-    """A group to write to at `path`, which must not exist, unless `options` resume."""
+    """A group at `path` to write to; the path must not exist unless `options` resume."""
     mode: Literal["a", "w-"] = "a" if options.resume else "w-"
     return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
@@ -67,14 +67,14 @@ def new_group(path: Path, options: Options) -> zarr.Group:
 def read_group(path: locations.Location, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
-    `path` may be that of a zipped store (.zip), or a URL of fsspec's. Weights that the group carries need not be installed.
+    `path` may also name a zipped store (.zip), or be a URL for fsspec. Weights that the group carries need not be installed.
 
     Raises
     ------
     ParameterError
-        There is no OME-NGFF image of axes among t, c, z, y, x at `path`, or no such level.
+        There is no OME-NGFF image with axes among t, c, z, y, x at `path`, or it has no such level.
     CaeCodecError
-        What decoding its chunks raises.
+        Decoding its chunks failed.
     """
     with weights.using(path):
         image = open_multiscales(path)
@@ -91,7 +91,7 @@ def _halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     even = np.pad(pixels, odd, mode="edge")
     quarters = [even[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
     if pixels.dtype.kind == "f":
-        scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # first: the sum might be infinite
+        scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # scaled first, because the sum might overflow
         mean: npt.NDArray[Any] = scaled[0] + scaled[1] + scaled[2] + scaled[3]
         return mean
     total: npt.NDArray[np.int32] = quarters[0].astype(np.int32) + quarters[1] + quarters[2] + quarters[3]

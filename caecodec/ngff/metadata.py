@@ -1,4 +1,4 @@
-"""The attributes of OME-NGFF groups, 0.4 and 0.5: what is read of them, and what is written for an image."""
+"""Reads and writes the attributes of OME-NGFF groups, 0.4 and 0.5."""
 
 import base64
 from typing import Any, NamedTuple
@@ -16,15 +16,15 @@ from ..storage import locations
 _TYPES = {"t": "time", "c": "channel"}
 _RGB = ("FF0000", "00FF00", "0000FF")
 _RGB_LABELS = ("red", "green", "blue")
-_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # of channels that nobody gave a colour
+_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # for channels without a colour of their own
 _OME = ("multiscales", "omero", "labels", "image-label", "plate", "well", "bioformats2raw.layout")  # top-level in 0.4
-_VERSIONED = ("multiscales", "image-label", "plate", "well", "omero")  # have a version of their own in 0.4
+_VERSIONED = ("multiscales", "image-label", "plate", "well", "omero")  # those that have a version of their own in 0.4
 _ATTRIBUTE = "caecodec"
 _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multiscales"
 
 
 class Multiscales(NamedTuple):
-    """An OME-NGFF image group at a path: its attributes, what of them is OME's, its axes, and the paths of its levels."""
+    """An OME-NGFF image group at a path: all its attributes, those of OME-NGFF, its axes, and the paths of its levels."""
 
     path: locations.Location
     group: zarr.Group
@@ -34,7 +34,7 @@ class Multiscales(NamedTuple):
     paths: list[str]
 
     def level(self, level: int) -> zarr.Array[Any]:
-        """The array of a level, 0 being the full size; ParameterError where there is none that fits the axes."""
+        """The array of a level, 0 being the full size; ParameterError if there is none with these axes."""
         if not 0 <= level < len(self.paths):
             raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
         try:
@@ -47,18 +47,18 @@ class Multiscales(NamedTuple):
 
     @property
     def channels(self) -> list[dict[str, Any]]:
-        """What its omero metadata say of each channel."""
+        """The omero metadata of each channel."""
         return list(self.ome.get("omero", {}).get("channels", []))
 
     def rgb(self, array: zarr.Array[Any]) -> bool:
-        """Whether the three channels are coloured red, green and blue, or have 8 bits and no colour."""
+        """Whether there are three channels coloured red, green and blue, or three of 8 bits without colours."""
         if "c" not in self.axes or array.shape[self.axes.index("c")] != COLOURS:
             return False
         colours = tuple(str(channel.get("color", "")).upper() for channel in self.channels)
         return colours == _RGB or (not any(colours) and array.dtype == np.uint8)
 
     def sizes(self, level: int) -> dict[str, Size]:
-        """The sizes of a level's pixels, where they are known."""
+        """The sizes of a level's pixels, for the axes where they are known."""
         image = self.ome["multiscales"][0]
         scale = np.ones(len(self.axes))
         for holder in (image["datasets"][level], image):
@@ -74,12 +74,12 @@ class Multiscales(NamedTuple):
         }
 
     def labels(self) -> tuple[str, ...]:
-        """The names of the channels, unless they are but numbers."""
+        """The names of the channels; none if they are merely numbered."""
         labels = tuple(str(channel.get("label", "")) for channel in self.channels)
         return () if labels == _numbered(len(labels)) or not all(labels) else labels
 
     def icc_profile(self) -> bytes | None:
-        """What `attributes_of` kept."""
+        """The ICC profile that `attributes_of` stored, if any."""
         profile = self.attributes.get(_ATTRIBUTE, {}).get("icc_profile")
         return base64.b64decode(profile) if profile else None
 
@@ -87,7 +87,7 @@ class Multiscales(NamedTuple):
 def open_multiscales(path: locations.Location) -> Multiscales:
     """The OME-NGFF image at a path, in a zipped store, or at a URL.
 
-    ParameterError where there is none, or one of other axes than t, c, z, y, x.
+    Raises ParameterError if there is none, or if it has axes other than t, c, z, y, x.
     """
     try:
         group = locations.open_group(path)
@@ -97,7 +97,7 @@ def open_multiscales(path: locations.Location) -> Multiscales:
         attributes: dict[str, Any] = group.attrs.asdict()
         ome = attributes.get("ome", attributes)
         if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels"} & set(ome):
-            raise ParameterError(f"{path} is a collection of images, not one: name the groups in it that hold multiscales")
+            raise ParameterError(f"{path} is a collection of images, not an image; name the groups in it that hold multiscales")
         image = ome["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]
         paths = [dataset["path"] for dataset in image["datasets"]]
@@ -105,13 +105,13 @@ def open_multiscales(path: locations.Location) -> Multiscales:
         raise ParameterError(_NONE.format(path, error)) from error
     if not {"y", "x"} <= set(axes) or axes != [name for name in AXES if name in axes]:
         raise ParameterError(
-            f"{path} has axes {', '.join(axes)} but an image has y, x and any of t, c, z before, in this order"
+            f"{path} has axes {', '.join(axes)} but must have y, x, and before them any of t, c, z in this order"
         )
     return Multiscales(path, group, attributes, {key: ome[key] for key in _OME if key in ome}, "".join(axes), paths)
 
 
 def translated(attributes: dict[str, Any], version: str) -> dict[str, Any]:
-    """The attributes of a group of either version, in that of this version."""
+    """The attributes of a group of either version, rewritten for this version."""
     ome = {key: _versioned(key, value, version) for key, value in attributes.get("ome", attributes).items() if key in _OME}
     others = {key: value for key, value in attributes.items() if key not in _OME and key != "ome"}
     if not ome:
@@ -120,7 +120,7 @@ def translated(attributes: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def axes_of(image: Image) -> list[dict[str, str]]:
-    """The axes of an image, with their units."""
+    """The axes of an image with their units, as OME-NGFF writes them."""
     axes = []
     for name in image.axes:
         axes.append({"name": name, "type": _TYPES.get(name, "space")})
@@ -130,21 +130,21 @@ def axes_of(image: Image) -> list[dict[str, str]]:
 
 
 def dataset_of(image: Image, path: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """The entry of a level of this shape: the sizes of its pixels, 1 of the full size where they are not known."""
+    """The entry of a level of this shape, with the sizes of its pixels; an unknown size counts as 1 at full size."""
     full = [image.sizes[name].value if name in image.sizes else 1.0 for name in image.axes]
     scale = [size * n / m for size, n, m in zip(full, image.pixels.shape, shape, strict=True)]
     return {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
 
 
 def attributes_of(image: Image) -> dict[str, Any]:
-    """What a group keeps of an image beside OME's attributes."""
+    """The attributes of an image that OME-NGFF has no place for."""
     return {_ATTRIBUTE: {"icc_profile": base64.b64encode(image.icc_profile).decode()}} if image.icc_profile else {}
 
 
 def omero_of(image: Image, name: str) -> dict[str, Any]:
-    """How viewers are to show an image: names, colours and windows of its channels.
+    """How viewers should show an image: names, colours and windows of its channels.
 
-    The window is that of the dtype, 8 bits being shown whole, others from the least to the greatest finite value.
+    The window of 8 bits is their whole range, that of other dtypes reaches from the least to the greatest finite value.
     """
     count = image.channels
     colours: tuple[str, ...] = _RGB

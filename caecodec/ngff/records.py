@@ -1,4 +1,4 @@
-"""What a conversion that can be resumed was asked for, as its output keeps it from the beginning on."""
+"""Records in an output what a conversion that can be resumed was asked for, to compare when it is resumed."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ ATTRIBUTE = "caecodec_conversion"
 
 
 def record(source: Path, options: Options) -> dict[str, Any]:
-    """The options that matter, and size and time of the last change of the source, a file or a folder."""
+    """The options that matter, and the size and time of last change of the source, which is a file or a folder."""
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     found = [path.stat() for path in files]
     changed = max((one.st_mtime_ns for one in found), default=0)
@@ -28,19 +28,19 @@ def record(source: Path, options: Options) -> dict[str, Any]:
 
 
 def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
-    """Note at the root of an output what it is to be, or check that it is to be the same as before.
+    """Record at the root of a new output what it will be, or check that a begun one was to be the same.
 
-    Raises ParameterError where it was begun otherwise.
+    Raises ParameterError if it was begun with other options or another source.
     """
     if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
         zarr.open_group(str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={ATTRIBUTE: wanted})
     changed = differences(path, wanted)
     if changed:
-        raise ParameterError(f"{path} was begun with {changed}: give what it was begun with, or remove it to begin anew")
+        raise ParameterError(f"{path} was begun with {changed}; pass what it was begun with, or remove it to start again")
 
 
 def differences(path: Path, wanted: dict[str, Any]) -> str:
-    """In what an output, finished or not, differs from what is wanted; "" where it does not."""
+    """How the record of an output, finished or not, differs from the wanted one; "" if it does not."""
     try:
         noted = zarr.open_group(str(path), mode="r").attrs.get(ATTRIBUTE)
     except (BaseZarrError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""OME-NGFF groups to OME-NGFF groups of another codec: levels and attributes as they are, block by block."""
+"""Converts OME-NGFF groups to another codec, block by block; levels and attributes stay as they are."""
 
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,18 @@ _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
 def reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
-    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, with another codec; `target` as of `write_group`.
+    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, as in `write_group`, with another codec.
 
-    The levels keep their values, shapes and paths, the groups and arrays their attributes. All else that the group holds, its
-    labels above all, is stored without loss, with Blosc; but of weights those alone that the new levels need, as
+    The levels keep their values, shapes and paths, and the groups and arrays their attributes. Everything else in the group,
+    above all its labels, is stored losslessly with Blosc. Of weights, it stores only those that the new levels need, as
     `Options.with_weights` says. Weights that the source carries need not be installed. Memory for a few chunks is enough.
 
     Raises
     ------
     ParameterError
-        `source` is no image group, or one of labels or of a dtype that a lossy codec cannot take.
+        `source` is not an image group, or it holds labels or a dtype that a lossy codec cannot take.
     CaeCodecError
-        What decoding and encoding its chunks raises.
+        Decoding or encoding its chunks failed.
     """
     with weights.using(source):
         _reencode(source, target, options, runner)
@@ -47,7 +47,7 @@ def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner 
             check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
     group = new_group(target, options)
     attributes = translated(image.attributes, options.ngff)
-    attributes.pop(ATTRIBUTE, None)  # is of the source
+    attributes.pop(ATTRIBUTE, None)  # it describes how the source was made
     group.attrs.update(attributes)
     _copy(image.group, group, "", set(levels), options.ngff, runner)
     kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}
@@ -55,7 +55,7 @@ def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner 
 
 
 def refuse_labels(source: Path, image: Multiscales) -> None:
-    """ParameterError for an image of labels: by its attributes, or because it is in a group of that name."""
+    """Raise ParameterError for an image of labels, known by its attributes or by the group `labels` around it."""
     documents = ("zarr.json", ".zgroup")
     parents = [parent for parent in source.resolve().parents if parent.name == "labels"]
     if "image-label" in image.ome or any((parent / name).exists() for parent in parents for name in documents):
@@ -63,7 +63,7 @@ def refuse_labels(source: Path, image: Multiscales) -> None:
 
 
 def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str, runner: ChunkRunner | None) -> None:
-    """Copy all members of a group but the levels of the image, without loss."""
+    """Copy all members of a group losslessly, except the levels of the image and the weights."""
     for name, member in source.members():
         path = prefix + name
         if path in levels or name == weights.GROUP:
@@ -80,6 +80,6 @@ def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str],
 
 
 def _kept(array: zarr.Array[Any]) -> dict[str, Any]:
-    """What an array keeps besides its values."""
+    """The properties that an array keeps besides its values."""
     fill = array.fill_value
     return {"fill_value": array.dtype.type(0) if fill is None else fill, "attributes": array.attrs.asdict()}

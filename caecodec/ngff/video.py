@@ -15,7 +15,7 @@ from .blocks import AnyArray, read
 SUFFIXES = (".yuv", ".y4m")
 NAMES = ("y", "u", "v")
 _MAGIC, _FRAME = b"YUV4MPEG2 ", b"FRAME\n"
-_LONGEST = 1024  # of the header line of a .y4m file
+_LONGEST = 1024  # bytes of the header line of a .y4m file
 _COLOURS = {"420": 8, "420jpeg": 8, "420mpeg2": 8, "420paldv": 8, "420p10": 10}
 # In file names, in lower case.
 _SIZE = re.compile(r"(?<![0-9a-z])(\d{1,5})x(\d{1,5})(?![0-9a-z])")
@@ -32,7 +32,7 @@ class Video:
     planes : y, u, v of shape (frames, rows, columns), uint8, or uint16 for 10 bits (0 to 1023); u and v have half the rows and
         columns of y, rounded up
     depth : 8 or 10 bits
-    header : what a .y4m file says besides the size, as "F25:1 Ip A1:1 C420jpeg"; "" where nobody said
+    header : what a .y4m file says besides the size, such as "F25:1 Ip A1:1 C420jpeg"; "" for other sources
     """
 
     planes: tuple[AnyArray, AnyArray, AnyArray]
@@ -46,7 +46,7 @@ class Video:
 
 
 class _Format(NamedTuple):
-    """How frames lie in a file."""
+    """The layout of frames in a file."""
 
     width: int
     height: int
@@ -70,20 +70,20 @@ class _Format(NamedTuple):
 
 
 def read_video(path: Path, size: tuple[int, int] | None = None, depth: int | None = None) -> Video:
-    """The planes in a .yuv or .y4m file, which stays where it is and is read as they are used.
+    """The planes in a .yuv or .y4m file, which is memory-mapped and read as the planes are used.
 
     Parameters
     ----------
     path
         The file.
     size, depth
-        Width and height, and bits, of raw .yuv files; None: as the name says, such as name_1920x1080_25_10bit.yuv (8 bits,
-        where it says none). 10 bits are 16-bit words, little-endian, of values up to 1023.
+        Width and height, and bits, of raw .yuv files; None: taken from a name such as name_1920x1080_25_10bit.yuv (8 bits if
+        it does not say). 10 bits are stored as little-endian 16-bit words with values up to 1023.
 
     Raises
     ------
     ParameterError
-        The name does not say enough, or something else; the file is not of whole frames, or holds other colours than 4:2:0.
+        The name does not give size and depth, or contradicts them; the file does not hold whole frames, or not 4:2:0.
     """
     if path.suffix.lower() == ".y4m":
         return _read_y4m(path)
@@ -91,21 +91,21 @@ def read_video(path: Path, size: tuple[int, int] | None = None, depth: int | Non
     length = path.stat().st_size
     if not length or length % form.frame_bytes:
         raise ParameterError(
-            f"{path} has {length} bytes, which are no whole frames of {form} 4:2:0 ({form.frame_bytes} bytes each); pass the "
-            "right size and depth (--size WIDTHxHEIGHT --depth 8|10)"
+            f"{path} has {length} bytes, which are no whole number of frames of {form} ({form.frame_bytes} bytes each); pass "
+            "the right size and depth (--size WIDTHxHEIGHT --depth 8|10)"
         )
     planes = _planes(np.memmap(path, np.uint8, "r").reshape(-1, form.frame_bytes), form)
     if depth is None and form.depth == 8 and planes[0][0].reshape(-1)[1::2].max(initial=0) <= 3:
-        raise ParameterError(f"{path} looks as if it had 10 bits, but its name says none; pass the depth (--depth 8|10)")
+        raise ParameterError(f"{path} seems to have 10 bits, but its name does not say so; pass the depth (--depth 8|10)")
     _check_values(path, planes, form)
     return Video(planes, form.depth)
 
 
 def write_video(path: Path, video: Video) -> None:
-    """Write a .yuv or .y4m file, frame by frame; nothing is left where it fails. Raises what reading the planes raises."""
+    """Write a .yuv or .y4m file, frame by frame; a failure leaves nothing behind. Raises what reading the planes raises."""
     width, height = video.size
     form = _Format(width, height, video.depth)
-    said = video.header or ("F0:0 C420p10" if video.depth == 10 else "F0:0 C420")  # 0:0: no rate is known
+    said = video.header or ("F0:0 C420p10" if video.depth == 10 else "F0:0 C420")  # 0:0 means that the frame rate is unknown
     y4m = path.suffix.lower() == ".y4m"
     with complete_file(path) as partial, partial.open("wb") as file:
         if y4m:
@@ -118,13 +118,13 @@ def write_video(path: Path, video: Video) -> None:
                 if values.max() >= 2**video.depth:
                     raise ParameterError(
                         f"frame {i} has a value of {values.max()}, which is more than {video.depth} bits; the group is "
-                        "damaged, or what wrote it exceeded them: clip its arrays, or decode another copy"
+                        "damaged or was written with such values: clip its arrays, or decode another copy"
                     )
                 file.write(values.astype(form.dtype).tobytes())
 
 
 def half(rows: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of u and v by those of y."""
+    """The rows and columns of u and v, given those of y."""
     return (rows + 1) // 2, (columns + 1) // 2
 
 
@@ -139,17 +139,17 @@ def _read_y4m(path: Path) -> Video:
         or not said.get("W", "").isdigit()
         or not said.get("H", "").isdigit()
     ):
-        raise ParameterError(f"{path} begins with {line[:40]!r}, which is no header of a .y4m file with its size")
+        raise ParameterError(f"{path} begins with {line[:40]!r}, which is not the header of a .y4m file with its size")
     colours = said.get("C", "420")
     if colours not in _COLOURS:
-        raise ParameterError(f"{path} has colours {colours!r} but {', '.join(_COLOURS)} are taken; convert it to one of them")
+        raise ParameterError(f"{path} has colours {colours!r} but must have one of {', '.join(_COLOURS)}; convert it")
     form = _Format(int(said["W"]), int(said["H"]), _COLOURS[colours])
     length, whole = path.stat().st_size - len(line), len(_FRAME) + form.frame_bytes
     if min(form.width, form.height, length) < 1 or length % whole:
-        raise ParameterError(f"{path} has {length} bytes of frames, which are no whole ones of {form} ({whole} bytes each)")
+        raise ParameterError(f"{path} has {length} bytes of frames, no whole number of frames of {form} ({whole} bytes each)")
     frames = np.memmap(path, np.uint8, "r", len(line)).reshape(-1, whole)
     if (frames[:, : len(_FRAME)] != np.frombuffer(_FRAME, np.uint8)).any():
-        raise ParameterError(f"{path} has frames with parameters of their own, or is damaged; write it anew with ffmpeg")
+        raise ParameterError(f"{path} has frames with parameters of their own, or is damaged; rewrite it with ffmpeg")
     header = " ".join(word for word in words[1:] if word[0] not in "WH")
     planes = _planes(frames[:, len(_FRAME) :], form)
     _check_values(path, planes, form)
@@ -157,12 +157,12 @@ def _read_y4m(path: Path) -> Video:
 
 
 def _said(path: Path, size: tuple[int, int] | None, depth: int | None) -> _Format:
-    """How frames lie in a raw file, by what is given or else its name."""
+    """The layout of frames in a raw file, by what is given or else by its name."""
     name, way_out = path.stem.lower(), "pass size and depth (--size WIDTHxHEIGHT --depth 8|10)"
     other = _OTHERS.search(name)
     if other and (size is None or depth is None):
         raise ParameterError(
-            f"{path} seems to hold {other[0]}, but planar 4:2:0 is taken; convert it, or if it is that, {way_out}"
+            f"{path} seems to hold {other[0]} but must hold planar 4:2:0; convert it, or if it already is 4:2:0, {way_out}"
         )
     if size is None:
         sizes = {(int(width), int(height)) for width, height in _SIZE.findall(name)}
@@ -175,7 +175,7 @@ def _said(path: Path, size: tuple[int, int] | None, depth: int | None) -> _Forma
         depths = {int(one or other) for one, other in _DEPTH.findall(name)} or {8}
         if len(depths) != 1 or not depths <= {8, 10}:
             raise ParameterError(
-                f"{path} has depth {' and '.join(map(str, depths))} in its name but 8 or 10 are taken; {way_out}"
+                f"{path} has depth {' and '.join(map(str, depths))} in its name but must have 8 or 10; {way_out}"
             )
         depth = depths.pop()
     return _Format(*size, depth)
@@ -193,7 +193,7 @@ def _planes(frames: npt.NDArray[np.uint8], form: _Format) -> _Planes:
 
 
 def _check_values(path: Path, planes: _Planes, form: _Format) -> None:
-    """ParameterError where values are not of 10 bits."""
+    """Raise ParameterError if values exceed 10 bits."""
     if form.depth == 8:
         return
     for name, plane in zip(NAMES, planes, strict=True):
@@ -201,5 +201,5 @@ def _check_values(path: Path, planes: _Planes, form: _Format) -> None:
             if frame.max() > 1023:
                 raise ParameterError(
                     f"{path} has a value of {frame.max()} in plane {name} of frame {i} but 10 bits reach to 1023; its size or "
-                    "depth is another, or its words are not little-endian with the value in the low bits"
+                    "depth is wrong, or its words are not little-endian with the value in the low bits"
                 )

@@ -1,4 +1,4 @@
-"""Random crops of images that lie in one tensor on the training device: no copies, and no waiting for the host."""
+"""Draws random crops of images that lie in one tensor on the training device, without waiting for the host."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..errors import ParameterError
 
-MIRRORED, UPSIDE_DOWN = 0.5, 0.1  # of all crops
+MIRRORED, UPSIDE_DOWN = 0.5, 0.1  # shares of all crops
 
 
 class Crops:
-    """Draws batches of crops from RGB images (height, width, 3), uint8; larger images more often, by the root of their area.
+    """Draws batches of crops from RGB images (height, width, 3), uint8. An image's chance grows with the root of its area.
 
-    Raises ParameterError when no image has `largest` x `largest` pixels.
+    Raises ParameterError if no image has `largest` x `largest` pixels.
     """
 
     def __init__(self, images: Iterable[npt.NDArray[np.uint8]], largest: int, device: str, seed: int) -> None:
@@ -28,7 +28,7 @@ class Crops:
         self.heights, self.widths = sizes.to(device).unbind(1)
         self.starts = (sizes.prod(1).cumsum(0) - sizes.prod(1)).to(device)
         chances = sizes.prod(1).double().sqrt().cumsum(0)
-        self.chances = (chances / chances[-1]).float().to(device)  # that a crop is of this image or one before it
+        self.chances = (chances / chances[-1]).float().to(device)  # that a crop comes from this image or one before it
         self.random = torch.Generator(device).manual_seed(seed)
 
     def draw(self, batch: int, size: int) -> Tensor:

@@ -43,7 +43,7 @@ def test_pixels_are_rounded_and_limited():
     ((8, 8, 3), object, -1, "dtype is object"),
     ((8, 8, 3), [("a", "u1")], -1, "dtype is "),
     ((8, 8, 3), ">u2", -1, "dtype is >u2"),
-    ((8, 8, 3), bool, -1, "labels and masks are.*lossless"),
+    ((8, 8, 3), bool, -1, "labels and masks.*lossless"),
     ((8, 8, 40), np.uint8, -1, "40 channels along axis -1"),
     ((64, 8, 3), np.uint8, 0, "64 channels along axis 0"),
     ((8, 3), np.uint8, -1, "2 axes.*channel_axis=None"),

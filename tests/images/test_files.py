@@ -66,7 +66,7 @@ def test_images_that_cannot_be_held(tmp_path, photograph):
         "one-bit mask": [saved(image.convert("1"), tmp_path / "mask.png"), saved(image.convert("1"), tmp_path / "mask.tif")],
         "2 frames": [saved(image, tmp_path / "frames.png", save_all=True, append_images=[clear])],
         "cannot be read as an image": [tmp_path / "text.png", tmp_path / "text.tif"],
-        "16 bits a channel.*TIFF": [rgb16_png(tmp_path / "rgb16.png")],
+        "16 bits per channel.*TIFF": [rgb16_png(tmp_path / "rgb16.png")],
     }
     for name in ("text.png", "text.tif"):
         (tmp_path / name).write_text("text")

@@ -208,7 +208,7 @@ def test_what_a_format_cannot_hold(tmp_path, capsys):
     """PNG holds no five channels: the error says what does."""
     group = converted(ome_tiff(tmp_path / "a.tif", stack(5, 40, 50, dtype="uint8"), "CYX"), tmp_path / "zarr" / "a.ome.zarr")
     assert main(["decode", str(group.parent), "-o", str(tmp_path / "png")]) == 1
-    assert "axes c, y, x, shape (5, 40, 50) and dtype uint8, but such files hold 8-bit" in capsys.readouterr().err
+    assert "axes c, y, x, shape (5, 40, 50) and dtype uint8, only 8-bit RGB" in capsys.readouterr().err
     assert not list((tmp_path / "png").glob("*"))
     assert main(["decode", str(group.parent), "-o", str(tmp_path / "tif"), "--format", "tiff"]) == 0
     assert read_image(tmp_path / "tif" / "a.tiff").pixels.shape == (5, 40, 50)
@@ -240,7 +240,7 @@ def test_tiffs_that_are_refused(tmp_path):
     with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
         writer.write(small)
         writer.write(small[:10])
-    with pytest.raises(caecodec.ParameterError, match="two.tif holds 2 images but one is taken"):
+    with pytest.raises(caecodec.ParameterError, match="two.tif holds 2 images but must hold one"):
         read_image(tmp_path / "two.tif")
     palette = [PillowImage.fromarray(np.eye(20, dtype=np.uint8)).convert("P") for _ in range(2)]
     palette[0].save(tmp_path / "palette.tif", save_all=True, append_images=palette[1:])
@@ -280,7 +280,7 @@ def test_missing_files_of_an_ome_tiff(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", stack(2, 40, 50), photometric="minisblack", metadata={"axes": "ZYX"})
     document = tifffile.tiffcomment(tmp_path / "a.ome.tif").replace('SizeZ="2"', 'SizeZ="3"')
     tifffile.tiffcomment(tmp_path / "a.ome.tif", document.encode())
-    with pytest.raises(caecodec.ParameterError, match="a.ome.tif cannot be read .* are not there"):
+    with pytest.raises(caecodec.ParameterError, match="a.ome.tif cannot be read .* are missing"):
         read_image(tmp_path / "a.ome.tif")
 
 

@@ -83,7 +83,7 @@ def test_only_the_same_is_resumed(tmp_path, damaged):
     target = tmp_path / "a.zarr"
     error(source, target, Options(**EXACT, resume=True))
     for changes, match in (
-        ({"chunk_size": 16}, "was begun with chunk_size 32, which is now 16: give what it was begun with, or remove it"),
+        ({"chunk_size": 16}, "was begun with chunk_size 32, which is now 16; pass what it was begun with, or remove it"),
         ({"ngff": "0.4"}, "ngff '0.5', which is now '0.4'"),
         ({"codec": "overfitted", "shared": True}, "shared None, which is now True"),
         ({"codec": "cae", "quality": 4}, "codec 'blosc', which is now 'cae'"),
@@ -152,7 +152,7 @@ def test_a_process_that_ends(tmp_path, photograph, how, options):
     _, said = process.communicate(timeout=120)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     if how == signal.SIGINT:
-        assert said.splitlines()[-1].endswith("the one at work is kept; run the same command again to go on")
+        assert said.splitlines()[-1].endswith("the unfinished one is kept; run the same command again to continue")
         assert time.monotonic() - asked < 30
     begun, network = chunks(partial), network_of(partial)
     assert (network is not None) == ("--shared" in options)

@@ -155,7 +155,7 @@ def test_a_file_system_that_takes_no_more(tmp_path, photograph):
 CONVERSION = """
 import resource, sys
 from caecodec.cli.main import main
-import caecodec.codec
+import caecodec.codecs.autoencoder.codec
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 sys.exit(main(sys.argv[1:]))
 """

@@ -127,17 +127,17 @@ def test_names_that_do_not(tmp_path, name, match):
 
 def test_files_that_are_not_what_they_seem(tmp_path):
     deep = planes(64, 48, depth=10)
-    assert "looks as if it had 10 bits" in message(raw(tmp_path / "a_64x48.yuv", deep))
-    assert "which are no whole frames of 65x48 of 8 bits" in message(raw(tmp_path / "a_65x48.yuv", deep))
+    assert "seems to have 10 bits" in message(raw(tmp_path / "a_64x48.yuv", deep))
+    assert "which are no whole number of frames of 65x48 of 8 bits" in message(raw(tmp_path / "a_65x48.yuv", deep))
     shifted = [plane << 6 for plane in deep]
     assert "10 bits reach to 1023" in message(raw(tmp_path / "b_64x48_10bit.yuv", shifted))
     for name, data, match in (
-        ("empty_64x48.yuv", b"", "no whole frames"),
-        ("a.y4m", b"RIFF", "no header of a .y4m file"),
-        ("b.y4m", b"YUV4MPEG2 W64 F25:1\n", "no header of a .y4m file with its size"),
+        ("empty_64x48.yuv", b"", "no whole number of frames"),
+        ("a.y4m", b"RIFF", "not the header of a .y4m file"),
+        ("b.y4m", b"YUV4MPEG2 W64 F25:1\n", "not the header of a .y4m file with its size"),
         ("c.y4m", b"YUV4MPEG2 W2 H2 C444\nFRAME\n" + bytes(12), "colours '444'"),
-        ("d.y4m", b"YUV4MPEG2 W2 H2\nFRAME\n" + bytes(5), "no whole ones of 2x2 of 8 bits"),
-        ("e.y4m", b"YUV4MPEG2 W2 H2\n", "no whole ones"),
+        ("d.y4m", b"YUV4MPEG2 W2 H2\nFRAME\n" + bytes(5), "no whole number of frames of 2x2 of 8 bits"),
+        ("e.y4m", b"YUV4MPEG2 W2 H2\n", "no whole number of frames"),
         ("f.y4m", b"YUV4MPEG2 W2 H2\nFRAME Ip\n" + bytes(3), "frames with parameters"),
     ):
         (tmp_path / name).write_bytes(data)
@@ -155,7 +155,7 @@ def test_what_videos_do_not_become(tmp_path):
         encode_paths([group], tmp_path / "b.zarr", Options(size=(2, 2)))
     zarr.open_group(str(group), mode="r+")["u"].resize((2, 5, 5))
     _, (failure,) = decode_paths([group], tmp_path / "a.yuv")
-    assert "which are none of a video of 8 bits in YUV 4:2:0: it is damaged" in str(failure.error)
+    assert "which are not those of a video of 8 bits in YUV 4:2:0: it is damaged" in str(failure.error)
 
 
 @pytest.mark.parametrize(
