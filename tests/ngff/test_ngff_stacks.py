@@ -213,7 +213,7 @@ def test_what_a_format_cannot_hold(tmp_path, capsys):
     assert main(["decode", str(group.parent), "-o", str(tmp_path / "tif"), "--format", "tiff"]) == 0
     assert read_image(tmp_path / "tif" / "a.tiff").pixels.shape == (5, 40, 50)
     for name, pixels in (("b.jpg", stack(40, 50)), ("b.png", stack(40, 50, dtype="float32"))):
-        with pytest.raises(caecodec.ParameterError, match=f"{name} is to hold .*--format tiff"):
+        with pytest.raises(caecodec.ParameterError, match=f"{name} cannot hold .*--format tiff"):
             write_image(tmp_path / name, Image(pixels, "yx"))
 
 
