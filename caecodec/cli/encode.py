@@ -1,4 +1,4 @@
-"""caecodec encode: image files and OME-NGFF groups to OME-NGFF groups or .cae files."""
+"""caecodec encode: converts image files and OME-NGFF groups to OME-NGFF groups or .cae files."""
 
 import argparse
 import dataclasses
@@ -59,12 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     raw = parser.add_argument_group("raw .yuv files, planar 4:2:0")
-    raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default as the file's name says")
-    raw.add_argument("--depth", type=int, choices=DEPTHS, help="bits; default as the file's name says, or 8")
+    raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default: as the file's name says")
+    raw.add_argument("--depth", type=int, choices=DEPTHS, help="bits; default: as the file's name says, or 8")
 
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument(
-        "--resume", action="store_true", help="keep a group that is not finished, and go on with what an earlier run has kept"
+        "--resume", action="store_true", help="keep unfinished groups, and continue those that an earlier run has kept"
     )
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of outputs")

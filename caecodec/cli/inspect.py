@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the reports."""
+    """Print a report for each array."""
     from ..arrays.inspection import inspect
 
     reports = inspect(arguments.path)

@@ -1,4 +1,4 @@
-"""What is measured: caecodec in any configuration, and the reference codecs of imagecodecs, as encode and decode functions."""
+"""The compared codecs: caecodec in any configuration and those of imagecodecs, as functions that encode and decode."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .curves import CurveKind, Pixels
 
 @dataclass(frozen=True)
 class CodecSetting:
-    """One setting of a codec: images (height, width, 3) uint8 to bytes and back; `about` says all that the bytes depend on."""
+    """One setting of a codec: images (height, width, 3) uint8 to bytes and back; `about` names all that the bytes depend on."""
 
     name: str
     about: str
@@ -33,7 +33,7 @@ class CodecSetting:
 class ComparedCodec:
     """A codec in one configuration, with the settings that make its curve; `about` says how it is run.
 
-    slow : takes minutes for an image, so each result is told, and nothing is run before what is timed
+    slow : it takes minutes for an image, so each result is reported, and nothing is run to warm up
     """
 
     name: str
@@ -50,15 +50,15 @@ def caecodec(
     entropy: str | None,
     gpu: bool | None,
 ) -> tuple[ComparedCodec, ...]:
-    """A contender for each of the weights and metrics, with these qualities, or all that the weights have.
+    """A codec for each of the weights and metrics, with these qualities, or all that the weights have.
 
     Raises
     ------
     ParameterError
-        A metric, quality or entropy that there is not; weights that do not say what they hold, with qualities or metric left
+        An unknown metric, quality or entropy; or weights that do not say which qualities or metric they hold, if these are left
         open.
     WeightsError
-        There are no such weights, they lack a quality in every one of the metrics, or have no context tables and entropy asks
+        There are no such weights, they lack a quality in all of the metrics, or they have no context tables but entropy asks
         for them.
     """
     metrics = [parse_metric(metric) for metric in metrics]
@@ -94,9 +94,9 @@ def caecodec(
 def overfitted(
     presets: Sequence[str], qualities: Sequence[int] | None, decoder: str | None, gpu: bool | None
 ) -> tuple[ComparedCodec, ...]:
-    """A contender for each preset of the overfitted codec, with these qualities, or all.
+    """A codec for each preset of the overfitted codec, with these qualities, or all.
 
-    Raises ParameterError for a preset, quality, decoder or device that there is not.
+    Raises ParameterError for an unknown preset, quality or decoder, and for a missing device.
     """
     codecs = []
     device = DevicePlacement.choose(gpu).device.partition(":")[0]
@@ -121,7 +121,7 @@ def overfitted(
 
 
 def _available(spec: Spec, metrics: Sequence[str], qualities: Sequence[int] | None) -> list[tuple[str, int]]:
-    """The metrics and qualities to measure of these weights."""
+    """The metrics and qualities of these weights to measure."""
     checkpoint = spec.path is not None and spec.path.suffix in CHECKPOINT_SUFFIXES
     if qualities is None and (checkpoint or spec.name == COMPRESSAI):
         raise ParameterError(f"weights {str(spec)!r} do not list their qualities; pass qualities (--qualities 1-5)")
@@ -149,7 +149,7 @@ def _label(spec: Spec) -> str:
 
 @dataclass(frozen=True)
 class _Reference:
-    """A codec of imagecodecs: the stem of its functions' names, and the levels of its curve."""
+    """A codec of imagecodecs: the stem of its functions' names, and the levels that make its curve."""
 
     stem: str
     title: str
@@ -186,7 +186,7 @@ CODECS = tuple(_REFERENCES)
 
 
 def references(names: Sequence[str]) -> tuple[ComparedCodec, ...]:
-    """The reference codecs of these names, of CODECS; ParameterError for others, and for what imagecodecs was built without."""
+    """The reference codecs of these names; ParameterError for names not in CODECS, and for those that imagecodecs lacks."""
     unknown = [name for name in names if name not in CODECS]
     if unknown:
         raise ParameterError(f"codec is {unknown[0]!r} but reference codecs are {', '.join(CODECS)} (or none)")

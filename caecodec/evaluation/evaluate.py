@@ -1,4 +1,4 @@
-"""caecodec evaluate in Python: images -> curves, BD-rates, pictures and a report, in a folder that is whole or not there."""
+"""caecodec evaluate in Python: images -> curves, BD-rates, plots and a report, in a folder that is complete or absent."""
 
 import os
 import platform
@@ -47,32 +47,32 @@ def evaluate(
     overwrite: bool = False,
     say: LineListener = lambda line: None,
 ) -> Results:
-    """Measure rate and distortion of caecodec and of other codecs on images, and write what was found into `output`.
+    """Measure rate and distortion of caecodec and of other codecs on images, and write the results into `output`.
 
-    The folder then has results.json (also the values of single images), points.csv, bd_rate.csv, psnr.png and ms_ssim.png
-    (where there is MS-SSIM), and report.html, which needs none of the others. Nothing is there before all of it is.
+    The folder then holds results.json (with the values of single images), points.csv, bd_rate.csv, psnr.png, ms_ssim.png (if
+    there is MS-SSIM), and report.html, which needs none of the others. It appears only when all of it is complete.
 
-    images : image files, and folders and tar files of them; 8-bit RGB, or what becomes that without loss
+    images : image files, and folders and tar files of them; 8-bit RGB or grey, or what becomes that without loss
     output : the folder to write
     weights : installed names, or paths of weights files or checkpoints; each is a curve for each of its metrics; may be empty
-    metrics : the training distortions to measure, of those that the weights have
-    qualities : operating points, 1 to 8; None: all that the weights have, and for the overfitted codec all
+    metrics : the training distortions to measure, if the weights have them
+    qualities : operating points, 1 to 8; None: all that the weights have, and all of the overfitted codec
     entropy, gpu : as in `caecodec.encode`
-    overfitted : presets of the overfitted codec, each of which is a curve; minutes for each image and quality
-    decoder : the size of its networks
-    codecs : the reference codecs, of CODECS
+    overfitted : presets of the overfitted codec, each of which is a curve; takes minutes for each image and quality
+    decoder : the size of the overfitted codec's networks
+    codecs : reference codecs, some of CODECS
     chunk : pixels a side, 16 or more; 0: whole images
-    every : take the first image and every so many after it
-    cache : a file in which results are saved as they come, and from which those of an earlier call are taken, seconds too
+    every : take only each `every`-th image, from the first
+    cache : a file in which results are saved as they come, and from which those of earlier calls, seconds included, are reused
     references : JSON files of published points, in the form that `published` describes
     samples : how many images to show side by side
     overwrite : replace an earlier evaluation at `output`
-    say : told about the progress, a line at a time
+    say : called with each line of progress
 
     Raises
     ------
     ParameterError
-        An argument, image or reference file that cannot be used, an output that exists, or a missing package of the extra eval.
+        An argument, image or reference file cannot be used, output exists, or a package of the extra eval is missing.
     WeightsError
         There are no such weights.
     """
@@ -128,7 +128,7 @@ def _check(output: Path, chunk: int, every: int, samples: int, overwrite: bool) 
 
 
 def _environment(gpu: bool | None) -> dict[str, str]:
-    """What the seconds depend on."""
+    """The versions and hardware that the seconds depend on."""
     import torch
 
     place = DevicePlacement.choose(gpu)

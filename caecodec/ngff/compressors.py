@@ -17,7 +17,7 @@ from ..errors import ParameterError
 from ..images.image import COLOURS
 from .options import LEARNED, Options
 
-JPEG2K_LEVEL = 32  # dB
+JPEG2K_LEVEL = 32  # dB of PSNR
 JPEG2K_DTYPES = ("uint8", "uint16")
 LOSSLESS = ("none", "blosc")
 ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
@@ -40,7 +40,9 @@ def array_options(
         count = {name: min(shard // side, -(-sides[name] // chunk[name])) for name in "yx"}
         layout["shards"] = tuple(n * count.get(name, 1) for name, n in chunk.items())
     if options.codec == "jpeg2k" and dtype.name not in JPEG2K_DTYPES:
-        raise ParameterError(f"codec 'jpeg2k' takes {' and '.join(JPEG2K_DTYPES)} but the image has {dtype.name}; take another")
+        raise ParameterError(
+            f"codec 'jpeg2k' takes {' and '.join(JPEG2K_DTYPES)} but the image has {dtype.name}; choose another"
+        )
     if options.ngff == "0.4":
         return {**layout, **_V2, "compressors": _v2(options, axes, rgb, network)}
     return {**layout, **_v3(options, axes, rgb, network), "dimension_names": tuple(axes)}
@@ -52,7 +54,7 @@ def learned_parameters(options: Options, axes: str, rgb: bool) -> Parameters | O
 
 
 def lossless_options(ngff: str, array: zarr.Array[Any]) -> dict[str, Any]:
-    """The chunks and dimension names of an array, and a lossless codec."""
+    """What zarr.create_array takes for a lossless copy of an array: its chunks, dimension names and a codec."""
     if ngff == "0.4":
         return {"chunks": array.chunks, **_V2, "compressors": _BLOSC_V2}
     names = array.metadata.dimension_names if isinstance(array.metadata, ArrayV3Metadata) else None

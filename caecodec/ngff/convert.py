@@ -1,4 +1,4 @@
-"""Folders and files, to OME-NGFF groups or .cae files, and back: each output whole or not there."""
+"""Converts folders and files to OME-NGFF groups or .cae files and back; each output is either complete or absent."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -64,24 +64,24 @@ def encode_paths(
     inputs
         Image files, videos, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
     output
-        With one file: NAME.zarr for a group, NAME.cae for a payload. Otherwise a folder, made if need be, for groups named
-        as the files.
+        For one input, NAME.zarr (a group) or NAME.cae (a payload). Otherwise a folder, created if necessary, for groups named
+        after the inputs.
     options
         The codec and layout.
     progress
         Wraps the list of (file, output) pairs as it is worked through, as tqdm does.
     tell
-        Told how far an image is, with codec "overfitted" and where `options` resume; from any thread, one at a time.
+        Called with the progress of an image, with slow codecs and if `options` resume; from any thread, one at a time.
 
     Returns
     -------
-    The outputs written, or finished before where `options` resume, and the files that failed; one that fails does not stop the
-    others, and leaves nothing behind, but what `options` resume.
+    The outputs that were written (or, if `options` resume, were already finished), and the files that failed. A file that fails
+    does not stop the others, and leaves nothing behind except what `options` can resume.
 
     Raises
     ------
     ParameterError
-        There is nothing to convert, or the output's name, or an option, does not fit the inputs.
+        There is nothing to convert, or the output's name or an option does not fit the inputs.
     """
     files = image_inputs(inputs)
     single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
@@ -112,8 +112,8 @@ def decode_paths(
 ) -> tuple[list[Path], list[Failure]]:
     """Convert OME-NGFF groups and .cae files, and those in folders, each to an image file; otherwise as `encode_paths`.
 
-    Groups may be zipped stores (.zip) and URLs of fsspec's, too. Weights that a group carries need not be installed.
-    `output` is an image file where there is one input and it has such a suffix, else a folder for files of this `suffix`.
+    Groups may also be zipped stores (.zip) and URLs for fsspec. Weights that a group carries need not be installed.
+    `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
     sources = coded_inputs(inputs)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(sources) == 1))
@@ -151,7 +151,7 @@ def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) 
 
 def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
     if is_video(file):
-        raise ParameterError(f"{target} is to hold a video, but a .cae file holds one array; name a .zarr group instead")
+        raise ParameterError(f"{target} cannot hold a video, because a .cae file holds one array; name a .zarr group instead")
     if is_group(file):
         refuse_labels(file, open_multiscales(file))
     image = read_group(file) if is_group(file) else read_image(file)
@@ -170,7 +170,7 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
     array, channel_axis = image.picture(), -1 if image.rgb else None
     if array is None:
         if image.axes != "cyx":
-            raise ParameterError(f"{file} holds {image}, but a .cae file y, x and c alone; name a .zarr group instead")
+            raise ParameterError(f"{file} holds {image}, but a .cae file has only axes y, x and c; name a .zarr group instead")
         array, channel_axis = np.ascontiguousarray(image.pixels), 0
     parameters = replace(options.parameters, channel_axis=channel_axis)
     if isinstance(parameters, OverfittedParameters):
@@ -206,7 +206,7 @@ def _read(source: Location, gpu: bool | None) -> Image:
     if pixels.ndim != (2 if channel_axis is None else 3):
         raise ParameterError(
             f"{source} holds an array of shape {pixels.shape} and channel axis {channel_axis}, but an image file "
-            "holds a plane, or channels; read it with caecodec.decode"
+            "holds a plane or channels; read it with caecodec.decode"
         )
     if channel_axis is None or (channel_axis == 2 and pixels.shape[2] == COLOURS):
         return from_picture(pixels)

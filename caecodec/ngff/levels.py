@@ -1,4 +1,4 @@
-"""The levels of an image, or the planes of a video, into the arrays of a group, each with a network of its own where asked."""
+"""Writes the levels of an image, or the planes of a video, into the arrays of a group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The values of an array with these axes, and what zarr.create_array takes beside its layout and codecs."""
+    """The values of an array with these axes, and what zarr.create_array takes besides layout and codecs."""
 
     source: AnyArray
     axes: str
@@ -30,9 +30,9 @@ class Level:
 
 
 def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, runner: ChunkRunner | None = None) -> None:
-    """Write arrays at these paths of a group; those that are there already, begun with the same options, are gone on with.
+    """Write arrays at these paths of a group; those that exist, begun with the same options, are continued.
 
-    The weights that `options` have the group carry are written first. Raises what `weights.carry`, `blocks.store` and
+    The weights that the group is to carry, by `options`, are written first. Raises what `weights.carry`, `blocks.store` and
     `array_options` raise.
     """
     weights.carry(group, options.carried())
@@ -66,9 +66,9 @@ def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, run
 
 
 def sample(source: AnyArray, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
-    """At most SAMPLE chunks (..., y, x), spread over an array, as they are stored; none of one colour.
+    """At most SAMPLE chunks (..., y, x) spread over an array, padded as they are stored, without those of one colour.
 
-    Multiples of the golden ratio, as places in the order of chunks, spread evenly however many are taken.
+    Chunks are taken in the order of multiples of the golden ratio, which spread evenly however many are taken.
     """
     places = list(parts(tuple(slice(0, n) for n in padded_shape(source.shape, chunks)), chunks))
     chosen: list[npt.NDArray[Any]] = []

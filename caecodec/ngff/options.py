@@ -1,4 +1,4 @@
-"""The choices of a conversion, checked once."""
+"""The options of a conversion, checked once."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ _DEFAULTS: dict[str, Any] = {"metric": "mse", "weights": DEFAULT}
 
 @dataclass(frozen=True)
 class Options:
-    """How image files and groups become OME-NGFF. What is None is as the codec has it by default.
+    """How image files and groups become OME-NGFF. None stands for the codec's default.
 
     quality, metric, weights, entropy, max_error, psnr, bpp : as of `caecodec.ConvolutionalAutoencoder`, for codec "cae"
     quality, lmbda, preset, decoder, seed : as of `caecodec.OverfittedAutoencoder`, for codec "overfitted"
@@ -33,8 +33,8 @@ class Options:
     ngff : "0.5" (Zarr v3) or "0.4" (Zarr v2)
     with_weights : store the weights that the arrays need in the group, for codec "cae"; None: those that are not shipped with
         caecodec
-    overwrite : replace what is there
-    resume : keep a group that is not finished, and go on with one that was begun with the same options and source
+    overwrite : replace outputs that exist
+    resume : keep unfinished groups, and continue those that were begun with the same options and source
     size, depth : width and height, and bits, of raw .yuv files; None: as their names say
     gpu : as of the codecs; stored nowhere
 
@@ -100,7 +100,7 @@ class Options:
     def carried(self) -> tuple[Source, ...]:
         """The weights to store in the group.
 
-        Raises WeightsError where those that were asked for are not here.
+        Raises WeightsError if they are not installed.
         """
         if self.codec != "cae" or self.with_weights is False:
             return ()

@@ -1,4 +1,4 @@
-"""Any weights file with static tables, or a CompressAI checkpoint, and images -> a weights file with context tables as well."""
+"""Weights with static tables, or a CompressAI checkpoint, and images -> a weights file with context tables as well."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from ..models.family import Tensors
 from . import data, symbols
 
 CROPS = 3000
-HELD_OUT = 10  # every tenth image is for measuring, not for fitting
+HELD_OUT = 10  # every tenth image is measured, not fitted to
 
 
 class Gain(NamedTuple):
-    """Bytes of streams and escapes of held-out crops, each coded by itself, in both entropy models."""
+    """Bytes of the streams and escapes of held-out crops, each coded by itself, with both entropy models."""
 
     quality: int
     crops: int
@@ -28,7 +28,7 @@ class Gain(NamedTuple):
 
     @property
     def saved(self) -> float:
-        """Share of the bytes that context saves, in percent."""
+        """The share of the bytes that context coding saves, in percent."""
         return 100 * (1 - self.context / self.static)
 
 
@@ -43,13 +43,13 @@ def fit_entropy(
     quality: int | None = None,
     overwrite: bool = False,
 ) -> tuple[weights.Source, list[Gain]]:
-    """Write `output`, the weights at `path` with context tables for all their qualities, fitted to crops of images.
+    """Write the weights at `path` to `output` with context tables for all their qualities, fitted to crops of images.
 
-    Beside it NAME.md, a model card, records what the tables were fitted to and what they gain.
+    NAME.md beside it, a model card, records what the tables were fitted to and what they gain.
 
-    path : a .safetensors file; or a CompressAI checkpoint, which needs `quality`, the one it was trained for, and `metric`
+    path : a .safetensors file; or a CompressAI checkpoint, which needs the `quality` it was trained for, and `metric`
     images : files, folders and tar files of images; every tenth is held out
-    crops : how many of 256x256 pixels, spread over the images
+    crops : the number of crops of 256x256 pixels, spread over the images
 
     Raises
     ------
@@ -59,11 +59,11 @@ def fit_entropy(
         There are no weights at `path`.
     """
     if output.suffix != ".safetensors":
-        raise ParameterError(f"output is {output} but a weights file is named NAME.safetensors")
+        raise ParameterError(f"output is {output} but must be named NAME.safetensors")
     if output.exists() and not overwrite:
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
     if path.suffix != ".safetensors" and quality is None:
-        raise ParameterError(f"{path} is a checkpoint, which does not say its quality; pass quality (-q 1 to 8)")
+        raise ParameterError(f"{path} is a checkpoint, which does not store its quality; pass quality (-q 1 to 8)")
     source = weights.open_file(path, metric, quality or 0)
     tensors, gains = weights.read_tensors(source), []
     for q in source.qualities:
@@ -77,7 +77,7 @@ def fit_entropy(
 
 
 def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains: Sequence[Gain]) -> str:
-    """What context tables were fitted to, and what they gain, as Markdown."""
+    """What the context tables were fitted to and what they gain, as Markdown."""
     rows = [f"| {g.quality} | {g.crops} | {g.static} | {g.context} | {g.saved:.1f} % |" for g in gains]
     lines = [
         f"# {source.name}",

@@ -1,4 +1,4 @@
-"""The training loop: steps of all qualities at once, averaged weights, reports, checkpoints that resume."""
+"""The training loop: steps of all qualities at once, averaged weights, reports, and checkpoints to resume from."""
 
 import math
 import time
@@ -21,9 +21,9 @@ REPORT = 50
 
 @dataclass(frozen=True)
 class Report:
-    """Means since the last report: bpp, PSNR in dB and the loss's distortion of each quality; the loss, their mean.
+    """Means since the last report: bpp, PSNR in dB and the loss's distortion of each quality, and the mean loss.
 
-    `seconds` are those of the run so far, `left` those it still takes.
+    `seconds` is the duration of the run so far, `left` an estimate of what remains.
     """
 
     step: int
@@ -36,7 +36,7 @@ class Report:
 
 
 class Training:
-    """A run: the network, its steps and their running average, and the history of reports.
+    """A training run: the network, its steps and their running average, and the history of reports.
 
     The recipe's crop and batch are chosen. With `compiled`, what is point-wise goes through torch.compile.
     """
@@ -49,10 +49,10 @@ class Training:
         self.history: list[dict[str, Any]] = []
 
     def run(self, report: Callable[[Report], None], save_every: float, save: Callable[["Training"], None]) -> None:
-        """Train to the end of the recipe; `report` every 50 steps, `save` every save_every seconds and at the end.
+        """Train to the end of the recipe; call `report` every 50 steps, `save` every save_every seconds and at the end.
 
-        KeyboardInterrupt passes through, after a last `save`. ParameterError when the loss is no longer finite: lr is too
-        high; then nothing is saved.
+        KeyboardInterrupt passes through after a last `save`. Raises ParameterError, and saves nothing, if the loss is no longer
+        finite because lr is too high.
         """
         torch.set_flush_denormal(True)
         last, saved = time.monotonic(), self.seconds
@@ -73,13 +73,13 @@ class Training:
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, from 0."""
+        """The part of the run that is done, from 0 to 1."""
         if self.recipe.steps:
             return self.step / self.recipe.steps
         return self.seconds / (60 * self.recipe.minutes)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds; "state_dict" is the averaged network, which `caecodec export` reads."""
+        """The content of a checkpoint; its "state_dict" is the averaged network, which `caecodec export` reads."""
         network = self.backbone.state_dict()
         return {
             "state_dict": network | self.advance.average,
@@ -92,14 +92,14 @@ class Training:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state, of a run on any device.
+        """Continue from a checkpoint's state, which may come from another kind of device.
 
-        ParameterError when it is of a network of other qualities, or of an earlier version of caecodec.
+        Raises ParameterError for a checkpoint of other qualities, or of an earlier version of caecodec.
         """
         if "steps" not in state:
             raise ParameterError(
                 "the checkpoint is of an earlier version of caecodec, which trained in another way; "
-                "start from it instead (init, --init), under another output"
+                "start from it instead (init, --init) with another output"
             )
         try:
             self.backbone.load_state_dict(state["network"])
@@ -111,7 +111,7 @@ class Training:
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 
     def take_step(self) -> None:
-        """One step, at the learning rate of this moment of the run."""
+        """Take one step, at the learning rate for the progress of the run."""
         decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress)))
         lr = self.recipe.lr * decay * min(1.0, (self.step + 1) / WARM_UP)
         self.advance(lr, min(AVERAGE, (1 + self.step) / (10 + self.step)))
@@ -121,7 +121,7 @@ class Training:
         sums = self.advance.sums.cpu().clone()
         self.advance.sums.zero_()
         if not sums[:, 3].all():
-            raise ParameterError(f"lr is {self.recipe.lr} but the loss was no longer finite at step {self.step}; lower it")
+            raise ParameterError(f"lr is {self.recipe.lr} but the loss is no longer finite at step {self.step}; lower it")
         bpp, mse, distortion = (sums[:, :3] / sums[:, 3:]).unbind(1)
         loss = bpp + torch.tensor(self.recipe.lmbdas) * distortion
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)
@@ -134,7 +134,7 @@ class Training:
 
 
 def save_checkpoint(training: Training, path: Path) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     torch.save(training.state(), partial)
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""How to train: what a run is told, and the trade-offs of each quality."""
+"""How to train: the parameters of a run, and the trade-off of each quality."""
 
 from dataclasses import dataclass, replace
 
@@ -13,8 +13,8 @@ LMBDAS = {
 }
 SMALLEST = {"mse": 64, "ms-ssim": 192}  # MS-SSIM needs 161 pixels
 CROP, CUDA_CROP = 128, 192
-PIXELS, CUDA_PIXELS = 10 * 128**2, 2 * 10**6  # of a step, where the memory of the GPU allows
-PIXEL_BYTES = 4096  # of memory that a pixel of a step takes, at most
+PIXELS, CUDA_PIXELS = 10 * 128**2, 2 * 10**6  # pixels of a step, if the GPU's memory allows
+PIXEL_BYTES = 4096  # upper limit of the memory for each pixel of a step
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Recipe:
 
     qualities : of one network; for the default family all within 1 to 5 or all within 6 to 8
     metric : "mse" or "ms-ssim", the distortion in the loss
-    steps, minutes : when to stop; one of them, the other being 0
-    crop : pixels a side of a crop, a multiple of 32; by default as `on` chooses
-    batch : crops in a step, at least one of each quality; by default as `on` chooses
+    steps, minutes : when to stop; exactly one of them is above 0
+    crop : pixels a side of a crop, a multiple of 32; None: `on` chooses
+    batch : crops in a step, at least one of each quality; None: `on` chooses
     lr : learning rate of the transforms after warm-up, before its cosine decay
     seed : of the start and of every random choice
     family : the name of the network's family
 
-    Raises ParameterError where these do not fit.
+    Raises ParameterError if these do not fit.
     """
 
     qualities: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -69,9 +69,9 @@ class Recipe:
         return registry.by_name(self.family).trainer()
 
     def on(self, memory: int | None) -> "Recipe":
-        """The recipe with crop and batch chosen where they are not, for a GPU of so many bytes of memory, or the CPU (None).
+        """The recipe with crop and batch filled in, for a GPU with this many bytes of memory, or for the CPU (None).
 
-        As many crops of each quality; on a GPU of 8 GiB and more a step has two megapixels.
+        Each quality gets equally many crops; on a GPU with 8 GiB or more, a step has two megapixels.
         """
         crop = self.crop or max(SMALLEST[self.metric], CROP if memory is None else CUDA_CROP)
         pixels = PIXELS if memory is None else min(CUDA_PIXELS, memory // PIXEL_BYTES)
@@ -80,13 +80,13 @@ class Recipe:
 
     @property
     def size(self) -> int:
-        """Pixels a side of a crop, once chosen."""
+        """Pixels a side of a crop, once it is chosen."""
         assert self.crop is not None
         return self.crop
 
     @property
     def crops(self) -> int:
-        """Crops in a step, once chosen."""
+        """Crops in a step, once their number is chosen."""
         assert self.batch is not None
         return self.batch
 

@@ -1,4 +1,4 @@
-"""What a training run leaves for people: curves, measurements on held-out images, and a model card."""
+"""What a training run leaves for people: curves, measurements of held-out images, and a model card."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from .loop import Training
 
-CROP = 512  # pixels a side of what is measured of a held-out image
+CROP = 512  # pixels a side of the part of a held-out image that is measured
 MOST = 32  # held-out images that are measured
 SMALLEST = 176
 
 
 class HeldOutResult(NamedTuple):
-    """Means over held-out crops of one quality, of real payloads."""
+    """Means over the held-out crops at one quality, from real payloads."""
 
     quality: int
     bpp: float
@@ -32,18 +32,18 @@ class HeldOutResult(NamedTuple):
 
 
 def require() -> None:
-    """ParameterError unless the packages of the extra are here: found out before training, not after it."""
+    """Raise ParameterError unless the packages of the extra are installed, before training rather than after it."""
     try:
-        import matplotlib  # noqa: F401  # found or not is all that counts
-        import pytorch_msssim  # noqa: F401  # found or not is all that counts
+        import matplotlib  # noqa: F401  # only whether it is installed matters
+        import pytorch_msssim  # noqa: F401  # only whether it is installed matters
     except ImportError as error:
         raise ParameterError(f"training needs {error.name}, which is not installed: pip install 'caecodec[train]'") from error
 
 
 def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) -> list[HeldOutResult]:
-    """What the weights reach on up to 32 images, at most 512x512 pixels of the middle of each.
+    """Measure the weights on the middle 512x512 pixels, or fewer, of up to 32 images.
 
-    Images smaller than 176x176 are passed over.
+    Images smaller than 176x176 are skipped.
     """
     crops: list[npt.NDArray[np.uint8]] = []
     for image in images:
@@ -87,7 +87,7 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
 def model_card(
     source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[HeldOutResult]
 ) -> str:
-    """How weights were made and what they reach, as Markdown."""
+    """How the weights were made and what they achieve, as Markdown."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
     crops, loaded = training.crops, weights.load(source, source.qualities[0])

@@ -27,33 +27,33 @@ START_CROPS = 1200
 START_SIZE = 128
 RATE_CROPS = 128
 POOL = 2**30  # training pixels that are kept in memory, three bytes each
-POOL_SHARE = 32  # of a GPU's bytes, a pixel for so many: a tenth of its memory
+POOL_SHARE = 32  # bytes of a GPU's memory for each pixel that is kept: a tenth of its memory is used
 REGION = 512
 
 
 @dataclass(frozen=True)
 class Paths:
-    """What a run reads and writes: NAME.safetensors, and beside it NAME.ckpt, NAME.png and NAME.md."""
+    """The paths that a run reads and writes: NAME.safetensors, and beside it NAME.ckpt, NAME.png and NAME.md."""
 
     images: Sequence[Path]
     output: Path
 
     @property
     def checkpoint(self) -> Path:
-        """What `resume` goes on from."""
+        """The checkpoint from which `resume` continues."""
         return self.output.with_suffix(".ckpt")
 
     def check(self, resume: bool, overwrite: bool) -> None:
-        """ParameterError where something would be overwritten or is missing."""
+        """Raise ParameterError if something would be overwritten or is missing."""
         if self.output.suffix != ".safetensors":
-            raise ParameterError(f"output is {self.output} but a weights file is named NAME.safetensors")
+            raise ParameterError(f"output is {self.output} but must be named NAME.safetensors")
         for path in (self.output, self.checkpoint):
             if path.exists() and not overwrite and not (resume and path == self.checkpoint):
                 raise ParameterError(
                     f"{path} exists already; pass resume (--resume) or overwrite (--overwrite), or another name"
                 )
         if resume and not self.checkpoint.exists():
-            raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume; leave resume out to start")
+            raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume from; leave out resume to start")
 
 
 def train(
@@ -76,34 +76,35 @@ def train(
     Parameters
     ----------
     images
-        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. Of more than a gigapixel, or
-        than a tenth of a GPU's memory holds, a random part is used.
+        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. A random part is used if there
+        are more pixels than a gigapixel, or than a tenth of the GPU's memory holds. `training.data` says what happens to files
+        that cannot be used.
     output
-        NAME.safetensors. NAME.ckpt, which `resume` goes on from, is written every `save_every` seconds and when the run is
-        interrupted; NAME.png (curves) and NAME.md (model card) at the end.
+        NAME.safetensors. NAME.ckpt, from which `resume` continues, is written every `save_every` seconds and when the run is
+        interrupted; NAME.png (curves) and NAME.md (model card) are written at the end.
     recipe
         Qualities, metric, length and batches.
     init
-        What to start from: an installed weights name, the path of a weights file or of a checkpoint, or "klt" (principal
+        What to start from: the name of installed weights, the path of a weights file or of a checkpoint, or "klt" (principal
         components of the images).
     name
         The weights' name, by default that of `output`.
     validation
-        The part of the images that is held out, and measured at the end. 0: none.
+        The share of the images that is held out, and measured at the end. 0: none.
     gpu
         True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
     compiled
-        Put the point-wise parts through torch.compile: slower to start, faster steps. None: on CUDA. Where it or a CUDA graph
-        cannot be had, a warning says so, and training goes on without.
+        Put the point-wise parts through torch.compile: slower to start, faster steps. None: on CUDA only. If torch.compile or
+        a CUDA graph is not available, a warning says so, and training continues without.
     on_report
         Called every 50 steps.
 
     Raises
     ------
     ParameterError
-        There are no images of the crop's size, output exists, there is nothing to resume, or the loss diverged.
+        No image is as large as a crop, output exists, there is nothing to resume, or the loss diverged.
     WeightsError
-        init names weights that are not there, or of a wider network.
+        init names weights that do not exist, or those of a wider network.
     """
     paths = Paths(images, output)
     paths.check(resume, overwrite)
@@ -169,7 +170,7 @@ def _stored(init: str, recipe: Recipe) -> Tensors:
 
 
 def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """The images that are not held out; of more than fits the pool, random regions of them."""
+    """The images that are not held out, or random regions of them if they do not fit the pool."""
     share = pool / max(1, sum(height * width for height, width in data.sizes(images, every)))
     rng = np.random.default_rng(seed)
     for image in data.images(images, every):
@@ -183,7 +184,7 @@ def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterat
 
 
 def _dtype(device: str) -> torch.dtype:
-    """Half precision where the settings ask for it, or leave the choice and the processor has it."""
+    """Half precision if the settings ask for it, or if they leave the choice and the processor supports it."""
     precision = settings.current().precision
     if precision == "auto":
         has_it = (
