@@ -1,9 +1,30 @@
 """Photographs and networks that the tests share. The tiny network is seeded, so nothing depends on the shipped weights."""
 
+import os
+
+# What is as small as in these tests is not done sooner by several threads; on a busy machine they wait for each other for
+# minutes. PyTorch reads this when it is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis
 import pytest
 from helpers.paths import TINY
 
 from caecodec import settings
+
+# Any example may take long on a busy machine, or where it is the first.
+COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("quick", max_examples=30, **COMMON)
+hypothesis.settings.register_profile("thorough", max_examples=200, **COMMON)
+hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough for the other
+
+
+def pytest_xdist_auto_num_workers(config):
+    """A process for each core, up to four, for all tests; this one alone for those that are named."""
+    if config.args_source is config.ArgsSource.TESTPATHS:
+        return min(4, os.cpu_count() or 1)
+    config.option.dist = "no"
+    return 0
 
 
 def pytest_report_header():
@@ -37,17 +58,6 @@ def slide():
 
 
 @pytest.fixture
-def one_thread():
-    """What is this small is not done sooner by several threads; on a busy machine they wait for each other for minutes."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def tiny(monkeypatch):
     """The path of a tiny network's weights, quality 1 and 4, mse, found by digest as well."""
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(TINY.parent))
@@ -58,3 +68,13 @@ def tiny(monkeypatch):
 def fp32(monkeypatch):
     """The precision in which pixels are the same to within rounding on every machine."""
     monkeypatch.setenv("CAECODEC_PRECISION", "fp32")
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """Overfitted chunks have a network made by hand, in no time."""
+    from helpers.overfitted import fit_by_hand
+
+    from caecodec.codecs.overfitted import codec
+
+    monkeypatch.setattr(codec, "_fit", fit_by_hand)

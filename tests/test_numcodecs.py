@@ -3,13 +3,12 @@
 import asyncio
 import copy
 import pickle
-import subprocess
-import sys
 
 import numcodecs
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 
 import caecodec
 from caecodec.images.metrics import psnr
@@ -109,7 +108,7 @@ def test_another_process_reads_it_without_importing_caecodec(tmp_path, codec, ph
         f"z = zarr.open_array({str(path)!r}, mode='r'); "
         f"assert (abs(z[:].astype(int) - np.load({str(tmp_path / 'expected.npy')!r})) <= 1).all(); print('same')"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "same\n"
+    assert processes.run("-c", code).stdout == "same\n"
 
 
 @pytest.mark.parametrize(("array", "match"), [

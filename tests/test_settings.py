@@ -1,7 +1,5 @@
-import subprocess
-import sys
-
 import pytest
+from helpers import processes
 
 from caecodec import settings
 from caecodec.errors import ParameterError
@@ -38,7 +36,7 @@ def test_unknown_setting():
 def test_child_processes_have_them():
     with settings.using(threads=3):
         code = "from caecodec import settings; print(settings.current().threads)"
-        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
+        assert processes.run("-c", code).stdout == "3\n"
     assert settings.current().threads == 0
 
 

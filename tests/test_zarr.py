@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 
 import caecodec
 from caecodec import engine
@@ -131,7 +130,7 @@ def test_another_process_reads_it_without_importing_caecodec(tmp_path, photograp
         f"z = zarr.open_array({str(tmp_path / 'a.zarr')!r}, mode='r'); assert 'torch' not in sys.modules; "
         f"assert (abs(z[:].astype(int) - np.load({str(tmp_path / 'expected.npy')!r})) <= 1).all(); print('same')"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "same\n"
+    assert processes.run("-c", code).stdout == "same\n"
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
@@ -174,7 +173,7 @@ def test_a_forked_child_decodes(photograph):
     if child == 0:
         chunk = caecodec.decode(caecodec.encode(photograph[:256, :256], quality=5))
         os._exit(0 if np.abs(chunk.astype(int) - expected[:256, :256]).max() <= 1 else 1)
-    for _ in range(600):
+    for _ in range(10 * processes.PATIENCE):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             break

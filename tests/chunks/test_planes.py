@@ -8,7 +8,7 @@ import pytest
 import zarr
 from helpers.images import counts, random_image
 from helpers.paths import TINY
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -112,7 +112,6 @@ def test_constant_planes_are_exact(dtype):
         )
     )
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
 def test_any_values(array):
     """Extremes of every dtype come back within the range of their plane."""
     decoded = caecodec.decode(caecodec.encode(array, quality=4, weights=TINY), weights=TINY)
@@ -125,7 +124,6 @@ def test_any_values(array):
 
 
 @given(npst.arrays(np.uint16, (2, 6, 7, 3), elements=st.integers(0, 65535)))
-@settings(max_examples=50, deadline=None)
 def test_ranges_invert(images):
     ranges = Ranges.of(images)
     assert set(np.unique(ranges.power)) <= {0, 1, 2, 4}

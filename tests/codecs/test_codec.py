@@ -4,7 +4,6 @@ from helpers.images import random_image
 from helpers.paths import TINY
 from helpers.symbols import analyse
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from reference import decoder as reference_decoder
 
@@ -34,7 +33,6 @@ def test_each_quality_costs_more_and_shows_less_error(photograph):
     assert sorted(errors, reverse=True) == errors
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.integers(1, 3), max_size=2), st.integers(1, 70), st.integers(1, 70), st.sampled_from([-1, -3, 0]),
     st.booleans(), st.booleans(),

@@ -1,15 +1,13 @@
 """Some thousands of the mutated payloads of fuzz.py; python tests/fuzz.py --count 100000 for more."""
 
 import re
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 import fuzz
 import fuzz_sections
 import pytest
-from hypothesis import HealthCheck, given, settings
+from helpers import processes
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caecodec
@@ -22,7 +20,7 @@ def originals():
     return fuzz.originals()
 
 
-@settings(max_examples=2000, deadline=1000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10 * settings.default.max_examples)
 @given(rng=st.randoms(use_true_random=False))
 @pytest.mark.filterwarnings("error")
 def test_a_mutated_payload(originals, rng):
@@ -43,18 +41,15 @@ def test_a_payload_that_is_not_mutated(originals):
 
 
 def test_the_script():
-    script = Path(fuzz.__file__)
-    result = subprocess.run(
-        [sys.executable, str(script), "--count", "2000", "--seed", "3"], capture_output=True, text=True, timeout=120, check=True
-    )
+    result = processes.run(fuzz.__file__, "--count", 500, "--seed", 3)
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("2000 payloads mutated")
+    assert lines[0].startswith("500 payloads mutated")
     assert lines[-2].startswith("slowest: ")
     assert int(re.search(r"(\d+) MiB above", lines[-1])[1]) < 100
 
 
 @pytest.mark.parametrize("name", ["tiny.safetensors", "tiny-context.safetensors"])
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(rng=st.randoms(use_true_random=False))
 def test_a_mutated_weights_file(name, rng):
     """A network that can be built, or an error of ours."""

@@ -4,15 +4,13 @@ import importlib.util
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import tomllib
 
 import numcodecs
 import numpy as np
 import pytest
 import zarr
-from helpers import prototype
+from helpers import processes, prototype
 from helpers.images import random_image
 from helpers.paths import GOLDEN, ROOT
 
@@ -83,12 +81,9 @@ def test_zarr_finds_it_without_any_import(tmp_path, payload, stored, folder):
         f"z = zarr.open_array({str(path)!r}, mode='r'); print(z.compressors); assert 'torch' not in sys.modules; "
         f"assert (abs(z[:].astype(int) - np.load({str(tmp_path / 'expected.npy')!r})) <= 1).all(); print('same')"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(installed.parent), str(ROOT)))}
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "same" in result.stdout
+    environment = processes.environment()
+    environment["PYTHONPATH"] = os.pathsep.join((str(installed.parent), environment["PYTHONPATH"]))
+    assert "same" in processes.run("-c", code, env=environment).stdout
 
 
 def test_writing_is_refused(tmp_path, payload, stored, folder):

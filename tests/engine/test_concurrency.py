@@ -4,21 +4,26 @@ import asyncio
 import copy
 import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 
 import caecodec
 from caecodec.images.metrics import psnr
 
 CHUNK = 64
 BLOCKS = [np.s_[y : y + CHUNK, x : x + CHUNK] for y in range(0, 256, CHUNK) for x in range(0, 256, CHUNK)]
+
+
+@pytest.fixture(autouse=True)
+def two_cores():
+    """Several chunks at once, here and in the processes that are started."""
+    with caecodec.settings.using(threads=2):
+        yield
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def test_threads_write_and_read(image, options):
         return array[block]
 
     with ThreadPoolExecutor(16) as pool:
-        parts = list(pool.map(work, BLOCKS, timeout=120))
+        parts = list(pool.map(work, BLOCKS, timeout=processes.PATIENCE))
     expected = alone(image)
     for block, part in zip(BLOCKS, parts, strict=True):
         assert near(part, expected[block])
@@ -77,7 +82,7 @@ def test_threads_share_a_codec(image):
         return codec.decode(codec.encode(np.ascontiguousarray(image[block])))
 
     with ThreadPoolExecutor(16) as pool:
-        for block, part in zip(BLOCKS, pool.map(work, BLOCKS, timeout=120), strict=True):
+        for block, part in zip(BLOCKS, pool.map(work, BLOCKS, timeout=processes.PATIENCE), strict=True):
             assert near(part, expected[block])
 
 
@@ -93,7 +98,7 @@ def test_an_error_in_one_thread_is_its_own(image, tiny):
             return None
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(work, range(16), timeout=120)) == [None, (CHUNK, CHUNK, 3)] * 8
+        assert list(pool.map(work, range(16), timeout=processes.PATIENCE)) == [None, (CHUNK, CHUNK, 3)] * 8
 
 
 def test_tasks_write_and_read(image, options):
@@ -103,7 +108,7 @@ def test_tasks_write_and_read(image, options):
         return await asyncio.gather(*(array.getitem(block) for block in BLOCKS))
 
     expected = alone(image)
-    for block, part in zip(BLOCKS, asyncio.run(asyncio.wait_for(work(), 120)), strict=True):
+    for block, part in zip(BLOCKS, asyncio.run(asyncio.wait_for(work(), processes.PATIENCE)), strict=True):
         assert near(part, expected[block])
 
 
@@ -124,7 +129,7 @@ if __name__ == "__main__":
     array[:64]  # the engine of this process is at work
     blocks = [np.s_[y : y + 64, x : x + 64] for y in range(64, 256, 64) for x in range(0, 256, 64)]
     with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
-        parts = pool.map_async(work, blocks).get(timeout=100)
+        parts = pool.map_async(work, blocks).get(timeout=800)
     for block, part in zip(blocks, parts, strict=True):
         assert np.abs(array[block].astype(int) - part).max() <= 1
     print("done")
@@ -132,21 +137,18 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spawn", "forkserver"))])
 def test_processes_write_and_read(tmp_path, image, method):
     """After the parent used the codec, and without an import of caecodec anywhere."""
     array = create(tmp_path / "a.zarr", image)
     np.save(tmp_path / "image.npy", image)
     (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, tmp_path / "worker.py", method, tmp_path / "a.zarr", tmp_path / "image.npy"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(caecodec.__file__).parents[1])}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
+    result = processes.run(tmp_path / "worker.py", method, tmp_path / "a.zarr", tmp_path / "image.npy")
     assert result.stdout == "done\n"
     assert near(array[:], alone(image))
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_dask_writes(tmp_path, image, scheduler):
     """Chunks of dask that hold several of zarr's."""
     array = create(tmp_path / "a.zarr", image)

@@ -1,14 +1,12 @@
 """The engine's pool: cores, memory and batches shared among requests, errors, and threads that end."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import processes
 from helpers.images import random_image
 
 import caecodec
@@ -18,7 +16,7 @@ from caecodec.engine.pool import LINGER, Pool
 
 NETWORK = PlacedNetwork(None, 4, DevicePlacement("cpu", "fp32"))
 PLENTY = 2**30
-WAIT = 30
+WAIT = processes.PATIENCE
 
 
 class Recorder:
@@ -119,9 +117,12 @@ def test_callers_wait_while_much_is_queued(recorder):
 
     caller = threading.Thread(target=call)
     caller.start()
+    while len(done) < 6:  # more than half of the memory
+        assert caller.is_alive()
+        caller.join(0.01)
     caller.join(0.2)
     assert caller.is_alive()
-    assert len(done) == 6  # more than half of the memory
+    assert len(done) == 6
     recorder.gate.set()
     caller.join(WAIT)
     assert values(done) == list(range(1, 101))
@@ -177,17 +178,17 @@ def test_threads_of_the_caller_are_left_alone(tiny):
     import torch
 
     before = torch.get_num_threads()
-    caecodec.encode(random_image(4, 64, 64, 3), quality=4, weights=tiny)
+    with caecodec.settings.using(threads=before + 2):
+        caecodec.encode(random_image(4, 64, 64, 3), quality=4, weights=tiny)
     assert torch.get_num_threads() == before
 
 
 def script(code, tiny):
     """A fresh process that ran this code with the tiny weights."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "CAECODEC_WEIGHTS": str(tiny.parent)}
+    environment = processes.environment(CAECODEC_WEIGHTS=str(tiny.parent))
     start = "import os, threading, time\nimport numpy as np, caecodec\n"
     start += f"weights = {str(tiny)!r}\nimage = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)\n"
-    command = [sys.executable, "-c", start + code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    return processes.run("-c", start + code, env=environment)
 
 
 @pytest.mark.parametrize("daemon", [True, False])
@@ -206,7 +207,7 @@ time.sleep(0.2)
 os.write(1, b"end\\n")
 """
     result = script(code, tiny)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stderr == ""
     assert sorted(result.stdout.split()) == (["end"] if daemon else ["done"] * 8 + ["end"])
 
 
@@ -237,7 +238,7 @@ def work():
     threading.main_thread().join()
     go.set()
     try:
-        future.result(30)
+        future.result(600)
     except concurrent.futures.CancelledError:
         os.write(1, b"cancelled\\n")
 
@@ -245,13 +246,13 @@ threading.Thread(target=work).start()
 {late} or asked.wait()
 """
     result = script(code, tiny)
-    assert (result.returncode, result.stderr, result.stdout) == (0, "", "cancelled\n")
+    assert (result.stderr, result.stdout) == ("", "cancelled\n")
 
 
 def test_no_thread_is_left(tiny):
     code = """
 caecodec.decode(caecodec.encode(image, 4, weights=weights))
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 600
 while threading.active_count() > 1 and time.monotonic() < deadline:
     time.sleep(0.01)
 print(threading.active_count())
@@ -283,7 +284,6 @@ if child == 0:
 print(os.waitpid(child, 0)[1], *events)
 """
     result = script(code, tiny)
-    assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["0", "left", "forked"]
 
 
@@ -307,5 +307,4 @@ for _ in range(3):
 stop.set()
 """
     result = script(code, tiny)
-    assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["0", "0", "0"]

@@ -1,12 +1,9 @@
 """The memory setting holds for a process: its peak is measured in one of its own."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-import caecodec
+from helpers import processes
 
 SCRIPT = """
 import sys
@@ -31,14 +28,12 @@ assert np.abs(decoded.astype(int) - array).mean() < 10
 
 def taken(memory):
     """MiB that coding a chunk of 2048 x 2048 pixels takes at most, besides the chunk."""
-    environment = {"PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "PATH": "/usr/bin"}
-    command = [sys.executable, "-c", SCRIPT, memory]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
-    return float(result.stdout)
+    environment = {name: processes.environment()[name] for name in ("PYTHONPATH", "PATH")}
+    return float(processes.run("-c", SCRIPT, memory, env=environment).stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
+@pytest.mark.slow
 def test_a_large_chunk_keeps_to_the_memory_setting():
     """The symbols and what the entropy coder makes of them come on top: about 70 MiB. In one pass it takes 300 MiB."""
     assert taken("32M") < 140

@@ -8,7 +8,7 @@ import pytest
 from helpers.images import random_image
 from helpers.networks import seeded_context
 from helpers.paths import TINY, TINY_CONTEXT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import caecodec
@@ -30,7 +30,6 @@ def random_symbols(seed, shape, spread):
     return np.clip(symbols, -spread, spread).astype(np.int32)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32),
     st.sampled_from([0, 1, 5, 40, 3000, 2**23]),
@@ -86,7 +85,7 @@ def test_3x3_sums(shape):
     np.testing.assert_array_equal(context.box(a.astype(np.float32)), expected)
 
 
-@pytest.mark.parametrize("positions", [1, 100, 3000])
+@pytest.mark.parametrize("positions", [1, 100, 1000])
 def test_predictions_are_exact(positions):
     """float32 and int64 agree for 320 channels of the largest features and weights."""
     channels = 320
@@ -193,7 +192,6 @@ def test_sums_beyond_any_symbol():
         context.MODEL.decode(coded._replace(escapes=huge), tables, symbols.shape)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.binary(max_size=40), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))
 def test_random_streams(stream, escapes, n, rows, columns):
     """Symbols of the shape that was asked for, or CorruptionError."""
@@ -207,7 +205,6 @@ def test_random_streams(stream, escapes, n, rows, columns):
     assert context.MODEL.encode(symbols, TABLES).streams == (whole,)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_changed_bytes(data):
     coded, shape = coded_symbols()

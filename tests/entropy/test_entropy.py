@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers.networks import TABLES
 from helpers.paths import TINY
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caecodec import weights
@@ -13,7 +13,6 @@ from caecodec.errors import CorruptionError, WeightsError
 CHANNELS = len(TABLES.length)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32),
     st.sampled_from([0, 1, 5, 40, 3000, 2**23]),

@@ -29,7 +29,7 @@ def stored(group, path="s0"):
 
 
 @pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", None), ("0.5", 64), ("0.4", None)])
-def test_a_photograph_and_back(tmp_path, photo, ngff, shard_size):
+def test_a_photograph_and_back(tmp_path, photo, by_hand, ngff, shard_size):
     target = convert(photo, tmp_path / "a.ome.zarr", Options(**QUICK, ngff=ngff, shard_size=shard_size, seed=3))
     (report, smaller) = inspect(target)
     assert (report.family, report.chunks, report.shape, smaller.shape) == ("overfitted", 2, (3, 32, 50), (3, 16, 25))
@@ -54,7 +54,7 @@ def test_a_payload_file(tmp_path, photo):
             encode_paths([photo], tmp_path / "b.cae", options)
 
 
-def test_a_stack(tmp_path, photograph):
+def test_a_stack(tmp_path, photograph, by_hand):
     """Each plane in a chunk of its own, and its own range."""
     stack = photograph[60:92, 180:212, :2].transpose(2, 0, 1).astype(np.uint16) * np.array([5, 100], np.uint16)[:, None, None]
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, photometric="minisblack", metadata={"axes": "CYX"})
@@ -64,7 +64,7 @@ def test_a_stack(tmp_path, photograph):
         assert psnr((original // factor).astype(np.uint8), plane / factor) > 22
 
 
-def test_a_group_coded_anew(tmp_path, photo):
+def test_a_group_coded_anew(tmp_path, photo, by_hand):
     source = convert(photo, tmp_path / "a.zarr", Options(codec="blosc", chunk_size=16, ngff="0.4"))
     group = zarr.open_group(str(source), mode="r+")
     group.create_array("tables/areas", data=np.arange(10))
@@ -90,7 +90,7 @@ def test_options_of_other_codecs(changes, match):
         Options(**{**QUICK, **changes})
 
 
-@pytest.mark.parametrize(("ngff", "shard_size"), [("0.4", None), ("0.5", 64)])
+@pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", 64), pytest.param("0.4", None, marks=pytest.mark.slow)])
 def test_shared_networks(tmp_path, photo, ngff, shard_size):
     """One for each array, stored once; chunks at the edge share it too."""
     target = convert(photo, tmp_path / "a.zarr", Options(**QUICK, shared=True, ngff=ngff, shard_size=shard_size))
@@ -135,7 +135,9 @@ def test_how_far_it_is(tmp_path, photo):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_the_bar(tmp_path, photo, capsys, monkeypatch, quiet):
+def test_the_bar(tmp_path, photo, capsys, monkeypatch, request, quiet):
+    if quiet:
+        request.getfixturevalue("by_hand")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     command = ["encode", str(photo), "-o", str(tmp_path / "a.zarr"), "--codec", "overfitted", "--preset", "instant", "-q", "2"]
     assert main([*command, "--chunk-size", "32", *(["--quiet"] if quiet else [])]) == 0

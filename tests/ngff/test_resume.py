@@ -4,13 +4,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 from helpers.conversions import OPTIONS, QUICK, chunks, convert, network_of
 from helpers.images import random_image
 from PIL import Image
@@ -49,7 +49,7 @@ def damaged(tmp_path, photo, monkeypatch):
 
 
 @pytest.mark.parametrize("how", [QUICK, {**EXACT, "ngff": "0.4"}, {**EXACT, "shard_size": 32}], ids=str)
-def test_what_is_finished_is_kept(tmp_path, damaged, how):
+def test_what_is_finished_is_kept(tmp_path, damaged, by_hand, how):
     """After an error; the next run goes on, and the result is as if nothing had happened."""
     source, repair = damaged
     target, options = tmp_path / "a.ome.zarr", Options(**how, resume=True)
@@ -72,7 +72,7 @@ def test_what_is_finished_is_kept(tmp_path, damaged, how):
     assert chunks(whole) == found
 
 
-def test_without_resume_nothing_is_kept(tmp_path, damaged):
+def test_without_resume_nothing_is_kept(tmp_path, damaged, by_hand):
     source, _ = damaged
     error(source, tmp_path / "out" / "a.zarr", OPTIONS)
     assert list((tmp_path / "out").iterdir()) == []
@@ -135,25 +135,24 @@ def test_what_fails_at_once_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("how", "options"), [(signal.SIGKILL, ["--shared"]), (signal.SIGINT, [])], ids=["killed", "interrupted"]
 )
-def test_a_process_that_ends(tmp_path, photograph, how, options):
-    """Killed, or interrupted at the keyboard. The network that chunks share is not fitted anew."""
+def test_a_process_that_ends(tmp_path, photograph, by_hand, how, options):
+    """Killed, or interrupted at the keyboard. The network that chunks share is not fitted anew.
+
+    The process fits its chunks; those that it leaves are made by hand.
+    """
     photo, target = tmp_path / "photo.png", tmp_path / "a.zarr"
     Image.fromarray(photograph[:64, :64]).save(photo)
     arguments = ["encode", str(photo), "-o", str(target), "--codec", "overfitted", "--chunk-size", "32", "--resume", *options]
-    command = [sys.executable, "-m", "caecodec", *arguments, "--preset", "instant"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = processes.start("-m", "caecodec", *arguments, "--preset", "instant", stderr=subprocess.PIPE)
     partial = partial_of(target)
     while not (partial.exists() and chunks(partial)):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(how)
-    asked = time.monotonic()
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=processes.PATIENCE)
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     if how == signal.SIGINT:
         assert said.splitlines()[-1].endswith("the unfinished one is kept; run the same command again to continue")
-        assert time.monotonic() - asked < 30
     begun, network = chunks(partial), network_of(partial)
     assert (network is not None) == ("--shared" in options)
     assert 1 <= len(begun) < 5
@@ -187,4 +186,4 @@ def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
         chunk_runner.ChunkRunner().run([fit, interrupt])
     chunk_runner.ChunkRunner(told.append).run([lambda: codec.encode(random_image(16, 16, 3))])
     assert told
-    assert ended.wait(60)
+    assert ended.wait(processes.PATIENCE)

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 from PIL import Image
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
@@ -20,7 +20,6 @@ from caecodec.images.metrics import psnr
 from caecodec.ngff import blocks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(caecodec.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def create(store, **options):
@@ -53,12 +52,11 @@ def test_a_killed_writer(tmp_path, photograph, options):
     array[:] = image
     before = array[:]
     np.save(tmp_path / "image.npy", 255 - image)
-    command = [sys.executable, "-c", WRITER, str(path), str(tmp_path / "image.npy")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as writer:
+    with processes.start("-c", WRITER, path, tmp_path / "image.npy", stdout=subprocess.PIPE) as writer:
         for _ in range(6):
             assert writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
-        assert writer.wait(timeout=60) == -signal.SIGKILL
+        assert writer.wait(processes.PATIENCE) == -signal.SIGKILL
     after = zarr.open_array(path, mode="r+")
     for y, x in np.ndindex(4, 4):
         part = np.s_[64 * y : 64 * y + 64, 64 * x : 64 * x + 64]
@@ -140,9 +138,8 @@ def test_a_file_system_that_takes_no_more(tmp_path, photograph):
     image = np.full((256, 256, 3), 30, np.uint8)
     image[128:] = np.random.default_rng(0).integers(0, 256, (128, 256, 3))
     np.save(tmp_path / "image.npy", image)
-    command = [sys.executable, "-c", LIMITED, str(path), str(tmp_path / "image.npy")]
-    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
+    environment = processes.environment(PYTHONDONTWRITEBYTECODE="1")
+    result = processes.run("-c", LIMITED, path, tmp_path / "image.npy", env=environment)
     assert result.stdout.strip() == os.strerror(errno.EFBIG)
     after = zarr.open_array(path, mode="r")[:]
     np.testing.assert_array_equal(after[128:], before[128:])
@@ -166,9 +163,9 @@ def test_a_conversion_that_finds_no_room(tmp_path, photograph, suffix):
     """The file is named, and nothing half is left; what was there before is."""
     Image.fromarray(photograph).save(tmp_path / "a.png")
     target = tmp_path / "out" / f"a.{suffix}"
-    command = [sys.executable, "-c", CONVERSION, "encode", str(tmp_path / "a.png"), "-o", str(target), "-q", "5"]
-    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
-    assert result.returncode == 1, result.stderr
+    arguments = ["encode", tmp_path / "a.png", "-o", target, "-q", "5"]
+    environment = processes.environment(PYTHONDONTWRITEBYTECODE="1")
+    result = processes.run("-c", CONVERSION, *arguments, env=environment, expected=1)
     assert "a.png" in result.stderr
     assert os.strerror(errno.EFBIG) in result.stderr
     assert not list((tmp_path / "out").iterdir())

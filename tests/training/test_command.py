@@ -1,14 +1,13 @@
 """caecodec train: recipes, weights that work, checkpoints."""
 
-import os
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 import zarr
+from helpers import processes
 from helpers.images import random_image
 from helpers.paths import ROOT
 from helpers.training import photographs
@@ -22,8 +21,6 @@ from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
 from caecodec.training.export import export
 from caecodec.training.recipe import Recipe
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
@@ -50,8 +47,8 @@ def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch)
     assert psnr(array[...], image) > 20
     recorded = dict(array.metadata.codecs[0].to_dict())["configuration"]["weights"]
     assert recorded == f"mine.safetensors@{source.sha256[:8]}"
-    read = [sys.executable, "-c", f"import zarr; zarr.open_array({str(tmp_path / 'a.zarr')!r})[...]"]
-    elsewhere = subprocess.run(read, capture_output=True, text=True, timeout=120, cwd="/")
+    read = f"import zarr; zarr.open_array({str(tmp_path / 'a.zarr')!r})[...]"
+    elsewhere = processes.run("-c", read, expected=1)
     assert f"digest {source.sha256[:8]}" in elsewhere.stderr
     assert "WeightsError" in elsewhere.stderr
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(tmp_path))
@@ -90,10 +87,8 @@ def test_example_of_ones_own_images(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(photograph[:256, :256]).save(tmp_path / name / "one.png")
     script = ROOT / "examples" / "own_images.py"
-    command = [sys.executable, script, tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"]
-    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent)}
-    command = [*map(str, command), "--minutes", "0.01", "--qualities", "2-4"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment).stdout
+    folders = tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"
+    output = processes.run(script, *folders, "--minutes", "0.01", "--qualities", "2-4").stdout
     assert "own.safetensors mse against" in output
     assert "% of the bits at equal PSNR" in output
     assert (tmp_path / "out" / "own.md").exists()
@@ -102,13 +97,12 @@ def test_example_of_ones_own_images(tmp_path):
 
 def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     output = tmp_path / "mine.safetensors"
-    command = [sys.executable, "-m", "caecodec", "train", str(folder), "-o", str(output), "--qualities", "1",
-               "--crop", "64", "--batch", "4", "--minutes", "10", "--init", "default", "--save-every", "0.01"]  # fmt: skip
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    command = ["-u", "-m", "caecodec", "train", folder, "-o", output, "--qualities", "1", "--crop", "64", "--batch", "4",
+               "--minutes", "600", "--init", "default", "--save-every", "0.01"]  # fmt: skip
+    with processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline().startswith("step 50")
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=processes.PATIENCE)
     assert process.returncode == 130
     assert "--resume" in error
     state = torch.load(output.with_suffix(".ckpt"), weights_only=True)

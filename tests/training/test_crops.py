@@ -7,8 +7,6 @@ from helpers.images import random_image
 import caecodec
 from caecodec.training.crops import Crops
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_crops_are_parts_of_images():
     image = random_image(70, 80, 3)

@@ -14,9 +14,6 @@ from caecodec.training.loop import Training
 from caecodec.training.loss import rate_distortion
 from caecodec.training.recipe import LMBDAS, Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
 
 

@@ -16,7 +16,6 @@ from caecodec.training.loss import ms_ssim, rate_distortion
 from caecodec.training.recipe import LMBDAS, Recipe
 
 FACTORIZED = registry.by_name(registry.DEFAULT)
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -1,8 +1,6 @@
 """Groups that carry the weights they need."""
 
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from helpers import processes
 from helpers.carried import DIGEST, KEY, PLACE, SMALL, converted, file_in, is_carried
 from helpers.networks import save_seeded
 from helpers.paths import TINY
@@ -226,6 +225,5 @@ def test_carried_weights_are_there_to_encode_with(tmp_path, group):
 
 def test_importing_loads_neither_torch_nor_zarr():
     script = "import caecodec.weights, sys; print({'torch', 'zarr', 'fsspec'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout == "set()\n"
+    assert processes.run("-c", script).stdout == "set()\n"
     assert Path(weights.__file__).name == "__init__.py"

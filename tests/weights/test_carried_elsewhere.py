@@ -1,7 +1,5 @@
 """Weights carried by zipped stores, archives of folders, and groups behind URLs."""
 
-import subprocess
-import sys
 import threading
 import zipfile
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 from helpers.carried import DIGEST
 from helpers.paths import TINY
 from PIL import Image
@@ -135,5 +134,4 @@ def test_urls_without_fsspec():
                 except caecodec.ParameterError as error:
                     print(error)
     """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.count("needs fsspec, which is not installed: pip install fsspec") == 4
+    assert processes.run("-c", script).stdout.count("needs fsspec, which is not installed: pip install fsspec") == 4

@@ -1,12 +1,11 @@
 """Overfitted payloads decoded together: batches, memory, interrupts, forks."""
 
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers import processes
 from helpers.images import random_image
 from helpers.overfitted import random_latents, random_network
 from helpers.surfaces import encode
@@ -99,7 +98,7 @@ def test_an_interrupt_leaves_the_others_their_turn(monkeypatch):
         calls.append(len(arguments[1]))
         if len(calls) == 1:
             started.set()
-            go.wait(10)
+            assert go.wait(processes.PATIENCE)
             raise KeyboardInterrupt
         return decode(*arguments)
 
@@ -114,9 +113,9 @@ def test_an_interrupt_leaves_the_others_their_turn(monkeypatch):
 
     with ThreadPoolExecutor(12) as pool:
         futures = [pool.submit(read) for _ in range(12)]
-        started.wait(10)
+        assert started.wait(processes.PATIENCE)
         go.set()
-        results = [future.result(timeout=30) for future in futures]
+        results = [future.result(timeout=processes.PATIENCE) for future in futures]
     assert sorted(results, key=str) == [*[(1, 3, 20, 20)] * 11, "interrupted"]
 
 
@@ -136,7 +135,5 @@ def test_a_forked_child_decodes():
         "    os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], input=data, capture_output=True, timeout=60, check=True
-    )
+    result = processes.run("-W", "ignore", "-c", script, input=data, text=False)
     assert int(result.stdout) == int(expected.sum())

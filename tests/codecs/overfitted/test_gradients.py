@@ -14,8 +14,6 @@ from caecodec.codecs.overfitted.gradients import Objective
 from caecodec.codecs.overfitted.parameters import LMBDAS
 from caecodec.codecs.overfitted.synthesis import synthesise
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def plain_rate(levels, p, contexts):
     """Bits of one chunk's latents, (m, rows, columns) of each level."""

@@ -2,14 +2,11 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from helpers import processes
 from helpers.images import random_image
 from helpers.overfitted import fit_by_hand, picture_network
 from helpers.surfaces import encode
@@ -152,12 +149,4 @@ def test_decoding_needs_numpy_and_constriction_alone(tmp_path):
         "assert 'torch' not in sys.modules and 'compressai' not in sys.modules\n"
         "print(whole.sum())"
     )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(caecodec.__file__).parents[1]), *filter(None, sys.path)]),
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert int(result.stdout) == int(caecodec.decode((tmp_path / "a.cae").read_bytes()).sum())
+    assert int(processes.run("-c", script).stdout) == int(caecodec.decode((tmp_path / "a.cae").read_bytes()).sum())

@@ -5,7 +5,7 @@ import decimal
 import numpy as np
 import pytest
 from helpers.overfitted import random_network
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caecodec import CorruptionError, ParameterError
@@ -82,7 +82,6 @@ def test_coder_has_just_these_masses():
 # Values
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 300))
 def test_round_trip(seed, payloads, count):
     """Values of all sizes, as many at once as the reader likes; what is said of their length is what they take."""
