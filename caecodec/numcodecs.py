@@ -1,41 +1,41 @@
 """numcodecs codecs: the compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted)."""
 
-from abc import abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numcodecs.abc
 import numcodecs.compat
 import numpy as np
-import numpy.typing as npt
 
-from .bitstream import families
-from .chunks.decoded import DecodedChunk, check_fits
-from .codecs.autoencoder.parameters import Parameters
-from .codecs.decoding import decode
-from .codecs.overfitted.parameters import OverfittedParameters
-from .weights import DEFAULT, Spec
+from .chunks.decoded import check_fits, deliver
+from .codecs.autoencoder.interface import AUTOENCODER
+from .codecs.autoencoder.parameters import AutoencoderArguments
+from .codecs.base import Codec
+from .codecs.decoding import parse_payload, start_decode
+from .codecs.overfitted.interface import OVERFITTED
+from .codecs.overfitted.parameters import OverfittedArguments
 
 
-class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
-    """What the codecs share; each says how it encodes and decodes a chunk."""
+class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
+    """A codec for numcodecs. Derived classes name the codec, and inherit a signature that sets `parameters` and `gpu`.
 
-    parameters: Parameters | OverfittedParameters
+    It is also a dict that holds the name and the parameters of its counterpart in caecodec.zarr. zarr accepts such a dict as
+    `serializer=` and makes the counterpart of it, so one object serves both formats. A class cannot derive from the codecs of
+    numcodecs and of zarr, because both have methods `encode` and `decode` with different meanings.
+    """
 
-    @abstractmethod
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        """The payload of a chunk."""
+    codec: ClassVar[Codec[Any, Any]]
+    parameters: Any  # the signatures declare the class
+    gpu: bool | None
 
-    @abstractmethod
-    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
-        """The chunk in a payload."""
+    def __init__(self) -> None:
+        super().__init__(name=self.codec.zarr_name, configuration={**self.parameters.arguments(), "gpu": self.gpu})
 
     def encode(self, buf: Any) -> bytes:
         """Compress one chunk, an N-d array, into a payload.
 
         Raises ParameterError for a chunk that the codec does not take.
         """
-        return self._encode(numcodecs.compat.ensure_ndarray(buf))
+        return self.codec.encode(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk in a payload, a `DecodedChunk`; copied into `out`, an array of its shape or a flat one, where given.
@@ -44,15 +44,8 @@ class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no
         """
         data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
         if out is not None:
-            check_fits(families.parse(data).header.shape, np.shape(out))
-        array = self._decode(data).view(DecodedChunk)
-        array.coded_shape = array.shape
-        if out is None:
-            return array
-        if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (array.shape, array.dtype):
-            np.copyto(out, array)  # each value to its place; what follows copies in the order of memory
-            return out
-        return numcodecs.compat.ndarray_copy(array, out)
+            check_fits(parse_payload(data).header.shape, np.shape(out))
+        return deliver(start_decode(data, self.parameters.dependencies, self.gpu).result(), out)
 
     def get_config(self) -> dict[str, Any]:
         """What array metadata stores: the id and the parameters, but for how and where they are run."""
@@ -62,7 +55,7 @@ class Compressor(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no
         return f"{type(self).__name__}({self.parameters})"
 
 
-class ConvolutionalAutoencoder(Compressor):
+class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):
     """Learned compression of image chunks by a convolutional autoencoder.
 
     Parameters
@@ -93,34 +86,11 @@ class ConvolutionalAutoencoder(Compressor):
         There are no such weights for this quality and metric, or they have no context tables and entropy asks for them.
     """
 
-    codec_id: ClassVar[str] = "caecodec_cae"
-    parameters: Parameters
-
-    def __init__(
-        self,
-        quality: int | None = None,
-        metric: str = "mse",
-        channel_axis: int | None = -1,
-        weights: str | Path | Spec = DEFAULT,
-        gpu: bool | None = None,
-        entropy: str | None = None,
-        max_error: float | None = None,
-        psnr: float | None = None,
-        bpp: float | None = None,
-    ) -> None:
-        self.parameters = Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp)
-        self.gpu = gpu
-
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        from .codecs.autoencoder import codec  # here, because it imports torch: metadata alone opens without
-
-        return codec.encode_with(self.parameters, array, self.gpu)
-
-    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
-        return decode(data, self.parameters.weights, self.gpu)
+    codec_id: ClassVar[str] = AUTOENCODER.codec_id
+    codec: ClassVar[Codec[Any, Any]] = AUTOENCODER
 
 
-class OverfittedAutoencoder(Compressor):
+class OverfittedAutoencoder(OverfittedArguments, Compressor):
     """Compression of image chunks by latents and a small network that are fitted to each: slow to write, quick to read.
 
     Parameters
@@ -150,28 +120,5 @@ class OverfittedAutoencoder(Compressor):
         A parameter outside its range, or two that contradict each other.
     """
 
-    codec_id: ClassVar[str] = "caecodec_overfitted"
-    parameters: OverfittedParameters
-
-    def __init__(
-        self,
-        quality: int | None = None,
-        lmbda: float | None = None,
-        preset: str = "fast",
-        decoder: str | None = None,
-        channel_axis: int | None = -1,
-        tune: str = "mse",
-        seed: int = 0,
-        network: bytes | str | None = None,
-        gpu: bool | None = None,
-    ) -> None:
-        self.parameters = OverfittedParameters.parse(quality, lmbda, preset, decoder, channel_axis, tune, seed, network)
-        self.gpu = gpu
-
-    def _encode(self, array: npt.NDArray[Any]) -> bytes:
-        from .codecs.overfitted import codec
-
-        return codec.encode_with(self.parameters, array, self.gpu)
-
-    def _decode(self, data: memoryview) -> npt.NDArray[Any]:
-        return decode(data, network=self.parameters.section)
+    codec_id: ClassVar[str] = OVERFITTED.codec_id
+    codec: ClassVar[Codec[Any, Any]] = OVERFITTED

@@ -18,10 +18,8 @@ import zarr
 
 from .arrays import payloads
 from .codecs.decoding import start_decode
-from .codecs.overfitted.parameters import OverfittedParameters
 from .engine import DevicePlacement
 from .errors import ParameterError
-from .weights import DEFAULT, Spec
 
 GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
 THREADS = 16  # decode chunks side by side where no device takes them in batches
@@ -71,11 +69,7 @@ def read(
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
-    parameters = payloads.parameters(array)
-    if isinstance(parameters, OverfittedParameters):
-        spec, section = Spec(DEFAULT), parameters.section
-    else:
-        spec, section = parameters.weights, None
+    dependencies = payloads.coded_by(array)[1].dependencies
     axes = _parse(selection, array.shape)
     place = DevicePlacement.choose(None if device is None else str(device))
     on_cpu = place.device == "cpu"
@@ -103,7 +97,7 @@ def read(
         """Begin to decode a chunk; what waits for its values."""
         if data is None:
             return lambda: fill
-        decoding = start_decode(data, spec, place.device, array.chunks, array.dtype, section, keep=not on_cpu)
+        decoding = start_decode(data, dependencies, place.device, array.chunks, array.dtype, keep=not on_cpu)
         if decoding.pending.begun:
             return partial(decoding.tensor, copy=False)
         return pool.submit(decoding.tensor if decoding.kept else decoding.result, copy=False).result

@@ -21,9 +21,10 @@ from golden import make
 from helpers.paths import GOLDEN
 
 import caecodec
-from caecodec.bitstream import autoencoder, families, overfitted, varint
+from caecodec.bitstream import autoencoder, overfitted, varint
 from caecodec.bitstream.codings import Body
 from caecodec.bitstream.prefix import DIRECTORY_VERSION, OVERFITTED_VERSION, RGB_VERSION
+from caecodec.codecs.decoding import parse_payload
 from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
 LARGE = 2**14  # values of a chunk up to which a payload of another geometry is decoded in full
@@ -75,7 +76,7 @@ class OverfittedParts:
     """An overfitted payload taken apart."""
 
     def __init__(self, data):
-        payload = families.parse(data)
+        payload = parse_payload(data)
         self.header = bytearray(data[: 7 + len(payload.header.digest)])
         self.shape = list(payload.header.shape)
         self.constant = payload.header.constant
@@ -283,7 +284,7 @@ def check(original, data, sealed):
 def _claimed(data):
     """The header of a payload whose checksum and header are right."""
     try:
-        return families.parse(data).header
+        return parse_payload(data).header
     except caecodec.CaeCodecError:
         return None
 

@@ -13,8 +13,7 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ..codecs.autoencoder.parameters import Parameters
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs.base import Codec, Parameters
 from ..errors import CorruptionError, ParameterError
 from ..numcodecs import Compressor
 from ..zarr import Serializer
@@ -26,12 +25,12 @@ _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"nam
 _CRC_BYTES = 4
 
 
-def parameters(array: zarr.Array[Any]) -> Parameters | OverfittedParameters:
-    """The parameters of the caecodec codec of an array; ParameterError when it has none."""
+def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:
+    """The caecodec codec of an array, and its parameters; ParameterError when it has none."""
     codec: Any = array.metadata.compressor if array.metadata.zarr_format == 2 else array.serializer
     if not isinstance(codec, Compressor | Serializer):
         raise ParameterError(f"array {array.store_path} is not coded by caecodec but by {codec}; name one that is")
-    return codec.parameters
+    return codec.codec, codec.parameters
 
 
 def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import CorruptionError
 
@@ -42,6 +43,20 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
             return super().reshape(*shape, **options)
         check_fits(coded, wanted)
         return self.view(np.ndarray).reshape(*shape, **options)
+
+
+def deliver(array: npt.NDArray[Any], out: Any = None) -> Any:
+    """A decoded chunk as numcodecs returns it: a `DecodedChunk`, or `out` (of its shape, or flat) filled with its values."""
+    chunk = array.view(DecodedChunk)
+    chunk.coded_shape = array.shape
+    if out is None:
+        return chunk
+    if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (array.shape, array.dtype):
+        np.copyto(out, array)  # each value to its place; what follows copies in the order of memory
+        return out
+    from numcodecs.compat import ndarray_copy
+
+    return ndarray_copy(chunk, out)
 
 
 def check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:

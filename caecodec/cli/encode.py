@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
-from ..codecs.overfitted.architecture import DECODERS
-from ..codecs.overfitted.parameters import PRESETS
-from ..ngff.options import CODECS, DEPTHS, NGFF_VERSIONS, Options
+from ..codecs.base import Option
+from ..codecs.registry import codecs
+from ..ngff.options import DEPTHS, NGFF_VERSIONS, Options, codec_names
 from .progress import Bars, outcome
 
 SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr (or one image to a .cae file)."
@@ -21,35 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, type=Path,
         help="a folder; or with one image NAME.ome.zarr or NAME.cae",
     )  # fmt: skip
-    parser.add_argument("--codec", default="cae", choices=CODECS, help="cae, overfitted, or one to compare with; default cae")
-    parser.add_argument("-q", "--quality", type=int, help="1 (smallest) to 8 (best), default 8")
-
-    cae = parser.add_argument_group("of codec cae")
-    cae.add_argument("--psnr", type=float, help="instead of quality: what each chunk must reach, in dB")
-    cae.add_argument("--bpp", type=float, help="instead of quality: the most bits per pixel of each chunk")
-    cae.add_argument("--max-error", type=float, help="a bound on the error of every value, in its units; 0: lossless")
-    cae.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default mse")
-    cae.add_argument("--weights", help="an installed name, or the path of a weights file or checkpoint")
-    travel = cae.add_mutually_exclusive_group()
-    travel.add_argument(
-        "--with-weights", action="store_true", default=None,
-        help="store the weights in the group, to be read wherever it goes; default for weights that are not shipped",
-    )  # fmt: skip
-    travel.add_argument(
-        "--without-weights", action="store_false", dest="with_weights", default=None, help="store no weights in the group"
+    parser.add_argument(
+        "--codec", default="cae", choices=codec_names(), help="cae, overfitted, or one to compare with; default cae"
     )
-    cae.add_argument("--entropy", choices=["context", "static"], help="default context where the weights have it")
-
-    overfitted = parser.add_argument_group("of codec overfitted, which fits a network to each chunk")
-    overfitted.add_argument(
-        "--lmbda", type=float, help="instead of quality: squared error (of 0 to 1) that a bit per pixel is worth"
-    )
-    overfitted.add_argument("--preset", choices=PRESETS, help="how long to fit; default fast")
-    overfitted.add_argument("--decoder", choices=DECODERS, help="size of the network; default by the size of a chunk")
-    overfitted.add_argument("--seed", type=int, help="of random numbers; default 0")
-    overfitted.add_argument(
-        "--shared", action="store_true", help="one network for all chunks of an array, fitted to at most 16 of them"
-    )
+    _add_options_of_codecs(parser)
 
     layout = parser.add_argument_group("layout")
     layout.add_argument("--chunk-size", type=int, default=256, help="pixels a side, default %(default)s")
@@ -74,11 +50,45 @@ def run(arguments: argparse.Namespace) -> int:
     """Encode; 1 when any file failed."""
     from ..ngff.convert import encode_paths
 
-    names = [field.name for field in dataclasses.fields(Options) if field.init]
-    options = Options(**{name: getattr(arguments, name) for name in names})
+    names = [field.name for field in dataclasses.fields(Options) if field.init and field.name != "others"]
+    of_codecs = {option.name for codec in codecs().values() for option in codec.options}.difference(names)
+    others = {name: getattr(arguments, name) for name in of_codecs}
+    options = Options(**{name: getattr(arguments, name) for name in names}, others=others)
     with Bars(arguments.quiet) as bars:
         written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.images, bars.chunks)
     return outcome(written, failed, arguments.quiet)
+
+
+def _add_options_of_codecs(parser: argparse.ArgumentParser) -> None:
+    """First the options that several codecs have, then a group for each codec."""
+    several = Counter(option.name for codec in codecs().values() for option in codec.options)
+    shared = {option.name: option for codec in codecs().values() for option in codec.options if several[option.name] > 1}
+    for option in shared.values():
+        _add(parser, option)
+    for codec in codecs().values():
+        group = parser.add_argument_group(codec.heading)
+        for option in codec.options:
+            if option.name not in shared:
+                _add(group, option)
+        if codec.carries_weights:
+            travel = group.add_mutually_exclusive_group()
+            travel.add_argument(
+                "--with-weights", action="store_true", default=None,
+                help="store the weights in the group, to be read wherever it goes; default for weights that are not shipped",
+            )  # fmt: skip
+            travel.add_argument(
+                "--without-weights", action="store_false", dest="with_weights", default=None,
+                help="store no weights in the group",
+            )  # fmt: skip
+        if codec.shares:
+            group.add_argument(
+                "--shared", action="store_true", help="one network for all chunks of an array, fitted to at most 16 of them"
+            )
+
+
+def _add(parser: argparse._ActionsContainer, option: Option) -> None:
+    names = [*([option.short] if option.short else []), "--" + option.name.replace("_", "-")]
+    parser.add_argument(*names, dest=option.name, type=option.type, choices=option.choices, help=option.help)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -3,7 +3,10 @@
 import argparse
 import dataclasses
 import json
+from typing import Any
 
+from ..codecs.registry import codecs
+from ..codecs.reports import Report
 from ..storage.locations import parse_location
 
 SUMMARY = "Show format, weights, geometry and bytes by part of a .cae file, a Zarr array, or the arrays of a group."
@@ -23,8 +26,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     reports = inspect(arguments.path)
     if arguments.json:
-        derived = [{"total_bytes": report.total_bytes, "bpp": report.bpp, "ratio": report.ratio} for report in reports]
-        print(json.dumps([{**dataclasses.asdict(r), **more} for r, more in zip(reports, derived, strict=True)], indent=2))
+        print(json.dumps([_document(report) for report in reports], indent=2))
     else:
         print("\n\n".join(map(str, reports)))
     return 0
+
+
+def _document(report: Report) -> dict[str, Any]:
+    """A report for JSON; those of all codecs have the same keys, whose values are empty where they are another codec's."""
+    of_codecs = (one for codec in codecs().values() for one in dataclasses.fields(codec.report))
+    empty = {one.name: one.default for one in of_codecs if one.default is not dataclasses.MISSING}
+    derived = {"total_bytes": report.total_bytes, "bpp": report.bpp, "ratio": report.ratio}
+    return {**empty, **dataclasses.asdict(report), **derived}

@@ -1,23 +1,15 @@
-"""A payload of any family -> the array in it. Loads no network but the one that the payload asks for."""
+"""A payload of any codec -> the array in it. Only the network that the payload needs is loaded."""
 
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..bitstream import families
-from ..bitstream.autoencoder import AutoencoderPayload
-from ..chunks import planes
-from ..chunks.axes import Axes
-from ..chunks.pending import Pending
 from ..errors import CorruptionError
 from ..weights import DEFAULT, Spec
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .base import Decoding, Dependencies, Gpu, Payload
+from .registry import owner
 
 
 def decode(
@@ -52,59 +44,24 @@ def decode(
     WeightsError
         The weights or the network it was written with are not here.
     """
-    return start_decode(data, weights, gpu, expected_shape, expected_dtype, network).result()
-
-
-@dataclass(frozen=True, eq=False)
-class Decoding:
-    """A payload that is being decoded.
-
-    pending : the C-contiguous chunk, an array or a tensor
-    fortran : the chunk was F-contiguous
-    kept : the chunk is a tensor on the device that was asked for
-    """
-
-    pending: "Pending[npt.NDArray[Any] | Tensor]"
-    fortran: bool
-    kept: bool = False
-
-    def result(self, copy: bool = True) -> npt.NDArray[Any]:
-        """What `decode` returns; waits for it, and raises its errors.
-
-        copy : so that it does not keep the other chunks of its batch in memory
-        """
-        found = self.pending.result()
-        array = found if isinstance(found, np.ndarray) else found.cpu().numpy()
-        if self.fortran:
-            return np.asfortranarray(array)
-        return array.copy() if copy and self.pending.begun else array
-
-    def tensor(self, copy: bool = True) -> "Tensor":
-        """The same as a tensor, on the device where it was kept there; for this thread's stream.
-
-        copy : as for `result`
-        """
-        import torch
-
-        found = self.pending.result()
-        if isinstance(found, np.ndarray):
-            return torch.from_numpy(found)
-        if found.is_cuda:
-            found.record_stream(torch.cuda.current_stream(found.device))
-        return found.clone() if copy and self.pending.begun else found
+    dependencies = Dependencies(Spec.parse(weights), network)
+    return start_decode(data, dependencies, gpu, expected_shape, expected_dtype).result()
 
 
 def start_decode(
     data: bytes | bytearray | memoryview,
-    weights: str | Path | Spec = DEFAULT,
-    gpu: bool | str | None = None,
+    dependencies: Dependencies = Dependencies(),  # noqa: B008  # immutable
+    gpu: Gpu = None,
     expected_shape: tuple[int, ...] | None = None,
     expected_dtype: npt.DTypeLike | None = None,
-    network: bytes | None = None,
     keep: bool = False,
 ) -> Decoding:
-    """Begin what `decode` does; with `keep`, what a device decodes stays there. Raises what is plain from the payload."""
-    payload = families.parse(data)
+    """Begin to decode a payload, as `decode` does. Raises the errors that the payload alone shows.
+
+    keep : leave what a device decodes on the device
+    """
+    codec = owner(data)
+    payload: Payload = codec.parse_payload(data)
     header = payload.header
     if expected_shape is not None and header.shape != tuple(expected_shape):
         raise CorruptionError(
@@ -116,19 +73,10 @@ def start_decode(
             f"payload holds a chunk of {header.dtype} but {np.dtype(expected_dtype)} is expected here: "
             "it belongs to another array, or the array's metadata was changed"
         )
-    axes = Axes.of(len(header.shape), header.channel_axis)
-    if header.constant:
-        return Decoding(Pending(partial(_fill, payload, axes)), header.fortran)
-    if isinstance(payload, AutoencoderPayload):
-        from .autoencoder import codec  # here, because it imports torch
-
-        return Decoding(codec.start_decode(payload, axes, Spec.parse(weights), gpu, keep), header.fortran, keep)
-    from .overfitted import codec as overfitted
-
-    return Decoding(Pending(partial(overfitted.decode, payload, axes, network)), header.fortran)
+    return codec.start_decode(payload, dependencies, gpu, keep)
 
 
-def _fill(payload: families.Payload, axes: Axes) -> npt.NDArray[Any]:
-    header = payload.header
-    colour = np.frombuffer(payload.colour, header.numpy_dtype.newbyteorder("<")).astype(header.dtype)
-    return planes.fill(colour, header.shape, axes)
+def parse_payload(data: bytes | bytearray | memoryview) -> Payload:
+    """A payload of any codec, parsed; errors as of `registry.owner` and `Codec.parse_payload`."""
+    payload: Payload = owner(data).parse_payload(data)
+    return payload

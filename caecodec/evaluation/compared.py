@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..bitstream.autoencoder import MAX_QUALITY
-from ..codecs.autoencoder.codec import encode_with
-from ..codecs.autoencoder.parameters import Parameters, parse_entropy, parse_metric, parse_quality
-from ..codecs.decoding import decode
-from ..codecs.overfitted import codec as overfitted_codec
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs import registry
+from ..codecs.autoencoder.interface import AUTOENCODER
+from ..codecs.autoencoder.parameters import AutoencoderParameters, parse_entropy
+from ..codecs.base import Codec, Parameters
+from ..codecs.decoding import start_decode
+from ..codecs.overfitted.interface import OVERFITTED
+from ..codecs.parse import parse_metric, parse_quality
 from ..engine import DevicePlacement
 from ..errors import ParameterError, WeightsError
 from ..weights import CHECKPOINT_SUFFIXES, COMPRESSAI, Spec, resolve
@@ -63,10 +65,10 @@ def caecodec(
     """
     metrics = [parse_metric(metric) for metric in metrics]
     parse_entropy(entropy)
-    found: dict[tuple[Spec, str], list[Parameters]] = {}
+    found: dict[tuple[Spec, str], list[AutoencoderParameters]] = {}
     for spec in dict.fromkeys(Spec.parse(w) for w in weights):
         for metric, quality in _available(spec, metrics, qualities):
-            parameters = Parameters.parse(quality, metric, -1, spec, entropy)
+            parameters = AUTOENCODER.parse(quality=quality, metric=metric, weights=spec, entropy=entropy)
             pinned = spec.path or spec.digest  # a name may stand for several files, each with some of the qualities
             same = found.setdefault((parameters.weights if pinned else Spec(parameters.weights.name), metric), [])
             if parameters not in same:
@@ -79,13 +81,8 @@ def caecodec(
         files = ", ".join(dict.fromkeys(str(parameters.weights) for parameters in configurations))
         about = f"weights {files}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
         settings = tuple(
-            CodecSetting(
-                f"quality {parameters.quality}",
-                f"cae {parameters}, {place.device}, {place.precision}",
-                partial(encode_with, parameters, gpu=gpu),
-                partial(decode, weights=parameters.weights, gpu=gpu),
-            )
-            for parameters in configurations
+            _setting(AUTOENCODER, f"quality {one.quality}", f"cae {one}, {place.device}, {place.precision}", one, gpu)
+            for one in configurations
         )
         codecs.append(ComparedCodec(name, "caecodec", about, settings))
     return tuple(codecs)
@@ -102,22 +99,36 @@ def overfitted(
     device = DevicePlacement.choose(gpu).device.partition(":")[0]
     for preset in dict.fromkeys(presets):
         configurations = [
-            OverfittedParameters.parse(quality, preset=preset, decoder=decoder)
+            OVERFITTED.parse(quality=quality, preset=preset, decoder=decoder)
             for quality in (range(1, MAX_QUALITY + 1) if qualities is None else sorted(set(qualities)))
         ]
         settings = tuple(
-            CodecSetting(
-                f"quality {one.quality}",
-                f"overfitted {one} lmbda={one.trade_off} {device}",
-                partial(overfitted_codec.encode_with, one, gpu=gpu),
-                decode,
-            )
+            _setting(OVERFITTED, f"quality {one.quality}", f"overfitted {one} lmbda={one.trade_off} {device}", one, gpu)
             for one in configurations
         )
         name = f"caecodec overfitted {preset}" + (f" {decoder}" if decoder else "")
         about = f"a network fitted to each chunk: preset {preset}, decoder {decoder or 'by the size of the chunk'}, tune mse"
         codecs.append(ComparedCodec(name, "caecodec", about, settings, slow=True))
     return tuple(codecs)
+
+
+def registered(names: Sequence[str], qualities: Sequence[int] | None, gpu: bool | None) -> tuple[ComparedCodec, ...]:
+    """The codecs of these names, of caecodec's registry, at their operating points."""
+    found, place = [], DevicePlacement.choose(gpu)
+    for codec in (registry.codecs()[name] for name in dict.fromkeys(names)):
+        settings = tuple(
+            _setting(codec, name, f"{codec.name} {parameters}, {place.device}, {place.precision}", parameters, gpu)
+            for name, parameters in codec.operating_points(qualities)
+        )
+        found.append(ComparedCodec(f"caecodec {codec.name}", "caecodec", f"codec {codec.name}", settings, codec.slow))
+    return tuple(found)
+
+
+def _setting(codec: Codec[Any, Any], name: str, about: str, parameters: Parameters, gpu: bool | None) -> CodecSetting:
+    def decode(data: bytes) -> Pixels:
+        return start_decode(data, parameters.dependencies, gpu).result()
+
+    return CodecSetting(name, about, partial(codec.encode, parameters, gpu=gpu), decode)
 
 
 def _available(spec: Spec, metrics: Sequence[str], qualities: Sequence[int] | None) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..codecs import registry
 from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..storage.partial import complete_folder, refuse_existing
@@ -60,7 +61,7 @@ def evaluate(
     entropy, gpu : as in `caecodec.encode`
     overfitted : presets of the overfitted codec, each of which is a curve; takes minutes for each image and quality
     decoder : the size of the overfitted codec's networks
-    codecs : reference codecs, some of CODECS
+    codecs : reference codecs, some of CODECS, and codecs of caecodec's registry
     chunk : pixels a side, 16 or more; 0: whole images
     every : take only each `every`-th image, from the first
     cache : a file in which results are saved as they come, and from which those of earlier calls, seconds included, are reused
@@ -84,10 +85,11 @@ def evaluate(
     ours = (
         *compared.caecodec(weights, metrics, qualities, entropy, gpu),
         *compared.overfitted(overfitted, qualities, decoder, gpu),
+        *compared.registered([name for name in codecs if name in registry.codecs()], qualities, gpu),
     )
     if not ours:
         raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")
-    runs = (*ours, *compared.references(codecs))
+    runs = (*ours, *compared.references([name for name in codecs if name not in registry.codecs()]))
     published: list[Curve] = []
     for reference in references:
         taken = [run.name for run in runs] + [curve.name for curve in published]

@@ -1,6 +1,5 @@
 """The codec options of zarr.create_array for each codec of a conversion."""
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numcodecs
@@ -8,14 +7,12 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.registry import get_codec_class
 
-from .. import numcodecs as numcodecs_
-from .. import zarr as zarr_
-from ..codecs.autoencoder.parameters import Parameters
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs.base import Parameters
 from ..errors import ParameterError
 from ..images.image import COLOURS
-from .options import LEARNED, Options
+from .options import Options
 
 JPEG2K_LEVEL = 32  # dB of PSNR
 JPEG2K_DTYPES = ("uint8", "uint16")
@@ -24,12 +21,17 @@ ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
 
 
 def array_options(
-    options: Options, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str, rgb: bool, network: bytes | None = None
+    options: Options,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: str,
+    rgb: bool,
+    parameters: Parameters | None = None,
 ) -> dict[str, Any]:
     """Chunks, shards and codecs of an array with these axes, as zarr.create_array takes them.
 
-    A chunk holds one plane, or the three of an RGB image, and is no larger than the array. `network`: the section of one that
-    all chunks share. Raises ParameterError for a dtype that the codec does not take.
+    A chunk holds one plane, or the three of an RGB image, and is no larger than the array. `parameters`: those of a learned
+    codec; None: as the options say. Raises ParameterError for a dtype that the codec does not take.
     """
     side, shard = options.chunk_size, options.shard_size
     sides = dict(zip(axes, shape, strict=True))
@@ -43,14 +45,18 @@ def array_options(
         raise ParameterError(
             f"codec 'jpeg2k' takes {' and '.join(JPEG2K_DTYPES)} but the image has {dtype.name}; choose another"
         )
+    arguments: dict[str, Any] = {}
+    if options.learned:
+        parameters = parameters or learned_parameters(options, axes, rgb)
+        arguments = {**parameters.arguments(), "gpu": options.gpu}
     if options.ngff == "0.4":
-        return {**layout, **_V2, "compressors": _v2(options, axes, rgb, network)}
-    return {**layout, **_v3(options, axes, rgb, network), "dimension_names": tuple(axes)}
+        return {**layout, **_V2, "compressors": _v2(options, rgb, arguments)}
+    return {**layout, **_v3(options, rgb, arguments), "dimension_names": tuple(axes)}
 
 
-def learned_parameters(options: Options, axes: str, rgb: bool) -> Parameters | OverfittedParameters:
+def learned_parameters(options: Options, axes: str, rgb: bool) -> Parameters:
     """The parameters of a learned codec for the chunks of an array with these axes."""
-    return replace(options.parameters, channel_axis=axes.index("c") - len(axes) if rgb else None)
+    return options.parameters.on_axis(axes.index("c") - len(axes) if rgb else None)
 
 
 def lossless_options(ngff: str, array: zarr.Array[Any]) -> dict[str, Any]:
@@ -66,10 +72,9 @@ _BLOSC_V2 = numcodecs.Blosc(cname="zstd", clevel=5, shuffle=numcodecs.Blosc.BITS
 _BLOSC_V3 = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
 
 
-def _v2(options: Options, axes: str, rgb: bool, network: bytes | None) -> Any:
-    if options.codec in LEARNED:
-        kinds = {"cae": numcodecs_.ConvolutionalAutoencoder, "overfitted": numcodecs_.OverfittedAutoencoder}
-        return kinds[options.codec](**_arguments(options, axes, rgb, network))
+def _v2(options: Options, rgb: bool, arguments: dict[str, Any]) -> Any:
+    if options.learned:
+        return numcodecs.get_codec({"id": options.learned.codec_id, **arguments})
     if options.codec == "blosc":
         return _BLOSC_V2
     if options.codec == "jpeg2k":
@@ -79,10 +84,10 @@ def _v2(options: Options, axes: str, rgb: bool, network: bytes | None) -> Any:
     return None
 
 
-def _v3(options: Options, axes: str, rgb: bool, network: bytes | None) -> dict[str, Any]:
-    if options.codec in LEARNED:
-        kinds = {"cae": zarr_.ConvolutionalAutoencoder, "overfitted": zarr_.OverfittedAutoencoder}
-        return {"serializer": kinds[options.codec](**_arguments(options, axes, rgb, network)), "compressors": None}
+def _v3(options: Options, rgb: bool, arguments: dict[str, Any]) -> dict[str, Any]:
+    if options.learned:
+        kind: Any = get_codec_class(options.learned.zarr_name)
+        return {"serializer": kind(**arguments), "compressors": None}
     if options.codec == "blosc":
         return {"compressors": _BLOSC_V3}
     if options.codec == "jpeg2k":
@@ -90,12 +95,6 @@ def _v3(options: Options, axes: str, rgb: bool, network: bytes | None) -> dict[s
         module.register_codecs(["jpeg2k"], verbose=False)
         return {"serializer": module.Jpeg2k(level=JPEG2K_LEVEL, planar=rgb, reversible=False), "compressors": None}
     return {"compressors": None}
-
-
-def _arguments(options: Options, axes: str, rgb: bool, network: bytes | None) -> dict[str, Any]:
-    """What the constructors of a learned codec take."""
-    arguments = {**learned_parameters(options, axes, rgb).arguments(), "gpu": options.gpu}
-    return arguments if network is None else {**arguments, "network": network}
 
 
 def _imagecodecs(module: str) -> Any:

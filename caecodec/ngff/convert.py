@@ -1,16 +1,13 @@
 """Converts folders and files to OME-NGFF groups or .cae files and back; each output is either complete or absent."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import weights
-from ..bitstream import families
-from ..codecs.decoding import decode
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs.decoding import decode, parse_payload
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
 from ..storage.locations import Location
@@ -32,7 +29,7 @@ from .files import (
 )  # fmt: skip
 from .groups import read_group, write_group
 from .metadata import open_multiscales
-from .options import LEARNED, Options
+from .options import Options
 from .records import begin, differences, record
 from .reencode import reencode, refuse_labels
 from .video_groups import is_video_group, read_video_group, write_video_group
@@ -88,7 +85,7 @@ def encode_paths(
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if output.suffix == PAYLOAD_SUFFIX:
-        if options.codec not in LEARNED:
+        if options.learned is None:
             raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
         of_groups = [name for name in ("shared", "resume", "with_weights") if getattr(options, name)]
         if of_groups:
@@ -134,7 +131,7 @@ def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) 
                 f"{target} exists already, with {changed}; pass overwrite (--overwrite), or choose another name"
             )
     refuse_existing(target, options.overwrite)
-    runner = ChunkRunner(tell) if options.codec == "overfitted" or options.resume else None
+    runner = ChunkRunner(tell) if (options.learned and options.learned.slow) or options.resume else None
     if target.suffix == PAYLOAD_SUFFIX:
         _write_payload(file, target, options, runner)
         return
@@ -172,14 +169,8 @@ def _payload(image: Image, file: Path, options: Options) -> bytes:
         if image.axes != "cyx":
             raise ParameterError(f"{file} holds {image}, but a .cae file has only axes y, x and c; name a .zarr group instead")
         array, channel_axis = np.ascontiguousarray(image.pixels), 0
-    parameters = replace(options.parameters, channel_axis=channel_axis)
-    if isinstance(parameters, OverfittedParameters):
-        from ..codecs.overfitted import codec as overfitted  # torch
-
-        return overfitted.encode_with(parameters, array, options.gpu)
-    from ..codecs.autoencoder import codec  # torch
-
-    return codec.encode_with(parameters, array, options.gpu)
+    assert options.learned is not None
+    return options.learned.encode(options.parameters.on_axis(channel_axis), array, options.gpu)
 
 
 def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -> None:
@@ -202,7 +193,7 @@ def _read(source: Location, gpu: bool | None) -> Image:
         return read_group(source)
     payload = Path(source).read_bytes()
     pixels = decode(payload, gpu=gpu)
-    channel_axis = families.parse(payload).header.channel_axis
+    channel_axis = parse_payload(payload).header.channel_axis
     if pixels.ndim != (2 if channel_axis is None else 3):
         raise ParameterError(
             f"{source} holds an array of shape {pixels.shape} and channel axis {channel_axis}, but an image file "

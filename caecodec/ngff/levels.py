@@ -9,7 +9,7 @@ import numpy.typing as npt
 import zarr
 
 from .. import weights
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs.base import Parameters
 from .blocks import AnyArray, chunk_count, padded_shape, parts, read_padded, store
 from .chunk_runner import ChunkRunner
 from .compressors import array_options, learned_parameters
@@ -42,26 +42,22 @@ def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Option
     for path, level in levels.items():
         layout = layouts[path]
         if options.shared and path not in group:
-            network = _shared_network(level, layout["chunks"], options, runner or ChunkRunner())
-            layout = _layout(options, level, network)
+            layout = _layout(options, level, _shared(level, layout["chunks"], options, runner or ChunkRunner()))
         store(group, path, level.source, runner, **level.others, **layout)
 
 
-def _layout(options: Options, level: Level, network: bytes | None = None) -> dict[str, Any]:
-    return array_options(options, level.source.shape, level.source.dtype, level.axes, level.rgb, network)
+def _layout(options: Options, level: Level, parameters: Parameters | None = None) -> dict[str, Any]:
+    return array_options(options, level.source.shape, level.source.dtype, level.axes, level.rgb, parameters)
 
 
-def _shared_network(level: Level, chunks: tuple[int, ...], options: Options, runner: ChunkRunner) -> bytes | None:
-    """The section of a network fitted to a sample of the chunks of an array; None where each has one colour, and needs none."""
-    from ..codecs.overfitted.codec import fit_network  # torch
-
-    parameters = learned_parameters(options, level.axes, level.rgb)
-    assert isinstance(parameters, OverfittedParameters)
+def _shared(level: Level, chunks: tuple[int, ...], options: Options, runner: ChunkRunner) -> Parameters:
+    """Parameters fitted to a sample of the chunks of an array; as asked for where each has one colour."""
+    codec, parameters = options.learned, learned_parameters(options, level.axes, level.rgb)
     chosen = sample(level.source, chunks)
-    if not chosen:
-        return None
-    found: list[bytes | None] = []
-    runner.run([lambda: found.append(fit_network(parameters, chosen, options.gpu))])
+    if codec is None or not chosen:
+        return parameters
+    found: list[Parameters] = []
+    runner.run([lambda: found.append(codec.share(parameters, chosen, options.gpu))])
     return found[0]
 
 

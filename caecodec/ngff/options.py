@@ -1,23 +1,30 @@
 """The options of a conversion, checked once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codecs.autoencoder.parameters import Parameters
-from ..codecs.overfitted.parameters import OverfittedParameters
+from ..codecs.base import Codec, Parameters
+from ..codecs.registry import codecs
 from ..errors import ParameterError
-from ..weights import DEFAULT, Source, by_place
+from ..weights import Source, by_place
 
-CODECS = ("cae", "overfitted", "none", "blosc", "jpeg2k")
-LEARNED = ("cae", "overfitted")
+TO_COMPARE = ("none", "blosc", "jpeg2k")
 NGFF_VERSIONS = ("0.5", "0.4")
 DEPTHS = (8, 10)
 MAX_CHUNK = 4096
-_OF_CODECS = {
-    "cae": ("quality", "metric", "weights", "entropy", "max_error", "psnr", "bpp", "with_weights"),
-    "overfitted": ("quality", "lmbda", "preset", "decoder", "seed", "shared"),
-}
-_DEFAULTS: dict[str, Any] = {"metric": "mse", "weights": DEFAULT}
+
+
+def codec_names() -> tuple[str, ...]:
+    """The codecs that a conversion can write: those of caecodec, and others to compare with."""
+    return (*codecs(), *TO_COMPARE)
+
+
+def option_names(codec: Codec[Any, Any]) -> tuple[str, ...]:
+    """The options of a conversion that only some codecs take, of which this one takes these."""
+    carries = ("with_weights",) if codec.carries_weights else ()
+    shares = ("shared",) if codec.shares else ()
+    return (*(option.name for option in codec.options), *carries, *shares)
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class Options:
     quality, metric, weights, entropy, max_error, psnr, bpp : as of `caecodec.ConvolutionalAutoencoder`, for codec "cae"
     quality, lmbda, preset, decoder, seed : as of `caecodec.OverfittedAutoencoder`, for codec "overfitted"
     shared : with codec "overfitted", fit one network to a sample of the chunks of each array, which they all share
-    codec : "cae", "overfitted"; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to compare with
+    codec : "cae", "overfitted", or one that was registered; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to
+        compare with
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
     ngff : "0.5" (Zarr v3) or "0.4" (Zarr v2)
@@ -37,6 +45,9 @@ class Options:
     resume : keep unfinished groups, and continue those that were begun with the same options and source
     size, depth : width and height, and bits, of raw .yuv files; None: as their names say
     gpu : as of the codecs; stored nowhere
+    others : options of a registered codec that are not among these, by name
+    learned : the codec, if it is one of caecodec's or a registered one
+    parameters : its parameters
 
     Raises ParameterError or WeightsError for choices that are not there or do not fit.
     """
@@ -63,11 +74,13 @@ class Options:
     size: tuple[int, int] | None = None
     depth: int | None = None
     with_weights: bool | None = None
-    parameters: Parameters | OverfittedParameters = field(init=False)
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    learned: Codec[Any, Any] | None = field(init=False)
+    parameters: Parameters = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.codec not in CODECS:
-            raise ParameterError(f"codec is {self.codec!r} but must be one of {', '.join(CODECS)}")
+        if self.codec not in codec_names():
+            raise ParameterError(f"codec is {self.codec!r} but must be one of {', '.join(codec_names())}")
         if self.ngff not in NGFF_VERSIONS:
             raise ParameterError(f"ngff is {self.ngff!r} but must be one of {', '.join(NGFF_VERSIONS)}")
         if not 16 <= self.chunk_size <= MAX_CHUNK:
@@ -81,18 +94,15 @@ class Options:
             raise ParameterError(f"size is {self.size} but width and height must be at least 1")
         if self.depth not in (None, *DEPTHS):
             raise ParameterError(f"depth is {self.depth} but must be {' or '.join(map(str, DEPTHS))} bits")
-        given = self._given()
-        given.pop("with_weights", None)
-        if self.codec == "cae":
-            arguments = {**_DEFAULTS, "quality": None, "channel_axis": -3, **given}
-            object.__setattr__(self, "parameters", Parameters.parse(**arguments))
-        elif self.codec == "overfitted":
-            given.pop("shared", None)
-            object.__setattr__(self, "parameters", OverfittedParameters.parse(channel_axis=-3, **given))
+        learned, given = codecs().get(self.codec), self._given()
+        object.__setattr__(self, "learned", learned)
+        if learned:
+            own = {option.name: given[option.name] for option in learned.options if option.name in given}
+            object.__setattr__(self, "parameters", learned.parse(channel_axis=-3, **own))
 
     def stored(self) -> dict[str, Any]:
         """All that what is written depends on."""
-        parameters = {**self.parameters.config(), "shared": self.shared} if self.codec in LEARNED else {}
+        parameters = {**self.parameters.config(), "shared": self.shared} if self.learned else {}
         names = ("codec", "chunk_size", "shard_size", "ngff", "size", "depth", "with_weights")
         own = {name: getattr(self, name) for name in names}
         return {**own, "size": None if self.size is None else list(self.size), **parameters}
@@ -102,23 +112,24 @@ class Options:
 
         Raises WeightsError if they are not installed.
         """
-        if self.codec != "cae" or self.with_weights is False:
+        if not (self.learned and self.learned.carries_weights) or self.with_weights is False:
             return ()
-        assert isinstance(self.parameters, Parameters)
-        if not self.parameters.needs_weights:
-            return ()
-        shipped = () if self.with_weights else {source.sha256 for source in by_place()["shipped"]}
-        needed = {source.sha256: source for source in self.parameters.sources().values()}
-        return tuple(source for sha256, source in needed.items() if sha256 not in shipped)
+        needed = self.parameters.needed_weights()
+        shipped = {source.sha256 for source in by_place()["shipped"]} if needed and not self.with_weights else ()
+        return tuple(source for source in needed if source.sha256 not in shipped)
 
     def _given(self) -> dict[str, Any]:
         """The options of the codec that are not left as they are; ParameterError for those of another one."""
-        names = dict.fromkeys(name for of_one in _OF_CODECS.values() for name in of_one)
-        given = {name: value for name in names if (value := getattr(self, name)) is not None and value is not False}
-        wrong = [name for name in given if name not in _OF_CODECS.get(self.codec, ())]
+        names = {name: option_names(codec) for name, codec in codecs().items()}
+        every = dict.fromkeys([*(one for of_codec in names.values() for one in of_codec), *self.others])
+        values = {name: self.others[name] if name in self.others else getattr(self, name, None) for name in every}
+        given = {name: value for name, value in values.items() if value is not None and value is not False}
+        wrong = [name for name in given if name not in names.get(self.codec, ())]
         if wrong:
             name = wrong[0]
-            owner = next(codec for codec, of_one in _OF_CODECS.items() if name in of_one)
+            owner = next((codec for codec, of_codec in names.items() if name in of_codec), None)
+            if owner is None:
+                raise ParameterError(f"{name} is {given[name]!r} but no codec has an option {name!r}; leave it out")
             raise ParameterError(
                 f"{name} is {given[name]!r} but codec is {self.codec!r}, which has no {name}: leave it out, "
                 f"or use codec {owner!r}"

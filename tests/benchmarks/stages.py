@@ -14,7 +14,7 @@ from caecodec.chunks.axes import Axes, check_chunk
 from caecodec.chunks.planes import Layout
 from caecodec.chunks.spec import ChunkSpec
 from caecodec.codecs.autoencoder import codec
-from caecodec.codecs.autoencoder.parameters import Parameters
+from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.engine import DevicePlacement, engine
 from caecodec.entropy.streams import CodedSymbols
 
@@ -30,7 +30,7 @@ class Line:
 
     def __init__(self, quality: int, device: str) -> None:
         self.quality, self.gpu = quality, device == "cuda"
-        self.parameters = Parameters.parse(quality, "mse", -1, "default")
+        self.parameters = AutoencoderParameters.parse(quality=quality)
         self.source = self.parameters.sources()[quality]
         self.loaded = engine().load(self.source, quality)
         self.coder = self.loaded.writing_model(None)

@@ -10,7 +10,7 @@ import caecodec
 from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.bitstream.codings import Body
-from caecodec.codecs.autoencoder.parameters import Parameters
+from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.images.metrics import psnr
 
 
@@ -110,5 +110,5 @@ def test_configuration_keeps_what_was_asked_for():
         assert {name: config[name] for name in options} == options
         assert set(config) - set(options) == {"id", "metric", "channel_axis", "weights"}
         assert numcodecs.get_codec(dict(config)) == codec
-        parameters = Parameters.parse(**codec.parameters.arguments())
+        parameters = AutoencoderParameters.parse(**codec.parameters.arguments())
         assert parameters == codec.parameters

@@ -17,8 +17,10 @@ import caecodec
 from caecodec.bitstream import autoencoder
 from caecodec.codecs import decoding
 from caecodec.codecs.autoencoder import codec
+from caecodec.codecs.base import Dependencies
 from caecodec.engine import Engine, cuda, engine
 from caecodec.engine.cuda import CudaLine
+from caecodec.weights import Spec
 
 DEVICE = sys.argv[1]
 
@@ -133,7 +135,7 @@ def check_tensor(image):
     grey = codec.start_encode(parameters, torch.full((20, 17, 3), 9, dtype=torch.uint8, device=DEVICE))
     assert grey.begun is None
     assert grey.result() == caecodec.encode(np.full((20, 17, 3), 9, np.uint8), 4, weights=TINY)
-    kept = decoding.start_decode(found, weights=TINY, keep=True).tensor()
+    kept = decoding.start_decode(found, Dependencies(Spec.parse(TINY)), keep=True).tensor()
     assert kept.device.type == DEVICE
     assert close(kept.cpu().numpy(), caecodec.decode(found, weights=TINY))
     on_cpu()

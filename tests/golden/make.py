@@ -23,7 +23,7 @@ from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
 from caecodec.chunks.axes import check_chunk
 from caecodec.chunks.planes import Layout
 from caecodec.codecs.autoencoder import bounded, codec
-from caecodec.codecs.autoencoder.parameters import Parameters
+from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.codecs.overfitted import codec as overfitted_codec
 from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.fit import Fitted
@@ -179,7 +179,7 @@ def write_bounded(name, array, channel_axis, error, kind):
     if kept(path):
         return
     tiny = TINY_CONTEXT if "context" in name or "planes" in name else TINY
-    parameters = Parameters.parse(4, "mse", channel_axis, tiny, max_error=error)
+    parameters = AutoencoderParameters.parse(quality=4, channel_axis=channel_axis, weights=tiny, max_error=error)
     axes = check_chunk(array.shape, array.dtype, channel_axis)
     chunk = codec.Chunk(array, axes, Layout.of(array, axes), parameters, None)
     grid = None if kind == BYTES else bounded.Grid.of(array, error)

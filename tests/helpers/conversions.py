@@ -17,7 +17,7 @@ def convert(source, target, options=OPTIONS, **others):
 
 def network_of(group):
     """What the chunks of the first level share."""
-    return payloads.parameters(zarr.open_group(str(group), mode="r")["s0"]).network
+    return payloads.coded_by(zarr.open_group(str(group), mode="r")["s0"])[1].network
 
 
 def chunks(folder):

@@ -12,9 +12,9 @@ from PIL import Image
 import caecodec
 from caecodec.arrays import payloads
 from caecodec.arrays.inspection import inspect
-from caecodec.bitstream import families
 from caecodec.bitstream.overfitted import OWN_NETWORK, SHARED_NETWORK
 from caecodec.cli.main import main
+from caecodec.codecs.decoding import parse_payload
 from caecodec.images.metrics import psnr
 from caecodec.ngff import Options, decode_paths, encode_paths, levels, read_group
 
@@ -25,7 +25,7 @@ def pixels(path):
 
 def stored(group, path="s0"):
     """The payloads of an array, parsed."""
-    return [families.parse(data) for data in payloads.payloads(zarr.open_group(str(group), mode="r")[path])]
+    return [parse_payload(data) for data in payloads.payloads(zarr.open_group(str(group), mode="r")[path])]
 
 
 @pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", None), ("0.5", 64), ("0.4", None)])
@@ -34,7 +34,7 @@ def test_a_photograph_and_back(tmp_path, photo, by_hand, ngff, shard_size):
     (report, smaller) = inspect(target)
     assert (report.family, report.chunks, report.shape, smaller.shape) == ("overfitted", 2, (3, 32, 50), (3, 16, 25))
     assert report.asked == "quality 3, preset instant"
-    codec = payloads.parameters(zarr.open_group(str(target), mode="r")["s0"])
+    codec = payloads.coded_by(zarr.open_group(str(target), mode="r")["s0"])[1]
     assert (codec.channel_axis, codec.seed, codec.network) == (-3, 3, None)
     written, failed = decode_paths([target], tmp_path / "back.png")
     assert not failed
@@ -44,7 +44,7 @@ def test_a_photograph_and_back(tmp_path, photo, by_hand, ngff, shard_size):
 def test_a_payload_file(tmp_path, photo):
     states = []
     target = convert(photo, tmp_path / "a.cae", tell=states.append)
-    payload = families.parse(target.read_bytes())
+    payload = parse_payload(target.read_bytes())
     assert (payload.header.family, payload.header.body) == ("overfitted", OWN_NETWORK)
     assert (states[-1].done, states[-1].chunks) == (1, 1)
     decode_paths([target], tmp_path / "a.png")

@@ -26,7 +26,7 @@ from ...errors import CorruptionError, ParameterError
 from ...images import metrics
 from ...weights import DEFAULT, Source, Spec
 from . import bounded
-from .parameters import Parameters
+from .parameters import AutoencoderParameters
 
 RGB = Layout(separate=False)
 
@@ -37,7 +37,7 @@ class Chunk:
 
     array: npt.NDArray[Any] | Tensor
     spec: ChunkSpec
-    parameters: Parameters
+    parameters: AutoencoderParameters
     gpu: Gpu
 
     @property
@@ -149,15 +149,19 @@ def encode(
     """
     if not isinstance(array, np.ndarray):
         raise ParameterError(f"array is a {type(array).__name__} but must be a numpy array; pass np.asarray(array)")
-    return encode_with(Parameters.parse(quality, metric, channel_axis, weights, entropy, max_error, psnr, bpp), array, gpu)
+    parameters = AutoencoderParameters.parse(
+        quality=quality, metric=metric, channel_axis=channel_axis, weights=weights,
+        entropy=entropy, max_error=max_error, psnr=psnr, bpp=bpp,
+    )  # fmt: skip
+    return encode_with(parameters, array, gpu)
 
 
-def encode_with(parameters: Parameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
+def encode_with(parameters: AutoencoderParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """`encode` with parameters that are parsed already."""
     return start_encode(parameters, array, gpu).result()
 
 
-def start_encode(parameters: Parameters, array: npt.NDArray[Any] | Tensor, gpu: Gpu = None) -> Pending[bytes]:
+def start_encode(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, gpu: Gpu = None) -> Pending[bytes]:
     """Begin what `encode` does; an array on a GPU is a tensor.
 
     A line that works on batches begins RGB chunks of uint8 that have a quality as target. For others the CPU has to look at
@@ -173,7 +177,9 @@ def start_encode(parameters: Parameters, array: npt.NDArray[Any] | Tensor, gpu: 
     return Pending(lambda: pack(_start(parameters, values, axes, gpu).result()))
 
 
-def _start(parameters: Parameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu) -> Pending[AutoencoderPayload]:
+def _start(
+    parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu
+) -> Pending[AutoencoderPayload]:
     """Begin to encode a chunk, whose values are looked at here; a tensor is uint8 and RGB."""
     layout = RGB
     if isinstance(array, np.ndarray):

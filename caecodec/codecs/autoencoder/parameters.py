@@ -1,42 +1,17 @@
 """What a codec was asked for, parsed once, and the stored configuration it comes from and goes to."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ... import weights as weights_
-from ...bitstream.autoencoder import MAX_QUALITY, METRICS
 from ...entropy import registry
 from ...errors import ParameterError
+from ...weights import DEFAULT, Source, Spec
+from ..base import Dependencies, Parameters
+from ..parse import DEFAULT_QUALITY, parse_channel_axis, parse_metric, parse_positive, parse_quality
 
-DEFAULT_QUALITY = 8
-
-
-def parse_quality(quality: Any) -> int:
-    """An operating point, 1 to 8."""
-    if isinstance(quality, bool) or not hasattr(quality, "__index__") or not 1 <= quality <= MAX_QUALITY:
-        raise ParameterError(f"quality is {quality!r} but must be an integer from 1 (smallest) to {MAX_QUALITY} (best)")
-    return int(quality)
-
-
-def parse_metric(metric: Any) -> str:
-    """The distortion the network was trained for."""
-    if metric not in METRICS.values():
-        raise ParameterError(f"metric is {metric!r} but must be 'mse' or 'ms-ssim'")
-    return str(metric)
-
-
-def parse_channel_axis(channel_axis: Any) -> int | None:
-    """An axis number, or None for a plane."""
-    if channel_axis is None:
-        return None
-    if isinstance(channel_axis, bool) or not hasattr(channel_axis, "__index__"):
-        raise ParameterError(
-            f"channel_axis is {channel_axis!r} but must be an integer (-1 for y, x, c; -3 for c, y, x) or None for a plane"
-        )
-    return int(channel_axis)
+_DEFAULT_WEIGHTS = Spec(DEFAULT)
 
 
 def parse_entropy(entropy: Any) -> str | None:
@@ -49,38 +24,25 @@ def parse_entropy(entropy: Any) -> str | None:
     return None if entropy is None else str(entropy)
 
 
-def parse_positive(name: str, value: Any, unit: str, zero: bool = False) -> float | None:
-    """A number above 0 (or from 0), or None."""
-    if value is None:
-        return None
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
-    if not number or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise ParameterError(f"{name} is {value!r} but must be {'0 or more' if zero else 'above 0'}, in {unit}, or None")
-    return float(value)
-
-
 @dataclass(frozen=True)
-class Parameters:
-    """The parameters of `ConvolutionalAutoencoder`; all that stored metadata holds.
+class AutoencoderParameters(Parameters):
+    """The parameters of `ConvolutionalAutoencoder`.
 
     `quality` is None where psnr or bpp is given, and for max_error alone. `entropy` matters to writers alone (a payload says
-    which entropy model it has). What is None is not stored, but for channel_axis.
+    which entropy model it has).
     """
 
-    quality: int | None
-    metric: str
-    channel_axis: int | None
-    weights: weights_.Spec
+    quality: int | None = None
+    metric: str = "mse"
+    channel_axis: int | None = -1
+    weights: Spec = _DEFAULT_WEIGHTS
     entropy: str | None = None
     max_error: float | None = None
     psnr: float | None = None
     bpp: float | None = None
 
     @classmethod
-    def parse(
-        cls, quality: Any, metric: Any, channel_axis: Any, weights: str | Path | weights_.Spec, entropy: Any = None,
-        max_error: Any = None, psnr: Any = None, bpp: Any = None,
-    ) -> "Parameters":  # fmt: skip
+    def parse(cls, **arguments: Any) -> "AutoencoderParameters":
         """Checked parameters; weights given without a digest are found and pinned to theirs where one file has them.
 
         Raises
@@ -90,22 +52,24 @@ class Parameters:
         WeightsError
             There are no such weights for this quality and metric, or they lack what entropy asks for.
         """
-        targets = {"quality": quality, "psnr": psnr, "bpp": bpp}
+        raw = cls(**arguments)
+        targets = {"quality": raw.quality, "psnr": raw.psnr, "bpp": raw.bpp}
         given = [name for name, value in targets.items() if value is not None]
-        if len(given) > 1 or (max_error is not None and {"psnr", "bpp"} & set(given)):
-            names = " and ".join([*given, *(["max_error"] if max_error is not None else [])])
+        if len(given) > 1 or (raw.max_error is not None and {"psnr", "bpp"} & set(given)):
+            names = " and ".join([*given, *(["max_error"] if raw.max_error is not None else [])])
             raise ParameterError(
                 f"{names} are given but only one of quality, psnr and bpp can be; max_error goes with quality alone"
             )
+        default = None if given or raw.max_error is not None else DEFAULT_QUALITY
         parsed = cls(
-            DEFAULT_QUALITY if not given and max_error is None else None if quality is None else parse_quality(quality),
-            parse_metric(metric),
-            parse_channel_axis(channel_axis),
-            weights_.Spec.parse(weights),
-            parse_entropy(entropy),
-            parse_positive("max_error", max_error, "the array's units", zero=True),
-            parse_positive("psnr", psnr, "dB"),
-            parse_positive("bpp", bpp, "bits per pixel"),
+            default if raw.quality is None else parse_quality(raw.quality),
+            parse_metric(raw.metric),
+            parse_channel_axis(raw.channel_axis),
+            Spec.parse(raw.weights),
+            parse_entropy(raw.entropy),
+            parse_positive("max_error", raw.max_error, "the array's units", zero=True),
+            parse_positive("psnr", raw.psnr, "dB"),
+            parse_positive("bpp", raw.bpp, "bits per pixel"),
         )
         if parsed.weights.digest:
             return parsed
@@ -114,15 +78,9 @@ class Parameters:
             for one, source in sources.items():
                 weights_.require_tables(source, one, parsed.entropy)
         specs = {source.spec for source in sources.values()}
-        return replace(parsed, weights=specs.pop() if len(specs) == 1 else weights_.Spec(specs.pop().name))
+        return replace(parsed, weights=specs.pop() if len(specs) == 1 else Spec(specs.pop().name))
 
-    @property
-    def needs_weights(self) -> bool:
-        """Whether who reads the array needs weights: not with max_error alone, if one file is named by its digest."""
-        of_network = (self.quality, self.psnr, self.bpp) != (None, None, None)
-        return of_network or self.weights.digest is None
-
-    def sources(self) -> dict[int, weights_.Source]:
+    def sources(self) -> dict[int, Source]:
         """The weights to encode with, by quality: of the one that was asked for, or of all there are.
 
         Raises WeightsError when there are none.
@@ -131,14 +89,45 @@ class Parameters:
             return {self.quality: weights_.resolve(self.weights, self.metric, self.quality)}
         return weights_.resolve_all(self.weights, self.metric)
 
-    def arguments(self) -> dict[str, Any]:
-        """What `parse`, `encode` and the codecs' constructors take."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    @property
+    def dependencies(self) -> Dependencies:
+        """The weights, where payloads name them by digest alone."""
+        return Dependencies(self.weights)
+
+    def needed_weights(self) -> tuple[Source, ...]:
+        """Those of all qualities; none with max_error alone, if one file is named by its digest."""
+        of_network = (self.quality, self.psnr, self.bpp) != (None, None, None)
+        if not of_network and self.weights.digest is not None:
+            return ()
+        return tuple({source.sha256: source for source in self.sources().values()}.values())
 
     def config(self) -> dict[str, Any]:
-        """As stored in array metadata."""
-        given = {name: value for name, value in self.arguments().items() if value is not None or name == "channel_axis"}
-        return {**given, "weights": str(self.weights)}
+        """As stored in array metadata, the weights as NAME@DIGEST."""
+        return {**super().config(), "weights": str(self.weights)}
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+
+class AutoencoderArguments:
+    """The signature of `ConvolutionalAutoencoder`, for numcodecs and for zarr."""
+
+    parameters: AutoencoderParameters
+    gpu: bool | None
+
+    def __init__(
+        self,
+        quality: int | None = None,
+        metric: str = "mse",
+        channel_axis: int | None = -1,
+        weights: str | Path | Spec = DEFAULT,
+        gpu: bool | None = None,
+        entropy: str | None = None,
+        max_error: float | None = None,
+        psnr: float | None = None,
+        bpp: float | None = None,
+    ) -> None:
+        parameters = AutoencoderParameters.parse(
+            quality=quality, metric=metric, channel_axis=channel_axis, weights=weights,
+            entropy=entropy, max_error=max_error, psnr=psnr, bpp=bpp,
+        )  # fmt: skip
+        object.__setattr__(self, "parameters", parameters)  # zarr's codecs are frozen
+        object.__setattr__(self, "gpu", gpu)
+        super().__init__()

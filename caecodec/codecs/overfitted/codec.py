@@ -19,8 +19,8 @@ from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
 from ...chunks.planes import COLOURS, Layout
 from ...errors import CorruptionError, ParameterError, WeightsError
-from ...weights import DEFAULT
-from ..autoencoder.parameters import Parameters
+from ..autoencoder.parameters import AutoencoderParameters
+from ..base import Gpu
 from . import wavefront
 from .architecture import DECODERS, Decoder, choose
 from .batches import batches
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SAMPLE = 2**18  # pixels to which a network for many chunks is fitted
 
 
-def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: bool | None = None) -> bytes:
+def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
     """A chunk as a payload, fitting a network and latents to it (or latents alone, where the network is shared).
 
     Raises ParameterError for a chunk that the codec does not take.
@@ -62,7 +62,7 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     return pack(OverfittedPayload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
 
 
-def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: bool | None = None) -> bytes | None:
+def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: Gpu = None) -> bytes | None:
     """The section of a network fitted to several chunks of one shape, for `network=` of a codec; None if all are constant.
 
     No more than 2^18 pixels are taken, from the middles of chunks, or from elsewhere where these have one value.
@@ -119,7 +119,7 @@ def decode(payload: OverfittedPayload, axes: Axes, section: bytes | None) -> npt
 
 def _fit(
     pictures: npt.NDArray[np.float32], raw_bits: float, decoder: Decoder, parameters: OverfittedParameters,
-    shared: Network | None, gpu: bool | None,
+    shared: Network | None, gpu: Gpu,
 ) -> "Fitted | None":  # fmt: skip
     """A network and latents for pictures (m, C, height, width); None as of `fit.fit`."""
     from ...engine import DevicePlacement
@@ -133,7 +133,8 @@ def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> byte
     """A chunk that could not be fitted, without loss, as a payload that needs no network."""
     from ..autoencoder import codec  # here, because it imports torch
 
-    payload = codec.encode_with(Parameters.parse(None, "mse", parameters.channel_axis, DEFAULT, max_error=0), array, gpu=False)
+    exact = AutoencoderParameters.parse(channel_axis=parameters.channel_axis, max_error=0)
+    payload = codec.encode_with(exact, array, gpu=False)
     warnings.warn(
         f"a chunk of shape {array.shape} could not be fitted with {parameters}; it is stored without loss, in {len(payload)} "
         "bytes. Another quality or a longer preset may fit it",

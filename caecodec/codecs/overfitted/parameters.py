@@ -1,11 +1,12 @@
 """What an overfitted codec was asked for, parsed once, and the stored configuration it comes from and goes to."""
 
 import base64
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CorruptionError, ParameterError
-from ..autoencoder.parameters import DEFAULT_QUALITY, parse_channel_axis, parse_positive, parse_quality
+from ..base import Dependencies, Parameters
+from ..parse import DEFAULT_QUALITY, parse_channel_axis, parse_positive, parse_quality
 from .architecture import choose
 from .network import Network, digest, identify
 
@@ -19,47 +20,45 @@ _MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
-class OverfittedParameters:
-    """The parameters of `OverfittedAutoencoder`; all that stored metadata holds.
+class OverfittedParameters(Parameters):
+    """The parameters of `OverfittedAutoencoder`.
 
     `quality` is None where lmbda is given. `network` is a network section as base64 text, which all chunks share. Only that
-    matters to readers. What is None is not stored, but for channel_axis.
+    matters to readers.
     """
 
-    quality: int | None
-    lmbda: float | None
-    preset: str
-    decoder: str | None
-    channel_axis: int | None
-    tune: str
-    seed: int
+    quality: int | None = None
+    lmbda: float | None = None
+    preset: str = "fast"
+    decoder: str | None = None
+    channel_axis: int | None = -1
+    tune: str = "mse"
+    seed: int = 0
     network: str | None = None
 
     @classmethod
-    def parse(
-        cls, quality: Any = None, lmbda: Any = None, preset: Any = "fast", decoder: Any = None, channel_axis: Any = -1,
-        tune: Any = "mse", seed: Any = 0, network: Any = None,
-    ) -> "OverfittedParameters":  # fmt: skip
+    def parse(cls, **arguments: Any) -> "OverfittedParameters":
         """Checked parameters.
 
         Raises ParameterError where one of them is not one there is, or they contradict each other.
         """
-        if quality is not None and lmbda is not None:
+        raw = cls(**arguments)
+        quality, seed = raw.quality, raw.seed
+        if quality is not None and raw.lmbda is not None:
             raise ParameterError("quality and lmbda are given but only one of them can be: a quality stands for a lmbda")
-        if lmbda is None:
+        if raw.lmbda is None:
             quality = DEFAULT_QUALITY if quality is None else parse_quality(quality)
-        lmbda = parse_positive("lmbda", lmbda, "mean squared error per bit of a pixel")
-        if preset not in PRESETS:
-            raise ParameterError(f"preset is {preset!r} but must be one of {', '.join(PRESETS)}")
-        if tune not in TUNES:
-            raise ParameterError(f"tune is {tune!r} but must be 'mse'")
+        lmbda = parse_positive("lmbda", raw.lmbda, "mean squared error per bit of a pixel")
+        if raw.preset not in PRESETS:
+            raise ParameterError(f"preset is {raw.preset!r} but must be one of {', '.join(PRESETS)}")
+        if raw.tune not in TUNES:
+            raise ParameterError(f"tune is {raw.tune!r} but must be 'mse'")
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed <= _MAX_SEED:
             raise ParameterError(f"seed is {seed!r} but must be an integer from 0 to {_MAX_SEED}")
-        if decoder is not None:
-            choose(decoder, 0)
-        parsed = cls(
-            quality, lmbda, str(preset), decoder, parse_channel_axis(channel_axis), str(tune), int(seed), _text(network)
-        )
+        if raw.decoder is not None:
+            choose(raw.decoder, 0)
+        channel_axis = parse_channel_axis(raw.channel_axis)
+        parsed = cls(quality, lmbda, str(raw.preset), raw.decoder, channel_axis, str(raw.tune), int(seed), text(raw.network))
         if parsed.network is not None:
             parsed.shared()
         return parsed
@@ -92,13 +91,10 @@ class OverfittedParameters:
             )
         return network
 
-    def arguments(self) -> dict[str, Any]:
-        """What `parse` and the codecs' constructors take."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def config(self) -> dict[str, Any]:
-        """As stored in array metadata."""
-        return {name: value for name, value in self.arguments().items() if value is not None or name == "channel_axis"}
+    @property
+    def dependencies(self) -> Dependencies:
+        """The network that all chunks share, if any."""
+        return Dependencies(network=self.section)
 
     def __str__(self) -> str:
         config = self.config()
@@ -107,7 +103,34 @@ class OverfittedParameters:
         return ", ".join(f"{name}={value!r}" for name, value in config.items())
 
 
-def _text(network: Any) -> str | None:
+class OverfittedArguments:
+    """The signature of `OverfittedAutoencoder`, for numcodecs and for zarr."""
+
+    parameters: OverfittedParameters
+    gpu: bool | None
+
+    def __init__(
+        self,
+        quality: int | None = None,
+        lmbda: float | None = None,
+        preset: str = "fast",
+        decoder: str | None = None,
+        channel_axis: int | None = -1,
+        tune: str = "mse",
+        seed: int = 0,
+        network: bytes | str | None = None,
+        gpu: bool | None = None,
+    ) -> None:
+        parameters = OverfittedParameters.parse(
+            quality=quality, lmbda=lmbda, preset=preset, decoder=decoder,
+            channel_axis=channel_axis, tune=tune, seed=seed, network=network,
+        )  # fmt: skip
+        object.__setattr__(self, "parameters", parameters)  # zarr's codecs are frozen
+        object.__setattr__(self, "gpu", gpu)
+        super().__init__()
+
+
+def text(network: Any) -> str | None:
     """A network section as text, from its bytes or text."""
     if network is None:
         return None

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from ... import settings, weights
 from ...bitstream.prefix import MAX_SIZE
 from ...chunks import planes
-from ...chunks.decoded import DecodedChunk
+from ...chunks.decoded import deliver
 from ...entropy.tables import PRECISION, Tables
 from ...errors import CorruptionError, ParameterError, WeightsError
 from ...models.factorized.family import Factorized
-from ..autoencoder.parameters import parse_metric, parse_quality
+from ..parse import parse_metric, parse_quality
 
 STRIDE = Factorized.stride
 HALO = 1  # latent positions: what the prototype took, which is less than the network sees
@@ -118,9 +118,7 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         for (r, c), image in zip(corners, images, strict=True):
             levels = np.clip(image[:, cut, cut] * np.float32(255), 0, 255)
             whole[STRIDE * r :, STRIDE * c :][: self.patch_size, : self.patch_size] = levels.transpose(1, 2, 0)
-        array = np.ascontiguousarray(whole[:height, :width]).view(DecodedChunk)
-        array.coded_shape = array.shape
-        return array if out is None else numcodecs.compat.ndarray_copy(array, out)
+        return deliver(np.ascontiguousarray(whole[:height, :width]), out)
 
     def get_config(self) -> dict[str, Any]:
         """As array metadata store it."""

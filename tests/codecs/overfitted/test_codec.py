@@ -12,8 +12,8 @@ from helpers.images import random_image
 from helpers.surfaces import encode
 
 import caecodec
-from caecodec.bitstream import families
 from caecodec.bitstream.overfitted import OWN_NETWORK, SHARED_NETWORK
+from caecodec.codecs.decoding import parse_payload
 from caecodec.codecs.overfitted import codec
 from caecodec.codecs.overfitted.network import digest, identify
 from caecodec.codecs.overfitted.parameters import LMBDAS, OverfittedParameters
@@ -34,7 +34,7 @@ def test_three_channels(shape, channel_axis, dtype):
     decoded = caecodec.decode(data, expected_shape=array.shape, expected_dtype=dtype)
     assert (decoded.shape, decoded.dtype) == (array.shape, array.dtype)
     assert psnr(decoded, array) > 24
-    header = families.parse(data).header
+    header = parse_payload(data).header
     assert (header.version, header.family, header.body, header.decoder) == (3, "overfitted", OWN_NETWORK, "lop")
 
 
@@ -69,7 +69,7 @@ def test_constant_chunks_are_exact(dtype, shape, channel_axis):
     if channel_axis is not None:
         array.swapaxes(0, channel_axis)[0] = 3
     data = encode(array, channel_axis=channel_axis)
-    assert families.parse(data).header.constant
+    assert parse_payload(data).header.constant
     np.testing.assert_array_equal(caecodec.decode(data), array)
 
 
@@ -78,7 +78,7 @@ def test_constant_planes():
     array = np.stack([np.full((20, 30), value, np.float64) for value in (np.pi, -1e300, 0)])
     data = encode(array, channel_axis=None)
     np.testing.assert_array_equal(caecodec.decode(data), array)
-    payload = families.parse(data)
+    payload = parse_payload(data)
     assert (payload.network, payload.latent_bytes, payload.header.body) == (b"", 0, OWN_NETWORK)
     array[1] = np.linspace(0, 1, 600).reshape(20, 30)
     decoded = caecodec.decode(encode(array, channel_axis=None))
@@ -87,9 +87,9 @@ def test_constant_planes():
 
 
 def test_decoder_by_size():
-    names = [families.parse(encode(random_image(side, side, 3))).header.decoder for side in (255, 256)]
+    names = [parse_payload(encode(random_image(side, side, 3))).header.decoder for side in (255, 256)]
     assert names == ["lop", "mop"]
-    assert families.parse(encode(random_image(16, 16, 3), decoder="hop")).header.decoder == "hop"
+    assert parse_payload(encode(random_image(16, 16, 3), decoder="hop")).header.decoder == "hop"
 
 
 def test_parameters():
@@ -135,7 +135,7 @@ def test_shared_network(sections):
     own = encode(array, decoder="lop")
     shared = caecodec.OverfittedAutoencoder(decoder="lop", network=sections[3])
     data = shared.encode(array)
-    payload = families.parse(data)
+    payload = parse_payload(data)
     assert (payload.header.body, payload.header.digest, payload.network) == (SHARED_NETWORK, digest(sections[3]), b"")
     assert len(data) == len(own) - len(sections[3]) - 1 + 4
     np.testing.assert_array_equal(shared.decode(data), caecodec.decode(own))
@@ -163,7 +163,7 @@ def test_shared_networks_say_how_planes_are_coded(sections):
         for channels, section in sections.items():
             shared = caecodec.OverfittedAutoencoder(decoder="lop", network=section)
             data = shared.encode(array)
-            assert families.parse(data).planes[0] & 1 == (channels == 1)
+            assert parse_payload(data).planes[0] & 1 == (channels == 1)
             assert shared.decode(data).shape == array.shape
     with pytest.raises(caecodec.ParameterError, match="network is of pictures of 3 channels"):
         encode(random_image(24, 24, 3)[..., 0], channel_axis=None, decoder="lop", network=sections[3])

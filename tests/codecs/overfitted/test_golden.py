@@ -7,11 +7,12 @@ from helpers.paths import GOLDEN
 from reference import overfitted as reference_overfitted
 
 import caecodec
-from caecodec.bitstream import families, overfitted
+from caecodec.bitstream import overfitted
 from caecodec.bitstream.overfitted import BODIES, OWN_NETWORK
 from caecodec.chunks import planes
 from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
+from caecodec.codecs.decoding import parse_payload
 from caecodec.codecs.overfitted import laplace, wavefront
 from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.network import Network
@@ -36,7 +37,7 @@ def latents_of(payload, section):
 
 def check(data, section):
     """The reference decoder and the package find the same latents, parameters and pixels; and the latter's writer agrees."""
-    payload, reference = families.parse(data), reference_overfitted.decode(data, section or b"")
+    payload, reference = parse_payload(data), reference_overfitted.decode(data, section or b"")
     header = payload.header
     assert (reference.shape, reference.channel_axis, reference.fortran) == (header.shape, header.channel_axis, header.fortran)
     assert overfitted.DECODERS[reference.decoder] == header.decoder
@@ -71,7 +72,7 @@ def test_reference_decoder(name):
 
 
 def test_the_cases_have_all_that_can_happen():
-    payloads = [families.parse(make.overfitted_payload(*case)[0]) for case in CASES.values()]
+    payloads = [parse_payload(make.overfitted_payload(*case)[0]) for case in CASES.values()]
     assert {payload.header.body for payload in payloads} == set(BODIES.values())
     assert {payload.header.decoder for payload in payloads} == set(DECODERS)
     assert any(payload.escapes for payload in payloads)

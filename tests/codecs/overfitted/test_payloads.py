@@ -9,7 +9,8 @@ from helpers.images import random_image
 from helpers.surfaces import encode
 
 import caecodec
-from caecodec.bitstream import families, overfitted
+from caecodec.bitstream import overfitted
+from caecodec.codecs.decoding import parse_payload
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 
@@ -37,14 +38,14 @@ def test_truncation_and_flipped_bits():
 
 
 def change(data, **changes):
-    payload = families.parse(data)
+    payload = parse_payload(data)
     header = {name: changes.pop(name) for name in list(changes) if name in {f.name for f in dataclasses.fields(payload.header)}}
     return overfitted.pack(dataclasses.replace(payload, header=dataclasses.replace(payload.header, **header), **changes))
 
 
 def test_forged_payloads():
     data = encode(random_image(20, 20, 3))
-    payload = families.parse(data)
+    payload = parse_payload(data)
     for forged, message in (
         (change(data, network=b""), "network has steps"),
         (change(data, stream=payload.stream[4:]), "damaged"),
