@@ -1,4 +1,4 @@
-"""numcodecs codecs: the compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted)."""
+"""numcodecs codecs: compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted), serializers of Zarr v3 arrays."""
 
 from typing import Any, ClassVar
 
@@ -58,6 +58,8 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
 class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):
     """Learned compression of image chunks by a convolutional autoencoder.
 
+    As ``compressors=`` of a Zarr v2 array, or as ``serializer=`` of a Zarr v3 array with ``compressors=None``.
+
     Parameters
     ----------
     quality
@@ -92,6 +94,8 @@ class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):
 
 class OverfittedAutoencoder(OverfittedArguments, Compressor):
     """Compression of image chunks by latents and a small network that are fitted to each: slow to write, quick to read.
+
+    As ``compressors=`` of a Zarr v2 array, or as ``serializer=`` of a Zarr v3 array with ``compressors=None``.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ class Serializer(ArrayBytesCodec):
 class ConvolutionalAutoencoder(AutoencoderArguments, Serializer):
     """Learned compression of image chunks, as ``serializer=`` with ``compressors=None``.
 
-    The parameters and errors are those of `caecodec.ConvolutionalAutoencoder`.
+    The parameters and errors are those of `caecodec.ConvolutionalAutoencoder`, which zarr accepts as serializer as well.
     """
 
     codec: ClassVar[Codec[Any, Any]] = AUTOENCODER
@@ -111,7 +111,7 @@ class ConvolutionalAutoencoder(AutoencoderArguments, Serializer):
 class OverfittedAutoencoder(OverfittedArguments, Serializer):
     """Compression by latents and a network fitted to each chunk, as ``serializer=`` with ``compressors=None``.
 
-    The parameters and errors are those of `caecodec.OverfittedAutoencoder`.
+    The parameters and errors are those of `caecodec.OverfittedAutoencoder`, which zarr accepts as serializer as well.
     """
 
     codec: ClassVar[Codec[Any, Any]] = OVERFITTED
