@@ -123,11 +123,11 @@ def test_principal_components_code_already():
     crops = Crops(photographs(), 128, "cpu", 0)
     recipe = Recipe(steps=1)
     network = Backbone(recipe.qualities, dtype=torch.float32)
-    initial.klt(network, crops.draw(100, 128), recipe.lmbdas)
-    initial.fit_rate(network, crops.draw(32, 128))
-    x = crops.draw(8, 128)
+    initial.klt(network, crops.draw(40, 128), recipe.lmbdas)
+    initial.fit_rate(network, crops.draw(16, 64))
+    x = crops.draw(3, 128)
     with torch.no_grad():
-        points = [rate_distortion(network, x, each(8, index), "mse", torch.Generator()) for index in range(5)]
+        points = [rate_distortion(network, x, each(3, index), "mse", torch.Generator()) for index in range(5)]
     bpp, mse = [float(p[0].mean()) for p in points], [float(p[1].mean()) for p in points]
     assert mse == sorted(mse, reverse=True)
     assert bpp == sorted(bpp)
