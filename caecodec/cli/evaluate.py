@@ -1,12 +1,11 @@
 """caecodec evaluate: measures rate and distortion on your images, beside other codecs."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from ..errors import ParameterError
 from ..weights import DEFAULT
+from .qualities import parse_qualities
 
 SUMMARY = (
     "Measure rate and distortion on images, beside JPEG, JPEG 2000, JPEG XL, WebP and AVIF; write tables, curves and a report."
@@ -84,14 +83,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"BD-rate of {rate.test} against {rate.reference}, {rate.metric}: {value}")
     print(arguments.output / "report.html")
     return 0
-
-
-def parse_qualities(text: str) -> list[int]:
-    """The numbers in a list such as 1-5 or 1,3 or 1-3,5; ParameterError for anything else."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([1-8])(?:-([1-8]))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise ParameterError(f"qualities is {text!r} but must be numbers from 1 to 8, such as 1-5 or 2,4")
-        numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return numbers

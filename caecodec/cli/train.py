@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ParameterError
 from ..weights import DEFAULT
+from .qualities import parse_qualities
 
 if TYPE_CHECKING:
     from ..training.loop import Report
@@ -97,15 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     print(f"{source.location}: {source}, SHA-256 {source.sha256}")
     return 0
-
-
-def parse_qualities(text: str) -> tuple[int, ...]:
-    """Qualities in a text such as 1-5 or 2,4."""
-    try:
-        parts = [[int(end) for end in part.split("-")] for part in text.split(",")]
-        return tuple(quality for part in parts for quality in range(part[0], part[-1] + 1))
-    except ValueError as error:
-        raise ParameterError(f"qualities are {text!r} but must be a range such as 1-5 or a list such as 2,4") from error
 
 
 class Progress:

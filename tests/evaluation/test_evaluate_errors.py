@@ -9,9 +9,8 @@ from helpers.paths import TINY
 from PIL import Image
 
 import caecodec
-from caecodec.cli import evaluate as command
 from caecodec.cli.main import main
-from caecodec.evaluation import compared, evaluate
+from caecodec.evaluation import evaluate
 from caecodec.evaluation.published import read_published
 
 
@@ -84,18 +83,3 @@ def test_published_points_of_another_form(tmp_path, text, match):
     with pytest.raises(caecodec.ParameterError, match=match) as refused:
         read_published(path)
     assert "published.json" in str(refused.value)
-
-
-@pytest.mark.parametrize(("text", "numbers"), [("3", [3]), ("1-3", [1, 2, 3]), ("2, 4-5", [2, 4, 5])])
-def test_qualities(text, numbers):
-    assert command.parse_qualities(text) == numbers
-
-
-@pytest.mark.parametrize("text", ["", "x", "1-", "5-3", "0", "9", "1,,2", "1.5"])
-def test_no_qualities(text):
-    with pytest.raises(caecodec.ParameterError, match="numbers from 1 to 8"):
-        command.parse_qualities(text)
-
-
-def test_the_command_names_the_codecs():
-    assert ",".join(compared.CODECS) == command.CODECS

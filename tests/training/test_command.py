@@ -16,7 +16,6 @@ from PIL import Image
 import caecodec
 from caecodec import weights
 from caecodec.cli.main import main
-from caecodec.cli.train import parse_qualities
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
 from caecodec.training.export import export
@@ -164,6 +163,3 @@ def test_bad_requests(folder, tmp_path, capsys):
         assert main([*command, *more]) == 1
         assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
-    with pytest.raises(caecodec.ParameterError, match="'1-b'"):
-        parse_qualities("1-b")
-    assert parse_qualities("1-3,5") == (1, 2, 3, 5)
