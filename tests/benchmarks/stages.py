@@ -18,7 +18,7 @@ from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.engine import DevicePlacement, engine
 from caecodec.entropy.streams import CodedSymbols
 
-from . import contenders, timing
+from . import compared, timing
 from .images import Pixels, chunks
 from .speed import DIRECTIONS, PIXELS, Say
 
@@ -35,7 +35,7 @@ class Line:
         self.loaded = engine().load(self.source, quality)
         self.coder = self.loaded.writing_model(None)
         self.tables = self.loaded.tables_of(self.coder)
-        self.network = contenders.network(quality, device)
+        self.network = compared.network(quality, device)
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
     def _timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -114,7 +114,7 @@ def run(
 
 
 def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
-    line, whole = Line(quality, device), contenders.caecodec(contenders.CAECODEC, quality, device)
+    line, whole = Line(quality, device), compared.caecodec(compared.CAECODEC, quality, device)
     payloads = [caecodec.encode(part, quality=quality) for part in parts]
     line.decode(line.encode(parts[0]))  # warms up
     rows = []
