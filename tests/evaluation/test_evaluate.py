@@ -178,7 +178,7 @@ def test_crops_are_at_the_nearest_rate(photos):
     assert (ours.name, ours.setting, shown.image) == (OURS, "quality 5", "coffee.png")
     distances = {p.setting: abs(math.log(p.images[1].bpp / ours.values.bpp)) for p in swept.curves[1].points}
     assert theirs.setting == min(distances, key=distances.get)
-    whole = caecodec.decode(caecodec.encode(images[1].read(), quality=5))
+    whole = caecodec.decode(caecodec.encode(images[1].file.pixels(), quality=5))
     np.testing.assert_array_equal(ours.pixels, sweep.middle(whole))
 
 

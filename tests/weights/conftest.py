@@ -16,10 +16,10 @@ from caecodec import engine, settings
 def user(tmp_path, monkeypatch):
     """A user who has installed nothing, in a process that has seen no weights yet."""
     monkeypatch.delenv("CAECODEC_WEIGHTS", raising=False)
-    engine._reset()
+    engine.engine.renew()
     with settings.using(user_weights=tmp_path / "user"):
         yield tmp_path / "user"
-    engine._reset()
+    engine.engine.renew()
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def made(tmp_path_factory):
 @pytest.fixture(params=FORMATS)
 def group(request, made, tmp_path):
     """A copy of one, in a process that has seen no weights."""
-    engine._reset()
+    engine.engine.renew()
     return Path(shutil.copytree(made / f"{request.param}.ome.zarr", tmp_path / "a.ome.zarr"))
 
 
 @pytest.fixture
 def newer(made, tmp_path):
     """The same of 0.5 alone."""
-    engine._reset()
+    engine.engine.renew()
     return Path(shutil.copytree(made / "0.5.ome.zarr", tmp_path / "a.ome.zarr"))

@@ -78,7 +78,7 @@ def test_groups_are_read_side_by_side(tmp_path, picture):
         paths.append(tmp_path / f"{len(paths)}.zarr")
         converted(picture, paths[-1], replace(SMALL, weights=str(source.location)))
     expected = [read_group(path).pixels for path in paths]
-    engine._reset()
+    engine.engine.renew()
     found = {}
     threads = [
         threading.Thread(target=lambda i=i: found.update({i: read_group(paths[i % 3]).pixels}), args=()) for i in range(9)
@@ -104,7 +104,7 @@ def test_a_read_only_group(tmp_path, group):
 
 def test_shards(tmp_path, picture):
     converted(picture, tmp_path / "a.zarr", replace(SMALL, shard_size=64))
-    engine._reset()
+    engine.engine.renew()
     assert read_group(tmp_path / "a.zarr").pixels.shape == (3, 48, 60)
 
 
@@ -113,7 +113,7 @@ def test_a_video(tmp_path):
     raw.write_bytes(np.random.default_rng(0).integers(0, 255, 64 * 48 * 3, np.uint8).tobytes())
     converted(raw, tmp_path / "film.zarr", SMALL)
     assert is_carried(tmp_path / "film.zarr") == [KEY]
-    engine._reset()
+    engine.engine.renew()
     _, failed = decode_paths([tmp_path / "film.zarr"], tmp_path / "film.y4m")
     assert not failed
     assert (tmp_path / "film.y4m").stat().st_size > 64 * 48 * 3
@@ -142,7 +142,7 @@ def test_every_file_that_a_target_may_need_is_carried(tmp_path, picture, monkeyp
     converted(picture, tmp_path / "a.zarr", Options(psnr=10, weights="mine", chunk_size=64))
     assert is_carried(tmp_path / "a.zarr") == sorted(source.sha256[:8] for source in saved)
     monkeypatch.delenv("CAECODEC_WEIGHTS")
-    engine._reset()
+    engine.engine.renew()
     assert read_group(tmp_path / "a.zarr").pixels.shape == (3, 48, 60)
     assert all(report.weights_carried for report in inspect(tmp_path / "a.zarr" / "s0"))
     with pytest.raises(caecodec.WeightsError, match="'mine' have none.*caecodec weights install GROUP"):
@@ -173,7 +173,7 @@ def test_a_checkpoint_is_carried_as_what_it_is_converted_to(tmp_path, picture):
     assert array.serializer.parameters.weights.digest == source.sha256[:8]
     assert source.content[8:9] == b"{"
     (tmp_path / "mine.pth").unlink()
-    engine._reset()
+    engine.engine.renew()
     assert read_group(tmp_path / "a.zarr").pixels.shape == (3, 48, 60)
 
 
@@ -211,7 +211,7 @@ def test_reencoding_carries_what_is_needed_now(tmp_path, group):
         "lossless": (Options(codec="blosc", ngff=ngff), []),
     }
     for name, (options, expected) in cases.items():
-        engine._reset()
+        engine.engine.renew()
         converted(group, tmp_path / f"{name}.zarr", options)
         assert is_carried(tmp_path / f"{name}.zarr") == expected
         assert read_group(tmp_path / f"{name}.zarr").pixels.shape == (3, 48, 60)

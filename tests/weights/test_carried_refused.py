@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("user")
 
 def refused(group, user, match):
     """Neither decoding nor installing takes it, and nothing is written."""
-    engine._reset()
+    engine.engine.renew()
     for function in (read_group, weights.install):
         with pytest.raises(caecodec.WeightsError, match=match):
             function(group)
