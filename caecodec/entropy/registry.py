@@ -6,11 +6,15 @@ from ..bitstream.codings import ENTROPY_MODELS
 from . import context, static
 from .model import EntropyModel
 
-_models: dict[str, EntropyModel[Any]] = {}
+_models: dict[str, EntropyModel[Any]] = {}  # those first that writers prefer
 
 
 def register(model: EntropyModel[Any]) -> None:
-    """Make an entropy model known; ValueError if its name or wire id belongs to another."""
+    """Make an entropy model known; ValueError if its name or wire id belongs to another.
+
+    Weights that were loaded before have no tables of it.
+    """
+    global _models
     for other in _models.values():
         if model.name == other.name or model.wire_id == other.wire_id:
             raise ValueError(
@@ -18,7 +22,9 @@ def register(model: EntropyModel[Any]) -> None:
                 f"(wire id {other.wire_id}); choose another"
             )
     ENTROPY_MODELS.add(model.wire_id, model.name)
-    _models[model.name] = model
+    known = [*_models.values(), model]
+    known.sort(key=lambda one: -1 if one.preference is None else one.preference, reverse=True)
+    _models = {one.name: one for one in known}
 
 
 def unregister(name: str) -> None:
@@ -28,7 +34,7 @@ def unregister(name: str) -> None:
 
 def models() -> tuple[EntropyModel[Any], ...]:
     """All entropy models that are known, those first that writers prefer."""
-    return tuple(sorted(_models.values(), key=lambda model: -1 if model.preference is None else model.preference, reverse=True))
+    return tuple(_models.values())
 
 
 def by_name(name: str) -> EntropyModel[Any]:

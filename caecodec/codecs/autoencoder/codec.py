@@ -167,7 +167,7 @@ def start_encode(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Te
     A line that works on batches begins RGB chunks of uint8 that have a quality as target. For others the CPU has to look at
     the values first, which is left to the thread that asks for the result.
     """
-    dtype = np.dtype(str(array.dtype).removeprefix("torch."))
+    dtype = np.dtype(str(array.dtype).removeprefix("torch.")) if isinstance(array, Tensor) else array.dtype
     axes = check_chunk(tuple(array.shape), dtype, parameters.channel_axis)
     rgb = dtype == np.uint8 and axes.channels(tuple(array.shape)) == COLOURS
     of_quality = parameters.quality is not None and parameters.max_error is None
@@ -186,8 +186,8 @@ def _start(
         check_finite(array)
         layout = Layout.of(array, axes)
     sources = parameters.sources()
-    spec = ChunkSpec(tuple(array.shape), str(array.dtype).removeprefix("torch."), axes, layout)
-    chunk = Chunk(array, spec, parameters, gpu)
+    dtype = array.dtype.name if isinstance(array, np.ndarray) else "uint8"
+    chunk = Chunk(array, ChunkSpec(tuple(array.shape), dtype, axes, layout), parameters, gpu)
     colour = _colour(array, axes)
     if colour is not None:
         quality = max(sources)
