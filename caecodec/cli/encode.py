@@ -88,7 +88,8 @@ def _add_options_of_codecs(parser: argparse.ArgumentParser) -> None:
 
 def _add(parser: argparse._ActionsContainer, option: Option) -> None:
     names = [*([option.short] if option.short else []), "--" + option.name.replace("_", "-")]
-    parser.add_argument(*names, dest=option.name, type=option.type, choices=option.choices, help=option.help)
+    choices = option.choices() if callable(option.choices) else option.choices
+    parser.add_argument(*names, dest=option.name, type=option.type, choices=choices, help=option.help)
 
 
 def _size(text: str) -> tuple[int, int]:

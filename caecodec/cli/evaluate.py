@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..entropy import registry
 from ..weights import DEFAULT
 from .qualities import parse_qualities
 
@@ -26,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the networks were trained for; default both, if the weights have both",
     )  # fmt: skip
     parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all")
-    parser.add_argument("--entropy", choices=["context", "static"], help="default context if the weights have it")
+    models = [model.name for model in registry.models()]
+    parser.add_argument("--entropy", choices=models, help="default context if the weights have it")
     parser.add_argument(
         "--overfitted", default="", metavar="PRESET[,PRESET...]",
         help="measure the overfitted codec with instant, faster, fast, medium, slow, placebo: minutes per image and quality",

@@ -167,13 +167,14 @@ class Option(NamedTuple):
     """An option of `caecodec encode` and of `caecodec.ngff.Options`; its name is that of the parameter that it sets.
 
     type : converts the text from the command line to a value
+    choices : the values that there are; a function where others can be registered later
     short : a second name on the command line, such as "-m"
     """
 
     name: str
     help: str
     type: Callable[[str], Any] = str
-    choices: Sequence[str] | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] | None = None
     short: str | None = None
 
 

@@ -17,6 +17,7 @@ from caecodec.bitstream.codings import ENTROPY_MODELS, PREDICTED, Body, BoundKin
 from caecodec.chunks.axes import Axes
 from caecodec.chunks.planes import Layout
 from caecodec.chunks.spec import ChunkSpec
+from caecodec.cli.main import main
 from caecodec.codecs.autoencoder import bounded, codec
 from caecodec.engine.cuda import CudaLine
 from caecodec.entropy import registry
@@ -178,6 +179,9 @@ def test_conversion(tiny, tmp_path, expected):
     assert report.entropy == ("deflate",)
     decode_paths([tmp_path / "a.ome.zarr"], tmp_path / "b.png")
     assert np.asarray(Image.open(tmp_path / "b.png")).shape == expected.shape
+    command = ["encode", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.cae"), "-q", "4", "--weights", str(tiny)]
+    assert main([*command, "--entropy", "deflate"]) == 0
+    np.testing.assert_array_equal(caecodec.decode((tmp_path / "a.cae").read_bytes()), expected)
 
 
 def test_evaluation(tiny, tmp_path):

@@ -72,7 +72,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         Option("weights", "an installed name, or the path of a weights file or checkpoint"),
         Option(
             "entropy", "default context where the weights have it",
-            choices=tuple(model.name for model in registry.models()),
+            choices=lambda: [model.name for model in registry.models()],
         ),
     )  # fmt: skip
     carries_weights: ClassVar[bool] = True
