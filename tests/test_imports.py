@@ -24,7 +24,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HOMONYMS = {
     "ConvolutionalAutoencoder": "one codec, as numcodecs and as zarr take it",
     "OverfittedAutoencoder": "one codec, as numcodecs and as zarr take it",
-    "Report": "on stored arrays, and on a training run",
 }
 
 

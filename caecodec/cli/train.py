@@ -10,7 +10,7 @@ from ..weights import DEFAULT
 from .qualities import parse_qualities
 
 if TYPE_CHECKING:
-    from ..training.loop import Report
+    from ..training.loop import TrainingReport
 
 SUMMARY = "Train weights on your own images, starting from shipped weights or from the images' principal components."
 EVERY = 15  # seconds between lines of progress
@@ -106,7 +106,7 @@ class Progress:
         self.qualities, self.metric = qualities, metric
         self.last = (0.0, 0, 0.0)  # when, step and seconds of the last line
 
-    def __call__(self, report: "Report") -> None:
+    def __call__(self, report: "TrainingReport") -> None:
         """Print a report."""
         now = time.monotonic()
         if now - self.last[0] < EVERY and report.left > 0:

@@ -21,7 +21,7 @@ from ..bitstream import varint
 from . import streams
 from .context_tables import LEFT, UP
 from .model import DeviceCoder, Shape
-from .streams import MAX_SYMBOL, CodedSymbols, Layout
+from .streams import MAX_SYMBOL, CodedSymbols, StreamLayout
 
 T = TypeVar("T")
 BLOCK = 256  # positions that a program works out tables for at once
@@ -223,7 +223,7 @@ class KernelCoder(DeviceCoder[T]):
         return torch.where(escaped, tables.length[:, None] - 1, entries).to(self.index_dtype), escaped
 
     def _all_values(
-        self, index: Tensor, batch: Sequence[PreparedSymbols], tables: DeviceTables, layout: Layout, columns: int
+        self, index: Tensor, batch: Sequence[PreparedSymbols], tables: DeviceTables, layout: StreamLayout, columns: int
     ) -> tuple[Tensor, Tensor]:
         """The value (N, M, P) int32 of each entry, and which payloads (N,) escape not as often as they list, or too far."""
         entries = index.int()
@@ -243,7 +243,7 @@ class KernelCoder(DeviceCoder[T]):
         return values, wrong | self.beyond(values)
 
     def _push(
-        self, index: Tensor, count: Tensor, tables: DeviceTables, layout: Layout, sizes: tuple[int, int, int, int]
+        self, index: Tensor, count: Tensor, tables: DeviceTables, layout: StreamLayout, sizes: tuple[int, int, int, int]
     ) -> tuple[npt.NDArray[np.int32], Tensor]:
         """The words of all streams, one after the other, and how many each has (streams,)."""
         channels, rows, _, columns = sizes
@@ -286,7 +286,7 @@ def integrate(values: Tensor, kind: int) -> Tensor:
     return out.cumsum(-1)
 
 
-def _pack_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout: Layout, columns: int) -> list[bytes]:
+def _pack_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout: StreamLayout, columns: int) -> list[bytes]:
     """The escape list of each payload."""
     below = 2 * (tables.low[:, None] - values) - 1
     number = torch.where(below > 0, below, 2 * (values - tables.high[:, None]))
@@ -296,12 +296,12 @@ def _pack_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout:
     return [varint.pack_many(part) for part in np.split(listed, ends[:-1])]
 
 
-def _in_order(planes: Tensor, layout: Layout, columns: int) -> Tensor:
+def _in_order(planes: Tensor, layout: StreamLayout, columns: int) -> Tensor:
     """Planes (N, M, P) in the order of coding: (N, M P), band after band."""
     return torch.cat([planes[:, :, start * columns : stop * columns].flatten(1) for start, stop in layout], 1)
 
 
-def _from_order(flat: Tensor, layout: Layout, columns: int, channels: int) -> Tensor:
+def _from_order(flat: Tensor, layout: StreamLayout, columns: int, channels: int) -> Tensor:
     """The inverse of `_in_order`."""
     sizes = [(stop - start) * columns * channels for start, stop in layout]
     return torch.cat([part.view(len(flat), channels, -1) for part in torch.split(flat, sizes, 1)], 2)
@@ -318,6 +318,6 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _block(layout: Layout, columns: int) -> int:
+def _block(layout: StreamLayout, columns: int) -> int:
     """How many positions to take at once: those of a stream, where they are few."""
     return min(BLOCK, max(16, _power(max(stop - start for start, stop in layout) * columns)))

@@ -13,7 +13,7 @@ BAND_SYMBOLS = 32768
 MAX_SYMBOL = 2**24
 Symbols = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
-Layout = list[tuple[int, int]]
+StreamLayout = list[tuple[int, int]]
 
 
 class CodedSymbols(NamedTuple):
@@ -28,13 +28,13 @@ def narrow(symbols: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
     return np.clip(symbols, -(2**15), 2**15 - 1).astype(np.int16)
 
 
-def bands(rows: int, columns: int, channels: int) -> Layout:
+def bands(rows: int, columns: int, channels: int) -> StreamLayout:
     """The [start, stop) latent rows of each stream; rows are those of all n images, one below the other."""
     count = min(rows, max(1, rows * columns * channels // BAND_SYMBOLS))
     return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
 
 
-def layout(coded: CodedSymbols, shape: tuple[int, int, int, int]) -> Layout:
+def layout(coded: CodedSymbols, shape: tuple[int, int, int, int]) -> StreamLayout:
     """The bands of symbols (n, M, rows, columns); CorruptionError unless there is a stream for each."""
     n, channels, height, columns = shape
     found = bands(n * height, columns, channels)
@@ -64,7 +64,7 @@ def finish(coder: constriction.stream.stack.AnsCoder) -> None:
 
 
 def pack_escapes(
-    values: npt.NDArray[np.signedinteger], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: Layout
+    values: npt.NDArray[np.signedinteger], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: StreamLayout
 ) -> bytes:
     """The escape list of values (channels, rows, columns), those that are not low <= value < high (channels,)."""
     if not escaped.any():
@@ -87,8 +87,8 @@ def list_escapes(data: bytes | memoryview, count: int, limit: int = MAX_SYMBOL) 
 
 
 def unpack_escapes(
-    data: bytes, values: npt.NDArray[np.int32], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: Layout,
-    limit: int = MAX_SYMBOL,
+    data: bytes, values: npt.NDArray[np.int32], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers,
+    rows: StreamLayout, limit: int = MAX_SYMBOL,
 ) -> None:  # fmt: skip
     """Put each value of an escape list where `escaped` says, in place; CorruptionError for one far beyond `limit`."""
     listed = list_escapes(data, int(np.count_nonzero(escaped)), limit)

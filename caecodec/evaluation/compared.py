@@ -79,7 +79,7 @@ def caecodec(
         unique = plain.count((_label(spec), metric)) == 1
         name = f"caecodec {_label(spec) if unique else spec} {metric}"
         files = ", ".join(dict.fromkeys(str(parameters.weights) for parameters in configurations))
-        about = f"weights {files}, metric {metric}, entropy model {entropy or 'context where the weights have it'}"
+        about = f"weights {files}, metric {metric}, entropy model {entropy or 'context if the weights have it'}"
         settings = tuple(
             _setting(AUTOENCODER, f"quality {one.quality}", f"cae {one}, {place.device}, {place.precision}", one, gpu)
             for one in configurations

@@ -20,7 +20,7 @@ REPORT = 50
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """Means since the last report: bpp, PSNR in dB and the loss's distortion of each quality, and the mean loss.
 
     `seconds` is the duration of the run so far, `left` an estimate of what remains.
@@ -48,7 +48,7 @@ class Training:
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
 
-    def run(self, report: Callable[[Report], None], save_every: float, save: Callable[["Training"], None]) -> None:
+    def run(self, report: Callable[[TrainingReport], None], save_every: float, save: Callable[["Training"], None]) -> None:
         """Train to the end of the recipe; call `report` every 50 steps, `save` every save_every seconds and at the end.
 
         KeyboardInterrupt passes through after a last `save`. Raises ParameterError, and saves nothing, if the loss is no longer
@@ -117,7 +117,7 @@ class Training:
         self.advance(lr, min(AVERAGE, (1 + self.step) / (10 + self.step)))
         self.step += 1
 
-    def _report(self) -> Report:
+    def _report(self) -> TrainingReport:
         sums = self.advance.sums.cpu().clone()
         self.advance.sums.zero_()
         if not sums[:, 3].all():
@@ -125,7 +125,7 @@ class Training:
         bpp, mse, distortion = (sums[:, :3] / sums[:, 3:]).unbind(1)
         loss = bpp + torch.tensor(self.recipe.lmbdas) * distortion
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)
-        report = Report(
+        report = TrainingReport(
             self.step, self.seconds, max(0.0, left), float(loss.mean()), tuple(bpp.tolist()),
             tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from ..models.family import Tensors
 from . import data, report
 from .crops import Crops
 from .export import export
-from .loop import Report, Training, save_checkpoint
+from .loop import Training, TrainingReport, save_checkpoint
 from .recipe import LMBDAS, Recipe
 from .state import family_of
 
@@ -69,7 +69,7 @@ def train(
     resume: bool = False,
     save_every: float = 300,
     overwrite: bool = False,
-    on_report: Callable[[Report], None] = lambda report: None,
+    on_report: Callable[[TrainingReport], None] = lambda report: None,
 ) -> weights.Source:
     """Train a network on images and write `output`, a weights file; beside it a model card, the checkpoint and its curves.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...engine.forks import no_fork
 from .architecture import LEVELS, MAX_LATENT, Decoder
-from .gradients import Objective, Parameters
+from .gradients import Objective, ParameterTensors
 from .network import MIDDLE, UPSAMPLING, Network
 from .quantise import quantise
 from .reports import FitProgress, Listener
@@ -278,7 +278,7 @@ def memory(decoder: Decoder, pixels: int) -> int:
     return (pixels + CANDIDATES * _tried(pixels)) * (4 * (12 * decoder.inputs + 6 * decoder.hidden) + 600)
 
 
-def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> Parameters:
+def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> ParameterTensors:
     """Parameters of `count` networks to begin with: interpolating, of mean grey, and expecting small values."""
     device = generator.device
     parameters = {name: torch.zeros(count, *shape, device=device) for name, shape in decoder.shapes(channels).items()}

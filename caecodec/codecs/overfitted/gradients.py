@@ -27,7 +27,7 @@ MIN_SCALE, MAX_SCALE = -5.0, 10.0  # log2 of the scales of Laplace distributions
 DEAD = 0.01  # of its values that are above 0, in a channel that is cut off
 MIN_PROBABILITY = 2.0**-16
 _LN2 = math.log(2)
-Parameters = dict[str, Tensor]
+ParameterTensors = dict[str, Tensor]
 
 
 class Atlas:
@@ -61,7 +61,7 @@ class Losses(NamedTuple):
     distortion: Tensor
     rate: Tensor
     latents: Tensor
-    parameters: Parameters
+    parameters: ParameterTensors
 
 
 class Objective:
@@ -83,9 +83,9 @@ class Objective:
         self._scratch = Scratch(pictures)
 
     @no_fork()
-    def losses(self, latents: Tensor, p: Parameters) -> Losses:
+    def losses(self, latents: Tensor, p: ParameterTensors) -> Losses:
         """Both losses, and their gradients at latents (b, m, atlas) and parameters (b, ...)."""
-        gradients: Parameters = {}
+        gradients: ParameterTensors = {}
         self._scratch.reset()
         inputs = self._inputs(latents, p["arm_w1"].shape[-1])
         arm = _Arm(inputs, p, self._scratch)
@@ -100,7 +100,7 @@ class Objective:
         return Losses(distortion, bits / self.pixels, of_latents, gradients)
 
     @no_fork()
-    def measure(self, latents: Tensor, p: Parameters) -> tuple[Tensor, Tensor]:
+    def measure(self, latents: Tensor, p: ParameterTensors) -> tuple[Tensor, Tensor]:
         """Mean squared error and bits per pixel of each chunk."""
         self._scratch.reset()
         out = _Arm(self._inputs(latents, p["arm_w1"].shape[-1]), p, self._scratch).out
@@ -168,13 +168,13 @@ class Objective:
 class _Arm:
     """The result (b, 2, positions) of the probability network: mean, and log2 of the scale; and what its gradient needs."""
 
-    def __init__(self, inputs: Tensor, p: Parameters, scratch: Scratch) -> None:
+    def __init__(self, inputs: Tensor, p: ParameterTensors, scratch: Scratch) -> None:
         self._p, self._inputs, self._scratch = p, inputs, scratch
         self._first = scratch.affine(p["arm_b1"], _residual(p["arm_w1"]), inputs).relu_()
         self._second = scratch.affine(p["arm_b2"], _residual(p["arm_w2"]), self._first).relu_()
         self.out = scratch.affine(p["arm_b3"], p["arm_w3"], self._second).baddbmm_(p["arm_ws"], inputs)
 
-    def backward(self, of_out: Tensor, gradients: Parameters) -> Tensor:
+    def backward(self, of_out: Tensor, gradients: ParameterTensors) -> Tensor:
         """The gradient at the inputs; those of the parameters are put into `gradients`."""
         p, product = self._p, self._scratch.product
         gradients["arm_w3"], gradients["arm_b3"] = torch.bmm(of_out, self._second.mT), of_out.sum(2)
@@ -200,7 +200,7 @@ def _relu_backward(gradient: Tensor, result: Tensor) -> Tensor:
 class _Synthesis:
     """The images (b, C, m, height, width) of latents, and what its gradient needs."""
 
-    def __init__(self, atlas: Atlas, latents: Tensor, p: Parameters, scratch: Scratch) -> None:
+    def __init__(self, atlas: Atlas, latents: Tensor, p: ParameterTensors, scratch: Scratch) -> None:
         self._atlas, self._p, self._shape, self._scratch = atlas, p, latents.shape, scratch
         self._steps: list[_Upsampled] = []
         scaled = torch.div(latents, LATENT_STEP, out=scratch.take(*latents.shape))
@@ -228,7 +228,7 @@ class _Synthesis:
         weight = self._p["res_w"][:, layer]
         return weight.permute(0, 1, 3, 4, 2).reshape(*weight.shape[:2], -1)
 
-    def backward(self, of_images: Tensor, gradients: Parameters, revive: bool) -> Tensor:
+    def backward(self, of_images: Tensor, gradients: ParameterTensors, revive: bool) -> Tensor:
         """The gradient at the latents; those of the parameters are put into `gradients`. The images may be overwritten."""
         p, (b, channels), scratch = self._p, self._planes[:2], self._scratch
         gradient = of_images.reshape(b, channels, -1)

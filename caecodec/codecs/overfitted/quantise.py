@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from .architecture import GROUPS, Decoder
-from .gradients import Objective, Parameters
+from .gradients import Objective, ParameterTensors
 from .network import MAX_STEP, Network
 
 COARSEST = 3
 
 
 def quantise(
-    objective: Objective, latents: Tensor, parameters: Parameters, decoder: Decoder, network: Network | None
+    objective: Objective, latents: Tensor, parameters: ParameterTensors, decoder: Decoder, network: Network | None
 ) -> tuple[Network, float]:
     """The network of one chunk (leading axes 1), with the step of one group of parameters after the other chosen; the loss.
 

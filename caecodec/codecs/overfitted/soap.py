@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...engine.forks import no_fork
-from .gradients import Parameters
+from .gradients import ParameterTensors
 
 # Parameters of one matrix, side by side: what has the same outputs, weights and biases.
 MATRICES = (
@@ -31,13 +31,13 @@ _TINY = 1e-10
 class Soap:
     """Improves parameters (b, ...) in place; each of the b networks by its own gradients alone."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: ParameterTensors) -> None:
         self._parameters = parameters
         self._matrices = [_Matrix(self._join(parameters, names)) for names in MATRICES]
         self._steps = 0
 
     @no_fork()
-    def step(self, gradients: Parameters, rate: float) -> None:
+    def step(self, gradients: ParameterTensors, rate: float) -> None:
         """Take a step; `rate` is the most that a parameter changes along an axis of its basis."""
         self._steps += 1
         norm = torch.stack([value.flatten(1).square().sum(1) for value in gradients.values()]).sum(0).sqrt()
@@ -56,7 +56,7 @@ class Soap:
                 start += width
 
     @staticmethod
-    def _join(values: Parameters, names: tuple[str, ...]) -> Tensor:
+    def _join(values: ParameterTensors, names: tuple[str, ...]) -> Tensor:
         """The matrices (b, outputs, inputs) of these parameters; the outputs of "res_w" are those of all layers."""
         bias = values[names[-1]]
         outputs = bias.shape[1] if len(names) == 1 else bias[0].numel()
