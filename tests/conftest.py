@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import pytest
-from helpers.paths import TINY
+from helpers.paths import PACKAGE, TINY
 
 from caecodec import settings
 
@@ -31,7 +31,7 @@ def pytest_report_header():
     import torch
 
     there = "CUDA is present" if torch.cuda.is_available() else "no CUDA device: the tests that need one are skipped"
-    return f"caecodec: {there}"
+    return f"caecodec: {PACKAGE}, {there}"
 
 
 @pytest.fixture(scope="session", autouse=True)

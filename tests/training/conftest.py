@@ -1,8 +1,12 @@
 """Fixtures of the tests of training."""
 
+import importlib
+
 import pytest
 from helpers.images import random_image
 from PIL import Image
+
+from caecodec.models.factorized.training import initial
 
 
 @pytest.fixture(scope="module")
@@ -12,3 +16,12 @@ def folder(tmp_path_factory):
     for number in range(6):
         Image.fromarray(random_image(272, 288, 3, seed=number)).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def short_start(monkeypatch):
+    """The start of a training draws few crops and fits its rates in few steps."""
+    train = importlib.import_module("caecodec.training.train")  # its package has a function of this name
+    monkeypatch.setattr(train, "START_CROPS", 60)
+    monkeypatch.setattr(train, "RATE_CROPS", 16)
+    monkeypatch.setattr(initial, "RATE_STEPS", 10)

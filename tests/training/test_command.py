@@ -22,7 +22,7 @@ from caecodec.training.export import export
 from caecodec.training.recipe import Recipe
 
 
-def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch):
+def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch, short_start):
     output = tmp_path / "mine.safetensors"
     command = ["train", str(folder), "-o", str(output), "--qualities", "2,4", "--steps", "3", "--crop", "64", "--batch", "4"]
     assert main([*command, "--validation", "0.34", "--init", "default"]) == 0
@@ -61,7 +61,7 @@ def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch)
     assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
 
 
-def test_ms_ssim_from_mse_weights(tmp_path):
+def test_ms_ssim_from_mse_weights(tmp_path, short_start):
     for number, photograph in enumerate(photographs()):
         Image.fromarray(photograph[:256, :256]).save(tmp_path / f"{number}.png")
     output = tmp_path / "similar.safetensors"
@@ -80,6 +80,7 @@ def test_ms_ssim_from_mse_weights(tmp_path):
         export(output.with_suffix(".ckpt"), tmp_path / "none.safetensors", [tmp_path], crops=0)
 
 
+@pytest.mark.slow
 def test_example_of_ones_own_images(tmp_path):
     """It trains, and compares what it trained with what it began with and with JPEG 2000."""
     for name, photograph in zip(("train", "test"), photographs()[:2], strict=True):
@@ -94,9 +95,18 @@ def test_example_of_ones_own_images(tmp_path):
     assert (tmp_path / "out" / "evaluation" / "report.html").exists()
 
 
+TRAINING = """
+import sys
+from caecodec.cli.main import main
+from caecodec.models.factorized.training import initial
+initial.RATE_STEPS = 10
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     output = tmp_path / "mine.safetensors"
-    command = ["-u", "-m", "caecodec", "train", folder, "-o", output, "--qualities", "1", "--crop", "64", "--batch", "4",
+    command = ["-u", "-c", TRAINING, "train", folder, "-o", output, "--qualities", "1", "--crop", "64", "--batch", "2",
                "--minutes", "600", "--init", "default", "--save-every", "0.01"]  # fmt: skip
     with processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline().startswith("step 50")
@@ -150,7 +160,7 @@ def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
     assert (chosen.size, chosen.crops) == (crop, batch)
 
 
-def test_bad_requests(folder, tmp_path, capsys):
+def test_bad_requests(folder, tmp_path, capsys, short_start):
     output = tmp_path / "mine.safetensors"
     command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]
     for more, message in (
