@@ -6,7 +6,7 @@ class CaeCodecError(Exception):
 
 
 class ParameterError(CaeCodecError, ValueError):
-    """An argument, a setting or an array that this codec cannot take."""
+    """An argument, a setting or an array that caecodec does not accept."""
 
 
 class FormatVersionError(CaeCodecError):
@@ -18,4 +18,4 @@ class CorruptionError(CaeCodecError):
 
 
 class WeightsError(CaeCodecError):
-    """Network weights that are missing, damaged, or not those a payload was written with."""
+    """Network weights that are missing, damaged, or other than those that a payload was written with."""

@@ -1,4 +1,4 @@
-"""numcodecs codecs: compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted), serializers of Zarr v3 arrays."""
+"""numcodecs codecs, as compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted) or serializers of Zarr v3."""
 
 from typing import Any, ClassVar
 
@@ -33,14 +33,14 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
     def encode(self, buf: Any) -> bytes:
         """Compress one chunk, an N-d array, into a payload.
 
-        Raises ParameterError for a chunk that the codec does not take.
+        Raises ParameterError for a chunk that the codec does not accept.
         """
         return self.codec.encode(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk in a payload, a `DecodedChunk`; copied into `out`, an array of its shape or a flat one, where given.
+        """The chunk in a payload, as a `DecodedChunk`; or `out`, an array of its shape or a flat one, with the chunk in it.
 
-        Raises CorruptionError (before anything is allocated, where `out` does not fit), FormatVersionError or WeightsError.
+        Raises CorruptionError (before anything is allocated if `out` does not fit), FormatVersionError or WeightsError.
         """
         data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
         if out is not None:
@@ -48,7 +48,7 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
         return deliver(start_decode(data, self.parameters.dependencies, self.gpu).result(), out)
 
     def get_config(self) -> dict[str, Any]:
-        """What array metadata stores: the id and the parameters, but for how and where they are run."""
+        """What array metadata stores: the id and the parameters, without gpu."""
         return {"id": self.codec_id, **self.parameters.config()}
 
     def __repr__(self) -> str:
@@ -63,29 +63,29 @@ class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):
     Parameters
     ----------
     quality
-        1 (smallest) to 8 (best); 8 where neither this nor psnr, bpp or max_error is given.
+        1 (smallest) to 8 (best); 8 if none of quality, psnr, bpp and max_error is given.
     metric
         The distortion that the network was trained for, "mse" or "ms-ssim".
     channel_axis
-        Where a chunk's channels are: -1 for y, x, c; -3 for c, y, x; None: there are none. Three uint8 channels are RGB.
+        The axis of a chunk's channels: -1 for y, x, c; -3 for c, y, x; None if it has none. Three uint8 channels are RGB.
     weights
         An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai"; stored as
         NAME@DIGEST, so that an array says which weights wrote it.
     gpu
-        True: CUDA where present; False: CPU; None: as `caecodec.settings` says. Not stored.
+        True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`. Not stored.
     entropy
-        The entropy model to write with: "context", "static" (more bytes, the same pixels), or None: context where the weights
-        have it. Stored where it is given.
+        The entropy model to write with: "context", "static" (more bytes, the same pixels), or None for context if the weights
+        have it. Stored if given.
     max_error, psnr, bpp
-        A bound on the error of every value; or, instead of quality, the PSNR to reach or the bits per pixel to keep to: as in
-        `caecodec.encode`. Stored where they are given.
+        A bound on the error of every value, or, instead of quality, the least PSNR or the most bits per pixel, as in
+        `caecodec.encode`. Stored if given.
 
     Raises
     ------
     ParameterError
-        A parameter outside its range, or two that contradict each other.
+        A parameter is outside its range, or two contradict each other.
     WeightsError
-        There are no such weights for this quality and metric, or they have no context tables and entropy asks for them.
+        There are no such weights for this quality and metric, or they lack the tables that entropy asks for.
     """
 
     codec_id: ClassVar[str] = AUTOENCODER.codec_id
@@ -100,28 +100,28 @@ class OverfittedAutoencoder(OverfittedArguments, Compressor):
     Parameters
     ----------
     quality
-        1 (smallest) to 8 (best); 8 where neither this nor lmbda is given.
+        1 (smallest) to 8 (best); 8 if neither quality nor lmbda is given.
     lmbda
         Instead of quality: what a bit per pixel is worth in mean squared error, of values in [0, 1].
     preset
         How long to fit: "instant", "faster", "fast", "medium", "slow" or "placebo".
     decoder
-        The size of the network: "lop", "mop" or "hop"; None: by the size of the chunk.
+        The size of the network: "lop", "mop" or "hop"; None chooses it by the size of the chunk.
     channel_axis
-        As of `ConvolutionalAutoencoder`.
+        As for `ConvolutionalAutoencoder`.
     tune
         The distortion to fit for: "mse".
     seed
-        Of the fit's random numbers.
+        The seed of the fit's random numbers.
     network
-        A network section, as bytes or in base64, that all chunks share; stored in metadata alone, once.
+        A network section, as bytes or in base64, that all chunks share. It is stored once, in the metadata.
     gpu
-        Where to fit: True: CUDA where present; False: CPU; None: as `caecodec.settings` says. Not stored.
+        Where to fit. True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`. Not stored.
 
     Raises
     ------
     ParameterError
-        A parameter outside its range, or two that contradict each other.
+        A parameter is outside its range, or two contradict each other.
     """
 
     codec_id: ClassVar[str] = OVERFITTED.codec_id

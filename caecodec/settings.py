@@ -5,12 +5,12 @@ Each setting is an environment variable, so it reaches threads and child process
 =====================  ===========================================================  ====================================
 variable               meaning                                                      default
 =====================  ===========================================================  ====================================
-CAECODEC_DEVICE        cpu, cuda, cuda:N, or auto (CUDA where present, else CPU)     cpu
-CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 for    auto
-                       what costs less than 0.02 dB, where the CPU or GPU has it
+CAECODEC_DEVICE        cpu, cuda, cuda:N, or auto (CUDA if present, else CPU)       cpu
+CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 if    auto
+                       the CPU or GPU has it, where it costs less than 0.02 dB
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
 CAECODEC_MAX_BATCH     most images in one pass of the network                        16; on CUDA 256
-CAECODEC_MEMORY        bytes all passes may take (K, M, G suffixes), larger is tiled 1G; on CUDA a quarter of what it has
+CAECODEC_MEMORY        bytes for all passes (suffixes K, M, G); the rest is tiled   1G; on CUDA a quarter of its memory
 CAECODEC_WEIGHTS       a folder of weights files, searched before all others
 CAECODEC_USER_WEIGHTS  the folder that `caecodec weights install` writes to          in the user's data folder
 =====================  ===========================================================  ====================================
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from .errors import ParameterError
 
-CUDA_BATCH = 256  # its streams are decoded side by side, in the time of one
+CUDA_BATCH = 256  # a GPU decodes the streams of a batch in parallel, in the time of one
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -43,7 +43,7 @@ class Settings:
 
 
 def parse_device(text: str, name: str = "CAECODEC_DEVICE") -> str:
-    """A device of PyTorch's, or auto; ParameterError for another, which the message calls `name`."""
+    """A PyTorch device or "auto", checked; ParameterError for anything else, whose message calls the setting `name`."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise ParameterError(f"{name} is {text!r} but must be cpu, cuda, cuda:N or auto")
     return text
@@ -97,7 +97,7 @@ def current() -> Settings:
 
 
 def on_cuda(memory: int) -> Settings:
-    """`current` for a CUDA device that has this many bytes of memory: its own defaults where a setting is not made."""
+    """`current` for a CUDA device with this many bytes of memory, whose own defaults replace settings that are not set."""
     defaults = {"max_batch": CUDA_BATCH, "memory": memory // 4}
     unset = {name: value for name, value in defaults.items() if not os.environ.get(_variable(name))}
     return replace(current(), **unset)  # type: ignore[arg-type]  # mypy checks ** of one dict against every field; these two are int
@@ -111,7 +111,7 @@ def configure(**values: str | int | Path | None) -> None:
     Raises
     ------
     ParameterError
-        An unknown setting, or a value outside its range (then nothing is changed).
+        A setting is unknown or a value is outside its range; then nothing is changed.
     """
     unknown = sorted(set(values) - set(Settings.__dataclass_fields__))
     if unknown:
@@ -128,7 +128,7 @@ def configure(**values: str | int | Path | None) -> None:
 
 @contextmanager
 def using(**values: str | int | Path | None) -> Iterator[None]:
-    """`configure` for the length of a with block (process-wide: not for one thread among several)."""
+    """`configure` during a with block. It applies to the whole process, not to one thread."""
     before = {name: os.environ.get(name) for name in map(_variable, values)}
     configure(**values)
     try:

@@ -1,6 +1,6 @@
-"""Parts of a stored array as PyTorch tensors, decoded on the device that they are wanted on.
+"""Reads parts of a stored array as PyTorch tensors, decoded on the device where they are used.
 
-On a GPU the pixels never leave it: the coded bytes go in, and batches of chunks are decoded and put together there.
+Only coded bytes are copied to a GPU. Batches of chunks are decoded and assembled there, so their pixels never leave it.
 """
 
 import itertools
@@ -22,11 +22,11 @@ from .engine import DevicePlacement
 from .errors import ParameterError
 
 GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
-THREADS = 16  # decode chunks side by side where no device takes them in batches
+THREADS = 16  # that decode chunks if no device decodes them in batches
 
 
 class _Axis(NamedTuple):
-    """What is selected of an axis: `size` places from `start` on, `step` apart; of an int, the axis itself goes."""
+    """The selection on one axis: `size` positions from `start` on, `step` apart. An integer drops the axis: `keep` is False."""
 
     start: int
     step: int
@@ -34,7 +34,7 @@ class _Axis(NamedTuple):
     keep: bool
 
     def pieces(self, chunk: int) -> Iterator[tuple[int, slice, slice]]:
-        """For each chunk that is touched: its number, what is taken of it, and where in the selection that is."""
+        """For each chunk that the selection touches: its number, the slice of the chunk, and the slice of the result."""
         done = 0
         while done < self.size:
             number, inside = divmod(self.start + done * self.step, chunk)
@@ -58,14 +58,14 @@ def read(
     selection
         Integers, slices with steps above 0, and an ellipsis, as in ``array[0, 100:200, ...]``.
     device
-        Where it is decoded, and where the tensor is: "cpu", "cuda" or "cuda:N"; None: as `caecodec.settings` says.
+        The device that decodes and holds the tensor: "cpu", "cuda" or "cuda:N"; None: that of `caecodec.settings`.
     dtype
-        Of the tensor; None: that of the array.
+        The dtype of the tensor; None: that of the array.
 
     Raises
     ------
     ParameterError
-        Another codec has a part in the array, the selection is of another kind or beyond the array, or there is no such device.
+        The array has other codecs, the selection is of another kind or outside the array, or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
@@ -74,7 +74,7 @@ def read(
     place = DevicePlacement.choose(None if device is None else str(device))
     on_cpu = place.device == "cpu"
     shape = [axis.size for axis in axes]
-    # On the CPU, PyTorch's threads would hang in a process that forks later: numpy does it, or a thread that ends.
+    # On the CPU, PyTorch's threads would hang in a process that forks later, so numpy or a thread that ends does the work.
     out: Any = np.empty(shape, array.dtype) if on_cpu else torch.empty(shape, dtype=_dtype(array), device=place.device)
     pieces = [list(axis.pieces(chunk)) for axis, chunk in zip(axes, array.chunks, strict=True)]
     groups = _grouped(itertools.product(*pieces))
@@ -84,7 +84,7 @@ def read(
         return payloads.fetch(array, [tuple(number for number, _, _ in piece) for piece in group])
 
     def coded() -> Iterator[tuple[Any, bytes | None]]:
-        """The bytes of each piece's chunk; while those of a group are taken, the next is fetched."""
+        """The coded bytes of each piece's chunk. While the chunks of one group are taken, the next group is fetched."""
         group = next(groups, None)
         coming = group and fetcher.submit(fetch, group)
         while group and coming:
@@ -94,7 +94,7 @@ def read(
             group = following
 
     def start(data: bytes | None) -> Callable[[], Any]:
-        """Begin to decode a chunk; what waits for its values."""
+        """Begin to decode a chunk, and return a function that waits for its values."""
         if data is None:
             return lambda: fill
         decoding = start_decode(data, dependencies, place.device, array.chunks, array.dtype, keep=not on_cpu)
@@ -125,13 +125,13 @@ def read(
             tensor = torch.from_numpy(out) if on_cpu else out
             tensor = tensor[tuple(slice(None) if axis.keep else 0 for axis in axes)]
             return pool.submit(tensor.to, dtype).result() if dtype and on_cpu else tensor.to(dtype or tensor.dtype)
-        except BaseException:  # an error, or an interrupt: nobody wants the others
+        except BaseException:  # after an error or an interrupt, nobody needs the other chunks
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _dtype(array: zarr.Array[Any]) -> torch.dtype:
-    """That of tensors with the values of an array."""
+    """The dtype of a tensor that holds the values of an array."""
     return torch.from_numpy(np.empty(0, array.dtype)).dtype
 
 
@@ -142,11 +142,14 @@ def _grouped(items: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _parse(selection: Any, shape: tuple[int, ...]) -> list[_Axis]:
-    """What is selected of each axis of an array of this shape; ParameterError unless that is a basic selection."""
+    """The selection on each axis of an array of this shape; ParameterError unless it is a basic selection."""
     parts = list(selection) if isinstance(selection, tuple) else [selection]
     gaps = [i for i, part in enumerate(parts) if part is ...]
     if len(gaps) > 1 or len(parts) - len(gaps) > len(shape):
-        raise ParameterError(f"selection is {selection!r}, which is for more axes than the array's {len(shape)}")
+        raise ParameterError(
+            f"selection is {selection!r}, which has more axes than the array's {len(shape)}, or several ellipses; "
+            "leave out the surplus"
+        )
     at = gaps[0] if gaps else len(parts)
     parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + len(gaps))
     return [_axis(part, axis, size) for axis, (part, size) in enumerate(zip(parts, shape, strict=True))]
@@ -154,16 +157,16 @@ def _parse(selection: Any, shape: tuple[int, ...]) -> list[_Axis]:
 
 def _axis(part: Any, axis: int, size: int) -> _Axis:
     wrong = ParameterError(
-        f"selection has {part!r} on axis {axis} but must be of integers, slices and an ellipsis; select from the tensor instead"
+        f"selection has {part!r} on axis {axis} but must have integers, slices and an ellipsis; select from the tensor instead"
     )
     if isinstance(part, slice):
         try:
             start, stop, step = part.indices(size)
-        except (TypeError, ValueError):  # bounds that are no integers, or a step of 0
+        except (TypeError, ValueError):  # for bounds that are not integers, or a step of 0
             raise wrong from None
         if step < 0:
             raise ParameterError(
-                f"selection has step {step} on axis {axis} but must have steps above 0; flip the tensor instead"
+                f"selection has step {step} on axis {axis} but steps must be above 0; flip the tensor instead"
             )
         return _Axis(start, step, len(range(start, stop, step)), keep=True)
     if isinstance(part, bool | np.bool_) or np.ndim(part):
@@ -173,5 +176,7 @@ def _axis(part: Any, axis: int, size: int) -> _Axis:
     except TypeError:
         raise wrong from None
     if not -size <= index < size:
-        raise ParameterError(f"selection has {index} on axis {axis} but the array has {size} there, so -{size} to {size - 1}")
+        raise ParameterError(
+            f"selection has {index} on axis {axis} but the array has {size} positions there; use -{size} to {size - 1}"
+        )
     return _Axis(index % size, 1, 1, keep=False)

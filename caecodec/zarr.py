@@ -41,7 +41,7 @@ class Serializer(ArrayBytesCodec):
         return cls(**(configuration or {}))
 
     def to_dict(self) -> dict[str, JSON]:
-        """What array metadata stores: the name and the parameters, but for gpu."""
+        """What array metadata stores: the name and the parameters, without gpu."""
         return {"name": self.codec.zarr_name, "configuration": self.parameters.config()}
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class Serializer(ArrayBytesCodec):
             check_chunk(tuple(chunk), _native(dtype), self.parameters.channel_axis)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Not known before encoding: raises NotImplementedError, by which zarr knows that of a compressor."""
+        """Raise NotImplementedError, which tells zarr that the size of payloads varies."""
         raise NotImplementedError  # zarr's protocol for codecs of variable size, as its gzip and zstd do
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
@@ -63,7 +63,7 @@ class Serializer(ArrayBytesCodec):
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
 
-    # A device that works on batches does not get its chunks from a thread each: there would be too few threads.
+    # Chunks for a device that works on batches do not take a thread each: the number of threads would limit the batches.
 
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         if not self.codec.in_batches(self._gpu(chunk_data.as_ndarray_like())):
@@ -95,7 +95,7 @@ class Serializer(ArrayBytesCodec):
         return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
 
     def _gpu(self, array: Any) -> bool | None:
-        """What was asked for; if nothing was, True for arrays on a GPU."""
+        """The codec's `gpu`; if that is None, True for arrays on a GPU."""
         return True if self.gpu is None and is_cuda(array) else self.gpu
 
 
@@ -118,6 +118,6 @@ class OverfittedAutoencoder(OverfittedArguments, Serializer):
 
 
 def _native(dtype: Any) -> np.dtype[Any]:
-    """The numpy dtype of a zarr one."""
+    """The numpy dtype of a zarr dtype."""
     native: np.dtype[Any] = dtype.to_native_dtype()
     return native

@@ -1,4 +1,4 @@
-"""Which writes to an array decode and encode chunks again, a further loss with a lossy codec: those of parts of chunks."""
+"""Finds writes to parts of chunks, which decode the chunks and encode them again, at a further loss with a lossy codec."""
 
 import math
 import operator
@@ -8,7 +8,7 @@ from ..errors import ParameterError
 
 
 class Chunked(Protocol):
-    """An array with a shape, stored in chunks of one shape; of a sharded one, `chunks` are what the shards hold."""
+    """An array that is stored in chunks of one shape. For a sharded array, `chunks` is the shape of the inner chunks."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -20,7 +20,7 @@ class Chunked(Protocol):
 
 
 class _Span(NamedTuple):
-    """A selection along one axis: how many chunks it touches, how many of these wholly, and the whole chunks around it."""
+    """A selection along one axis: how many chunks it touches, how many it covers, and the range of whole chunks around it."""
 
     touched: int
     whole: int
@@ -28,22 +28,24 @@ class _Span(NamedTuple):
 
 
 def check_aligned(array: Chunked, selection: Any) -> None:
-    """Raise an error unless ``array[selection] = values`` writes whole chunks alone.
+    """Raise an error unless ``array[selection] = values`` writes whole chunks only.
 
     A chunk of which only a part is written is decoded, changed and encoded again: its other pixels lose quality once more.
-    Chunks at the array's far edges are whole where the selection reaches the edge. In shards, the chunks count, not the shards.
+    A chunk at a far edge of the array is whole if the selection reaches that edge. In a sharded array the chunks count, not the
+    shards.
 
     Parameters
     ----------
     array
         A zarr array, of either format, or anything else with `shape` and `chunks`.
     selection
-        What stands between the brackets: integers, slices and an Ellipsis.
+        What stands between the brackets: integers, slices and an ellipsis.
 
     Raises
     ------
     ParameterError
-        Some chunk is written in part; the message says how many, and which selection would do. Or it is no such selection.
+        Some chunks are written in part (the message says how many, and which selection covers them whole), or the selection is
+        of another kind.
     """
     parts = _expand(array.shape, selection)
     spans = [_span(*axis) for axis in zip(parts, array.shape, array.chunks, strict=True)]
@@ -71,7 +73,7 @@ def _span(part: Any, length: int, chunk: int) -> _Span:
     try:
         start, stop, step = part.indices(length) if isinstance(part, slice) else _one(operator.index(part), length)
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"selection has {part!r} but takes integers, slices and ... ({error})") from error
+        raise ParameterError(f"selection has {part!r} but must have integers, slices and an ellipsis ({error})") from error
     if step < 1:
         raise ParameterError(f"selection has {part!r} but a slice's step must be at least 1")
     indices = range(start, stop, step)

@@ -1,4 +1,4 @@
-"""What is in a .cae file, an array or an OME-NGFF group, read from headers alone: no network runs."""
+"""Reports on .cae files, arrays and OME-NGFF groups, from headers alone: no network runs."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from . import payloads
 
 
 class _Coded(NamedTuple):
-    """What is reported on: payloads of a codec, what is known of its parameters, and the array that they are chunks of."""
+    """The subject of a report: payloads of a codec, a summary of its parameters, and the array whose chunks they are."""
 
     path: str
     codec: Codec[Any, Any]
@@ -32,7 +32,7 @@ class _Coded(NamedTuple):
 
 @dataclass
 class _Sums:
-    """What the payloads of an array have together."""
+    """Totals over the payloads of an array."""
 
     codec: Codec[Any, Any]
     versions: set[int] = field(default_factory=set)
@@ -44,7 +44,7 @@ class _Sums:
     lossless: int = 0
 
     def add(self, data: bytes) -> None:
-        """Count a payload in."""
+        """Add a payload."""
         codec = owner(data)
         found = codec.describe(codec.parse_payload(data))
         self.versions.add(found.version)
@@ -70,9 +70,9 @@ def inspect(path: locations.Location) -> list[Report]:
     Raises
     ------
     ParameterError
-        There is nothing of caecodec at `path`.
+        `path` holds nothing that caecodec wrote.
     CorruptionError, FormatVersionError
-        A payload that cannot be read.
+        A payload cannot be read.
     """
     if not locations.is_url(path) and Path(path).is_file() and Path(path).suffix != locations.ZIP:
         data = Path(path).read_bytes()
@@ -88,7 +88,7 @@ def inspect(path: locations.Location) -> list[Report]:
 
 
 def _arrays(path: locations.Location) -> list[_Coded]:
-    """The arrays at or below a Zarr path; ParameterError where none is coded by caecodec."""
+    """The arrays at or below a Zarr path; ParameterError if none is coded by caecodec."""
     try:
         node = locations.open_node(path)
         arrays = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]

@@ -1,4 +1,4 @@
-"""The payloads of a stored array, as bytes: one for each chunk that is stored, sharded or not, without decoding any."""
+"""Reads the payloads of an array, sharded or not, without decoding them: the bytes of each stored chunk."""
 
 import asyncio
 import math
@@ -19,14 +19,14 @@ from ..numcodecs import Compressor
 from ..zarr import Serializer
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs")
-_UNFINISHED = ".partial"  # what zarr writes before it renames it; a killed writer leaves it behind
+_UNFINISHED = ".partial"  # of files that zarr has not yet renamed; a killed writer leaves them behind
 _NO_CHUNK = (2**64 - 1, 2**64 - 1)
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _CRC_BYTES = 4
 
 
 def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:
-    """The caecodec codec of an array, and its parameters; ParameterError when it has none."""
+    """The caecodec codec of an array, and its parameters; ParameterError if it has none."""
     codec: Any = array.metadata.compressor if array.metadata.zarr_format == 2 else array.serializer
     if not isinstance(codec, Compressor | Serializer):
         raise ParameterError(f"array {array.store_path} is not coded by caecodec but by {codec}; name one that is")
@@ -34,9 +34,9 @@ def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:
 
 
 def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
-    """The bytes of each chunk that is stored; chunks of the fill value alone are not.
+    """The bytes of each stored chunk; chunks that hold only the fill value are not stored.
 
-    Raises CorruptionError for a shard whose index is damaged, ParameterError for an index of an uncommon kind.
+    Raises CorruptionError for a damaged shard index, and ParameterError for one that is coded in an unusual way.
     """
     prefix = f"{array.path}/" if array.path else ""
 
@@ -57,10 +57,10 @@ def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
 
 
 def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[bytes | None]:
-    """The bytes of the chunks at these places in the grid of chunks; None where one is not stored.
+    """The bytes of the chunks at these positions in the grid of chunks; None for a chunk that is not stored.
 
-    Of a shard, only its index and these chunks are read. Raises as `payloads` does, and ParameterError for an array with other
-    codecs besides.
+    Only the index and these chunks of a shard are read. Raises the errors of `payloads`, and ParameterError for an array that
+    has other codecs as well.
     """
     others = [*(array.filters or ()), *(array.compressors if array.metadata.zarr_format == 3 else ())]
     if others:
@@ -101,7 +101,7 @@ async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> l
 
 
 def _ravel(place: tuple[int, ...], grid: tuple[int, ...]) -> int:
-    """The number of a place in a grid, the last axis varying fastest."""
+    """The number of a position in a grid, in C order."""
     number = 0
     for i, n in zip(place, grid, strict=True):
         number = number * n + i
@@ -115,18 +115,21 @@ def _inner(shard: bytes, array: zarr.Array[Any], key: str) -> Iterator[bytes]:
         if (offset, length) == _NO_CHUNK:
             continue
         if offset + length > len(shard):
-            raise CorruptionError(f"shard {key} has {len(shard)} bytes but its index names more: it is damaged")
+            raise CorruptionError(f"shard {key} has {len(shard)} bytes but its index points beyond them: it is damaged")
         yield shard[offset : offset + length]
 
 
 def _index_size(array: zarr.Array[Any]) -> tuple[int, bool]:
-    """How many bytes the index of a shard has, and whether it is at the start; ParameterError for an uncommon kind."""
+    """The size of a shard's index in bytes, and whether it is at the start; ParameterError if it is coded in an unusual way."""
     assert array.shards is not None
-    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # of a union with v2's, which has no shards: asserted above
+    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # v2 metadata has no shards: asserted above
     assert isinstance(codec, ShardingCodec)
     index_codecs = [dict(c.to_dict()) for c in codec.index_codecs]
     if index_codecs != _INDEX_CODECS:
-        raise ParameterError(f"shard index of {array.store_path} is coded by {index_codecs}, which is not read here")
+        raise ParameterError(
+            f"shard index of {array.store_path} is coded by {index_codecs} but must be coded by {_INDEX_CODECS}; "
+            "read it with array[...], or copy it with zarr's default index_codecs"
+        )
     count = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
     return 16 * count + _CRC_BYTES, "start" in str(codec.index_location)
 

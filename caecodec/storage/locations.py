@@ -1,4 +1,4 @@
-"""Opens the location of data for reading: a folder, a zipped store (.zip), or a URL that fsspec understands."""
+"""Opens data for reading: a folder, a zipped store (.zip), or a URL that fsspec understands."""
 
 import importlib.util
 import zipfile
@@ -44,7 +44,7 @@ def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
     Raises
     ------
     ParameterError
-        There is none, or the URL needs fsspec or a package for its protocol that is not installed.
+        There is nothing to open, or the URL needs fsspec or a package for its protocol that is not installed.
     """
     import zarr
 
@@ -53,7 +53,7 @@ def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
 
 
 def open_group(text: Location) -> "zarr.Group":
-    """The group at a location; ParameterError as `open_node`, and for an array."""
+    """The group at a location. Raises ParameterError as `open_node` does, and for an array."""
     import zarr
 
     group: zarr.Group = _opened(text, zarr.open_group, "group")
@@ -61,7 +61,7 @@ def open_group(text: Location) -> "zarr.Group":
 
 
 def read_bytes(text: Location, most: int) -> bytes:
-    """The first `most` bytes of the file at a path or URL; ParameterError as `open_node`."""
+    """The first `most` bytes of the file at a path or URL. Raises ParameterError as `open_node` does."""
     with _explained(text, "cannot be read"):
         if not is_url(text):
             with Path(text).open("rb") as file:
@@ -74,7 +74,7 @@ def read_bytes(text: Location, most: int) -> bytes:
 
 
 def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
-    """What one of zarr's functions opens at a location."""
+    """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
     zipped = not is_url(text) and Path(text).suffix == ZIP and Path(text).is_file()
@@ -85,7 +85,7 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
 
 @contextmanager
 def _explained(text: Location, problem: str) -> Iterator[None]:
-    """Raise errors of opening and reading as ParameterError; each protocol of a URL has kinds of errors of its own."""
+    """Turn errors of opening and reading into ParameterError; each URL protocol has its own kinds of errors."""
     if is_url(text) and importlib.util.find_spec("fsspec") is None:
         raise ParameterError(f"{text} is a URL and needs fsspec, which is not installed: pip install fsspec")
     try:
@@ -94,7 +94,7 @@ def _explained(text: Location, problem: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise ParameterError(f"{text} cannot be opened without another package: {error}") from error
-    # Behind a URL there may be any of fsspec's packages, with errors of its own. For a path, unknown errors pass through.
+    # Any of fsspec's packages may serve a URL, with errors of its own. Unknown errors of paths pass through.
     except Exception as error:
         if not (is_url(text) or isinstance(error, _UNREADABLE)):
             raise

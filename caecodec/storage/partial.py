@@ -23,7 +23,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder. A folder that exists at `path` is replaced last, and kept if anything fails."""
+    """`complete_file` for a folder. A folder that exists at `path` is replaced last, and kept if anything fails."""
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
         yield partial
@@ -34,7 +34,7 @@ def complete_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_folder(path: Path) -> Iterator[Path]:
-    """The same, but what an error or the end of the process leaves behind is kept, and found again by the next call.
+    """`complete_folder`, but what an error or the end of the process leaves behind is kept for the next call to continue.
 
     Raises ParameterError if another process is writing to the folder.
     """
