@@ -165,9 +165,7 @@ def _axis(part: Any, axis: int, size: int) -> _Axis:
         except (TypeError, ValueError):  # for bounds that are not integers, or a step of 0
             raise wrong from None
         if step < 0:
-            raise ParameterError(
-                f"selection has step {step} on axis {axis} but steps must be above 0; flip the tensor instead"
-            )
+            raise ParameterError(f"selection has step {step} on axis {axis} but steps must be above 0; flip the tensor instead")
         return _Axis(start, step, len(range(start, stop, step)), keep=True)
     if isinstance(part, bool | np.bool_) or np.ndim(part):
         raise wrong

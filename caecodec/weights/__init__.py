@@ -1,6 +1,6 @@
-"""Weights: found by name, path or digest (catalogue), what is in a file (file), and how they travel with data (store).
+"""Weights: finding them by name, path or digest (catalogue), reading their files (file), and sending them with data (store).
 
-Importing this imports neither torch nor zarr.
+Importing this package imports neither torch nor zarr.
 """
 
 from .catalogue import (

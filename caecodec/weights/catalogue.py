@@ -1,7 +1,7 @@
 """(name or path, metric, quality) -> a verified weights file -> the tensors of a plain network and its tables.
 
-Weights are identified by the SHA-256 of their file: arrays record the first eight hex digits of it, payloads the first four
-bytes. What is in a file is the matter of file.py. Nothing is unpickled but CompressAI checkpoints, with weights_only=True.
+Weights are identified by the SHA-256 of their file: arrays record its first eight hex digits, payloads its first four bytes.
+file.py reads the files. Only CompressAI checkpoints are unpickled, with weights_only=True.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _INSTALL = "caecodec weights install"
 
 
 class Spec(NamedTuple):
-    """What `weights=` said: a name or a path, and the digest (8 hex digits) where it is pinned; as text NAME@DIGEST."""
+    """The value of `weights=`: a name or a path, and the digest (8 hex digits) if it is pinned; as text NAME@DIGEST."""
 
     name: str
     digest: str | None = None
@@ -53,7 +53,7 @@ class Spec(NamedTuple):
 
     @property
     def path(self) -> Path | None:
-        """The name as a path, where it looks like that of a weights file or checkpoint."""
+        """The name as a path, if it has the suffix of a weights file or checkpoint."""
         path = Path(self.name)
         return path if path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) else None
 
@@ -66,8 +66,8 @@ class Spec(NamedTuple):
 class Source:
     """A weights file that was found: a .safetensors, or a CompressAI checkpoint that is converted when read.
 
-    `location` is the file; None for CompressAI's own pretrained models, and for a file that a group carries, whose bytes are
-    `content`.
+    `location` is the file. It is None for CompressAI's own pretrained models, and for a file that a group carries, whose bytes
+    are `content`.
     """
 
     name: str
@@ -85,12 +85,12 @@ class Source:
 
     @property
     def digest(self) -> bytes:
-        """What a payload records."""
+        """The digest that payloads record."""
         return bytes.fromhex(self.sha256)[:DIGEST_BYTES]
 
     @property
     def spec(self) -> Spec:
-        """What an array records."""
+        """The name and digest that arrays record."""
         return Spec(self.name, self.sha256[: 2 * DIGEST_BYTES])
 
     def __str__(self) -> str:
@@ -99,14 +99,14 @@ class Source:
 
 
 class Refused(NamedTuple):
-    """Weights that are no use: the start of their digest, which is what they are named by, and why."""
+    """Weights that cannot be used: the start of the digest that they are stored under, and the reason."""
 
     digest: str
     reason: str
 
 
 class Carried(NamedTuple):
-    """The weights that groups at hand carry: those whose digest is proven, and others."""
+    """The weights that groups carry: those whose digest is verified, and those that are refused."""
 
     sources: tuple[Source, ...] = ()
     refused: tuple[Refused, ...] = ()
@@ -118,7 +118,7 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def found_as_well(carried: Carried) -> Iterator[None]:
-    """Have `find` and `resolve` look among these too, last, for the length of a with block, in all threads."""
+    """Let `find` and `resolve` search these weights too, last, during a with block, in all threads."""
     global _carried
     with _lock:
         _carried = (*_carried, carried)
@@ -133,13 +133,13 @@ def found_as_well(carried: Carried) -> Iterator[None]:
 def installed() -> tuple[Source, ...]:
     """The weights files in the folder of CAECODEC_WEIGHTS, those shipped with the package, and those that `install` wrote.
 
-    Of several with one name, metric and quality, the first is taken to encode with; of those that `install` wrote, the latest.
+    Encoding uses the first of several with one name, metric and quality. Of those that `install` wrote, the latest come first.
     """
     return tuple(source for sources in by_place().values() for source in sources)
 
 
 def by_place() -> dict[str, tuple[Source, ...]]:
-    """The same by where they are: "CAECODEC_WEIGHTS", "shipped", "installed"."""
+    """`installed` by place: "CAECODEC_WEIGHTS", "shipped", "installed"."""
     extra = settings.current().weights
     return {
         "CAECODEC_WEIGHTS": () if extra is None else _folder_sources(extra),
@@ -149,17 +149,17 @@ def by_place() -> dict[str, tuple[Source, ...]]:
 
 
 def damaged() -> tuple[Refused, ...]:
-    """What is in the folder that `install` writes to and is no weights file, by the start of its name."""
+    """The files in the folder that `install` writes to that are not weights files, by the start of their names."""
     return _user_sources()[1]
 
 
 def user_folder() -> Path:
-    """Where `install` puts weights: CAECODEC_USER_WEIGHTS, or in the user's data, which no cleaner of caches removes."""
+    """The folder that `install` writes to: CAECODEC_USER_WEIGHTS, or one in the user's data, which emptying caches keeps."""
     return settings.current().user_weights or platformdirs.user_data_path("caecodec", appauthor=False) / "weights"
 
 
 def shipped_folder() -> Path:
-    """Where the package keeps its weights: inside the wheel, or at the top of a source checkout."""
+    """The folder of the shipped weights: inside the wheel, or at the top of a source checkout."""
     package = Path(__file__).parent.parent
     inside = package / "_weights"
     return inside if inside.is_dir() else package.parent / "weights"
@@ -171,7 +171,7 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
     Raises
     ------
     WeightsError
-        None has this name, metric and quality (the message lists what there is), or a pinned digest differs.
+        No weights have this name, metric and quality (the message lists those installed), or a pinned digest differs.
     """
     if spec.name == COMPRESSAI or (spec.path and spec.path.exists()):
         found = [_open(spec, metric, quality)]
@@ -181,21 +181,21 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
         wanted = _default_name() if spec.name == DEFAULT else spec
         found = [source for source in known() if spec.digest == source.spec.digest] or _named(wanted.name)
     if not found and spec.digest:
-        raise WeightsError(f"weights {str(spec)!r} are not here ({_looked()}); {_way_out()}")
+        raise WeightsError(f"weights {str(spec)!r} were not found in {_looked()}; {_way_out()}")
     fitting = [source for source in found if source.metric == metric and quality in source.qualities]
     if not fitting:
-        raise WeightsError(f"weights {str(spec)!r} have none for quality {quality}, metric {metric!r}; {_choices()}")
+        raise WeightsError(f"there are no weights {str(spec)!r} for quality {quality}, metric {metric!r}; {_choices()}")
     pinned = [source for source in fitting if spec.digest in (None, source.spec.digest)]
     if not pinned:
         raise WeightsError(
-            f"weights {str(spec)!r} are not here, only {', '.join(map(str, fitting))}; {_way_out()}, or pass "
-            f"weights={spec.name!r} to use what is here"
+            f"weights {str(spec)!r} were not found, only {', '.join(map(str, fitting))}; {_way_out()}, or pass "
+            f"weights={spec.name!r} to use what was found"
         )
     return pinned[0]
 
 
 def resolve_all(spec: Spec, metric: str) -> dict[int, Source]:
-    """The weights of each quality there is; WeightsError when there is none of this name and metric."""
+    """The weights of each available quality; WeightsError if there are none of this name and metric."""
     if spec.name == COMPRESSAI or (spec.path and spec.path.suffix in CHECKPOINT_SUFFIXES):
         raise WeightsError(
             f"weights {str(spec)!r} do not say their qualities; pass quality, or a .safetensors file (caecodec export)"
@@ -213,7 +213,7 @@ def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:
     Raises
     ------
     WeightsError
-        They are not here, or are damaged; the message says where they were looked for and what to do.
+        They were not found, or are damaged; the message says which places were searched and what to do.
     """
     looked = ""
     carried = _carried
@@ -224,23 +224,23 @@ def find(digest: bytes, spec: Spec | None, metric: str, quality: int) -> Source:
         source = _open(spec, metric, quality)
         if source.digest == digest:
             return source
-        looked = f" ({spec.name} has digest {source.spec.digest})"
+        looked = f", and {spec.name} has digest {source.spec.digest}"
     for source in (source for one in carried for source in one.sources):
         if source.digest == digest:
             return source
     wanted = f"payload was written with weights of digest {digest.hex()} (metric {metric!r}, quality {quality})"
     for refused in (*damaged(), *(refused for one in carried for refused in one.refused)):
         if refused.digest == digest.hex():
-            raise WeightsError(f"{wanted}, which are here but are refused: {refused.reason}")
-    raise WeightsError(f"{wanted}, which are not here{looked} ({_looked()}); {_way_out()}, or pass weights=PATH")
+            raise WeightsError(f"{wanted}, which were found but are refused: {refused.reason}")
+    raise WeightsError(f"{wanted}, which were not found in {_looked()}{looked}; {_way_out()}, or pass weights=PATH")
 
 
 def by_digest(text: str) -> Source:
-    """The installed weights of a SHA-256, of its first eight digits or more, or of NAME@DIGEST; WeightsError for none."""
+    """The installed weights of a SHA-256, of eight or more of its first digits, or of NAME@DIGEST; WeightsError for none."""
     digest = text.rsplit("@", 1)[-1].lower()
     if not re.fullmatch("[0-9a-f]{8,64}", digest):
         raise WeightsError(
-            f"{text!r} is no digest, which is eight to 64 hexadecimal digits of a SHA-256; see `caecodec weights list`"
+            f"{text!r} is not a digest (eight to 64 hexadecimal digits of a SHA-256); see `caecodec weights list`"
         )
     for source in installed():
         if source.sha256.startswith(digest):
@@ -248,7 +248,7 @@ def by_digest(text: str) -> Source:
     for refused in damaged():
         if refused.digest == digest[: 2 * DIGEST_BYTES]:
             raise WeightsError(f"weights of digest {digest} are refused: {refused.reason}")
-    raise WeightsError(f"weights of digest {digest} are not here ({_looked()}); {_way_out()}")
+    raise WeightsError(f"weights of digest {digest} were not found in {_looked()}; {_way_out()}")
 
 
 def load(source: Source, quality: int) -> QualityWeights:
@@ -259,15 +259,15 @@ def load(source: Source, quality: int) -> QualityWeights:
     WeightsError
         The file has changed or is damaged, or lacks this quality.
     FormatVersionError
-        A weights file of a newer format.
+        The weights file has a newer format.
     """
     return weights_file.quality_weights(file_bytes(source), quality, source.where)
 
 
 def file_bytes(source: Source) -> bytes:
-    """The safetensors file of these weights, one that a checkpoint is converted to included.
+    """The bytes of the safetensors file of these weights; a checkpoint is converted to one.
 
-    Raises WeightsError where it has changed or cannot be read.
+    Raises WeightsError if the file has changed or cannot be read.
     """
     data = _read(source)
     if hashlib.sha256(data).hexdigest() != source.sha256:
@@ -276,7 +276,7 @@ def file_bytes(source: Source) -> bytes:
 
 
 def open_file(path: Path, metric: str, quality: int) -> Source:
-    """The weights file at a path; or the checkpoint there, for the metric and quality that it was trained for."""
+    """The weights file or checkpoint at a path. `metric` and `quality` say what a checkpoint was trained for."""
     if not path.is_file():
         raise WeightsError(f"weights file {path} does not exist; name a .safetensors file or a CompressAI checkpoint")
     if path.suffix != SUFFIX:
@@ -291,10 +291,10 @@ def read_tensors(source: Source) -> Tensors:
 
 
 def require_tables(source: Source, quality: int, entropy: str) -> None:
-    """WeightsError unless these weights have tables of this entropy model, by name, for this quality."""
+    """Raise WeightsError unless these weights have tables of the entropy model of this name for this quality."""
     if entropy not in _models(source, quality):
         remedy = registry.by_name(entropy).remedy
-        raise WeightsError(NO_TABLES.format(f"weights {source.spec} have, for quality {quality},", entropy, remedy))
+        raise WeightsError(NO_TABLES.format(f"weights {source.spec}, quality {quality},", entropy, remedy))
 
 
 @lru_cache
@@ -304,7 +304,7 @@ def _models(source: Source, quality: int) -> frozenset[str]:
 
 
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
-    """Write a weights file of these tensors, and say what it is."""
+    """Write a weights file of these tensors, and return its source."""
     data = serialise(tensors, name=name, family=family, metric=metric, qualities=qualities)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
@@ -313,7 +313,7 @@ def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, q
 
 
 def _read(source: Source) -> bytes:
-    """The bytes of a weights file, converted where it is a checkpoint."""
+    """The bytes of a weights file; a checkpoint is converted."""
     if source.content is not None:
         return source.content
     if source.location and source.location.suffix == SUFFIX:
@@ -350,7 +350,7 @@ def _open(spec: Spec, metric: str, quality: int) -> Source:
     return Source(str(path), CHECKPOINTS, metric, (quality,), sha256, path)
 
 
-@lru_cache  # with when it was modified, so that a changed file is read again; so below
+@lru_cache  # the modification time makes a changed file be read again, here and below
 def _conversion_digest(path: Path | None, modified: int, metric: str, quality: int) -> str:
     return hashlib.sha256(_convert(path, metric, quality)).hexdigest()
 
@@ -361,7 +361,7 @@ def _file_source(path: Path, modified: int, size: int) -> Source:
 
 
 def of_bytes(data: bytes, where: str) -> Source:
-    """The weights in the bytes of a file; raises as `file.describe` does."""
+    """The weights in the bytes of a file. Raises the errors of `file.describe`."""
     about = weights_file.describe(data, where)
     sha256 = hashlib.sha256(data).hexdigest()
     return Source(about["name"], about["family"], about["metric"], tuple(about["qualities"]), sha256, None, data)
@@ -378,20 +378,20 @@ def _folder_sources(folder: Path) -> tuple[Source, ...]:
 
 
 def _user_sources() -> tuple[tuple[Source, ...], tuple[Refused, ...]]:
-    """What `install` wrote, the latest first, and what is no weights file in its folder."""
+    """The weights that `install` wrote, the latest first, and the other files in its folder."""
     dated, refused = [], []
     for path in sorted(user_folder().glob(f"*{SUFFIX}")):
         try:
             stat = path.stat()
             dated.append((stat.st_mtime_ns, _user_source(path, stat.st_mtime_ns, stat.st_size)))
         except (WeightsError, FormatVersionError, OSError) as error:
-            refused.append(Refused(path.stem[: 2 * DIGEST_BYTES], f"{error}; remove {path}, or install it anew"))
+            refused.append(Refused(path.stem[: 2 * DIGEST_BYTES], f"{error}; remove {path}, or install it again"))
     return tuple(source for _, source in sorted(dated, key=lambda one: -one[0])), tuple(refused)
 
 
 @lru_cache
 def _user_source(path: Path, modified: int, size: int) -> Source:
-    """The weights in a file that is named by its SHA-256, which is proven when they are loaded: only the header is read."""
+    """The weights in a file named by its SHA-256. Only its header is read; loading the weights verifies the SHA-256."""
     if not re.fullmatch("[0-9a-f]{64}", path.stem):
         raise WeightsError(f"{path} is not named by its SHA-256, as `{_INSTALL} FILE` names files")
     with path.open("rb") as file:
@@ -413,15 +413,15 @@ def _manifest_sources(folder: Path, modified: int) -> tuple[Source, ...]:
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"weights manifest {folder / 'manifest.json'} is damaged ({error!r}); restore it, or remove it to have "
-            "the folder's files themselves read"
+            f"weights manifest {folder / 'manifest.json'} is damaged ({error!r}); restore it, or remove it so that "
+            "the files in the folder are read instead"
         ) from error
 
 
 def _sha256(text: str) -> str:
-    """The digest in a manifest; ValueError unless it is one."""
+    """The SHA-256 in a manifest; ValueError if it is not one."""
     if not re.fullmatch("[0-9a-f]{64}", text):
-        raise ValueError(f"{text!r} is no SHA-256")
+        raise ValueError(f"{text!r} is not a SHA-256")
     return text
 
 
@@ -431,12 +431,12 @@ def _default_name() -> Spec:
 
 
 def known() -> tuple[Source, ...]:
-    """All that is installed, and what groups at hand carry."""
+    """The installed weights, and those that groups in use carry."""
     return (*installed(), *(source for one in _carried for source in one.sources))
 
 
 def _named(name: str) -> list[Source]:
-    """Those of a name. What comes with data, or was installed from there, never takes the place of what is shipped."""
+    """The weights of a name. Those that come with data, or were installed, never replace shipped ones of that name."""
     places = by_place()
     shipped = name in {source.name for source in places["shipped"]}
     trusted = (*places["CAECODEC_WEIGHTS"], *places["shipped"])
@@ -444,10 +444,9 @@ def _named(name: str) -> list[Source]:
 
 
 def _looked() -> str:
-    """Where weights were looked for, for error messages."""
-    extra = settings.current().weights
-    first, last = ("", ", CAECODEC_WEIGHTS being unset") if extra is None else (f"{extra} as CAECODEC_WEIGHTS says, ", "")
-    return f"looked in {first}{shipped_folder()}, where the shipped ones are, and {user_folder()}, for installed ones{last}"
+    """The places that were searched for weights, for error messages."""
+    places = f"{shipped_folder()} (shipped weights), {user_folder()} (installed weights)"
+    return f"{places} or CAECODEC_WEIGHTS ({settings.current().weights or 'not set'})"
 
 
 def _way_out() -> str:
@@ -458,7 +457,7 @@ def _way_out() -> str:
 
 
 def _choices() -> str:
-    """What is installed and how to get more, for error messages."""
+    """The installed weights and how to get more, for error messages."""
     there = ", ".join(map(str, installed())) or "none"
     return (
         f"installed: {there}; choose one of these, give the path of a .safetensors file or a CompressAI checkpoint, "

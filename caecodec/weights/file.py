@@ -1,6 +1,6 @@
 """A weights file: the bytes of a safetensors file <-> tensors -> one quality's network and tables (FORMAT.md, 8).
 
-It holds one network with what differs between its qualities, which the family folds into it, and the entropy models' tables.
+It holds one network, what differs between its qualities, which the family folds in, and the tables of the entropy models.
 """
 
 import json
@@ -19,16 +19,16 @@ from ..models.family import Family, FoldedNetwork, Tensors
 
 FORMAT = 1
 METADATA_KEY = "caecodec"
-_PICKLES = (b"PK\x03\x04", b"\x80")  # what files of torch.save begin with, and pickles
-NO_TABLES = "{} no {} tables; {}"
+_PICKLES = (b"PK\x03\x04", b"\x80")  # the first bytes of files of torch.save, and of pickles
+NO_TABLES = "{} have no {} tables; {}"
 T = TypeVar("T")
 
 
 class QualityWeights(NamedTuple):
     """One quality of a weights file, ready to use.
 
-    network : what the family builds its network of
-    tables : of each entropy model that the file has tables for, by the model's name
+    network : the tensors of which the family builds its network
+    tables : the tables of each entropy model that the file has some for, by the model's name
     """
 
     family: Family
@@ -36,19 +36,19 @@ class QualityWeights(NamedTuple):
     tables: dict[str, Any]
 
     def writing_model(self, entropy: str | None) -> EntropyModel[Any]:
-        """The entropy model to write with, by name, or for None the best that there are tables for.
+        """The entropy model to write with: the one of this name or, for None, the best one that has tables.
 
-        Raises WeightsError when it has no tables.
+        Raises WeightsError if it has no tables.
         """
         if entropy is None:
             return next(model for model in registry.models() if model.preference is not None and model.name in self.tables)
         model = registry.by_name(entropy)
         if entropy not in self.tables:
-            raise WeightsError(NO_TABLES.format("these weights have", entropy, model.remedy))
+            raise WeightsError(NO_TABLES.format("these weights", entropy, model.remedy))
         return model
 
     def tables_of(self, model: EntropyModel[T]) -> T:
-        """The tables of the entropy model that a payload names; CorruptionError when there are none."""
+        """The tables of the entropy model that a payload names; CorruptionError if there are none."""
         if model.name not in self.tables:
             raise CorruptionError(f"payload is {model.name}-coded but its weights have no {model.name} tables: it is damaged")
         tables: T = self.tables[model.name]
@@ -61,9 +61,9 @@ def quality_weights(data: bytes, quality: int, where: str) -> QualityWeights:
     Raises
     ------
     WeightsError
-        It is no weights file, or damaged, or lacks this quality; the message says `where`.
+        The file is not a weights file, is damaged, or lacks this quality. The message calls it `where`.
     FormatVersionError
-        A weights file of a newer format.
+        The weights file has a newer format.
     """
     family = families.by_stored_name(describe(data, where)["family"])
     stored = tensors(data, where)
@@ -73,7 +73,7 @@ def quality_weights(data: bytes, quality: int, where: str) -> QualityWeights:
             folded = family.fold(stored, quality)
         for name, tensor in folded.tensors.items():
             if not np.isfinite(tensor).all():
-                raise ValueError(f"{name} holds values that no network has")
+                raise ValueError(f"{name} holds values that are not finite")
         parsed = {model.name: model.parse(stored, quality, folded.latent_channels) for model in registry.models()}
     except (KeyError, ValueError) as error:
         raise WeightsError(f"weights file {where} lacks or garbles quality {quality}: {error}") from error
@@ -81,16 +81,16 @@ def quality_weights(data: bytes, quality: int, where: str) -> QualityWeights:
 
 
 def tensors(data: bytes, where: str) -> Tensors:
-    """All tensors of a weights file, of every quality, as they are stored; WeightsError when it is damaged."""
+    """All tensors of a weights file, of every quality, as they are stored; WeightsError if it is damaged."""
     try:
         stored: Tensors = safetensors.numpy.load(data)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the others: of dtypes that numpy lacks
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the last three: for dtypes that numpy lacks
         raise WeightsError(f"weights file {where} is damaged: {error}; restore or reinstall it") from error
     return stored
 
 
 def describe(data: bytes, where: str) -> dict[str, Any]:
-    """What a weights file says of itself; WeightsError unless it is one, FormatVersionError if it is newer."""
+    """The metadata of a weights file; WeightsError if it is another kind of file, FormatVersionError for a newer format."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
@@ -105,7 +105,7 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if data.startswith(_PICKLES):
             raise WeightsError(
-                f"{where} is not a caecodec weights file but a pickle, or a checkpoint of PyTorch's, which can run code; "
+                f"{where} is not a caecodec weights file but a pickle or a PyTorch checkpoint, which can run code; "
                 "convert it with caecodec export"
             ) from error
         raise WeightsError(
@@ -116,17 +116,17 @@ def describe(data: bytes, where: str) -> dict[str, Any]:
             f"weights file {where} has format {version} but this caecodec reads {FORMAT}; upgrade caecodec"
         )
     if not known:
-        raise WeightsError(f"weights file {where} describes no known network ({about}): upgrade caecodec or replace the file")
+        raise WeightsError(f"weights file {where} describes no known network ({about}); upgrade caecodec or replace the file")
     return about
 
 
 def _brief(error: Exception) -> str:
-    """What an error says, without the whole file, which some errors of Python's hold."""
+    """The start of an error's text; some of Python's errors quote the whole file."""
     return f"{type(error).__name__}: {error}"[:200]
 
 
 def notes(data: bytes) -> dict[str, str]:
-    """What else the metadata of a weights file say, such as a model card; of one that `describe` takes."""
+    """Further metadata, such as a model card, of a weights file that `describe` accepts."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return {str(key): str(value) for key, value in header["__metadata__"].items() if key != METADATA_KEY}
 

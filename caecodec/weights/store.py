@@ -1,7 +1,7 @@
 """Weights that travel with the data: a group of a Zarr store <-> weights files, and from there into the user's folder.
 
-A group carries weights in its group `caecodec_weights`, as arrays of bytes that are their files (FORMAT.md, 8). What is read of
-one is taken only where its SHA-256 is what it should be, and it is a safetensors file of a network.
+A group carries weights in its subgroup `caecodec_weights`, where each file is an array of bytes (FORMAT.md, 8). A file is only
+used if its SHA-256 is the one recorded, and it is a safetensors file of a network.
 """
 
 import contextlib
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     import zarr
 
 GROUP = "caecodec_weights"
-MAX_BYTES = 2**28  # twenty times the largest file there is
+MAX_BYTES = 2**28  # twenty times the largest shipped file
 _DIGESTS = "digests"  # the attribute that lists them, because not every store lists its keys
 _MAX_DIGESTS = 64
 _KEY_DIGITS = 2 * DIGEST_BYTES
 
 
 def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
-    """Store weights files in a group, which carries them from then on; those that it carries already stay as they are.
+    """Store weights files in a group; files that the group carries already stay as they are.
 
     A checkpoint is stored as the safetensors file that it is converted to.
 
     Raises
     ------
     WeightsError
-        One cannot be read, or has changed.
+        A file cannot be read, or has changed.
     """
     wanted = {source.sha256[:_KEY_DIGITS]: source for source in sources}
     if not wanted:
@@ -72,13 +72,13 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
             attributes=attributes, overwrite=True,
         )  # fmt: skip
         array[:] = data
-    holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last: what is listed is whole
+    holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last, so that every listed file is complete
 
 
 def carried(place: "locations.Location | zarr.Group", without: Collection[str] = ()) -> Carried:
-    """The weights that a group carries, or one that it lies in, proven; those of SHA-256 in `without` are not read.
+    """The verified weights that a group, or a group around it, carries; those whose SHA-256 is in `without` are not read.
 
-    Nothing where there is no group. What is no use is among `refused`, with the reason.
+    There are none if there is no group. Weights that cannot be used are in `refused`, with the reason.
     """
     sources: dict[str, Source] = {}
     refused: list[Refused] = []
@@ -102,33 +102,33 @@ def carried(place: "locations.Location | zarr.Group", without: Collection[str] =
 
 @contextlib.contextmanager
 def using(place: "locations.Location | zarr.Group") -> Iterator[None]:
-    """The weights that a group carries are found for the length of a with block, without being installed.
+    """Use the weights that a group carries during a with block, without installing them.
 
-    They are found in all threads of this process, as by dask; other processes need them installed. What reads the arrays of the
-    group raises `WeightsError` where weights that it needs are refused.
+    All threads of this process find them, those of dask too; other processes need them installed. Reading an array of the group
+    raises `WeightsError` if the weights that it needs are refused.
     """
     with found_as_well(carried(place, {source.sha256 for source in installed()})):
         yield
 
 
 def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
-    """Bring weights into the user's folder, where they are found by their digest.
+    """Copy weights to the user's folder, where they are found by their digest.
 
     Parameters
     ----------
     source
-        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.zip), or at a URL of
-        fsspec's.
+        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.zip), or at a URL that
+        fsspec opens.
 
     Returns
     -------
-    What is installed now, be it that it was before.
+    The weights of the source, all of which are installed now.
 
     Raises
     ------
     WeightsError
-        There are no weights, or they are damaged, of another kind of file, or of a digest that starts like that of others;
-        then none is installed.
+        There are no weights, or some are damaged, are another kind of file, or have a digest that starts like that of others.
+        Then nothing is installed.
     ParameterError
         There is no such file or group.
     """
@@ -141,12 +141,12 @@ def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
         return tuple(_write(one, folder / f"{one.sha256}{SUFFIX}") for one in found)
     except OSError as error:
         raise WeightsError(
-            f"weights cannot be written to {folder}: {error}; name another folder by CAECODEC_USER_WEIGHTS"
+            f"weights cannot be written to {folder}: {error}; set CAECODEC_USER_WEIGHTS to another folder"
         ) from error
 
 
 def read(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
-    """The weights in a file or a group; raises as `read_file` and `read_group` do."""
+    """The weights in a file or a group. Raises the errors of `read_file` and `read_group`."""
     if isinstance(source, str | Path) and _is_file(source):
         return (read_file(source),)
     return read_group(source)
@@ -155,23 +155,23 @@ def read(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
 def read_file(source: locations.Location) -> Source:
     """The weights in a safetensors file at a path or URL.
 
-    Raises WeightsError unless it is one, ParameterError where it is not there.
+    Raises WeightsError for another kind of file, and ParameterError if there is no file.
     """
     if not locations.is_url(source) and Path(source).suffix in CHECKPOINT_SUFFIXES:
         raise WeightsError(
-            f"{source} is a checkpoint, but weights files alone (.safetensors) are taken; make one of it: "
+            f"{source} is a checkpoint but must be a weights file (.safetensors); convert it: "
             f"caecodec export {source} -o NAME.safetensors"
         )
     data = locations.read_bytes(source, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise WeightsError(f"{source} has more than {MAX_BYTES} bytes, the most of a weights file; name another")
+        raise WeightsError(f"{source} has more than {MAX_BYTES} bytes, the limit for a weights file; name another")
     return of_bytes(data, str(source))
 
 
 def read_group(place: "locations.Location | zarr.Group") -> tuple[Source, ...]:
-    """All weights that a group carries, or one that it lies in.
+    """All weights that a group, or a group around it, carries.
 
-    Raises WeightsError where it carries none, or one is refused; ParameterError where there is no group or array.
+    Raises WeightsError if there are none or one is refused, and ParameterError if there is no group or array.
     """
     found = carried(place)
     if found.refused:
@@ -179,7 +179,7 @@ def read_group(place: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     if not found.sources:
         if isinstance(place, str | Path):
             locations.open_node(place)  # for its errors
-        raise WeightsError(f"{place} carries no weights; encode with --with-weights to have a group carry them")
+        raise WeightsError(f"{place} carries no weights; encode with --with-weights to store them in a group")
     return found.sources
 
 
@@ -191,19 +191,19 @@ def _is_file(source: locations.Location) -> bool:
 
 
 def _check(source: Source) -> None:
-    """WeightsError unless every quality loads, and no other weights have a digest that starts alike, as payloads name it."""
+    """Raise WeightsError unless every quality loads, and no other weights have the same first bytes of the digest."""
     for quality in source.qualities:
         weights_file.quality_weights(file_bytes(source), quality, source.where)
     for other in installed():
         if other.digest == source.digest and other.sha256 != source.sha256:
             raise WeightsError(
                 f"weights {source} have SHA-256 {source.sha256}, which starts like that of {other} at {other.where}; payloads "
-                "could not tell them apart: they were made to deceive, or train them anew"
+                "could not tell them apart. Train them again, or do not trust them if they are not your own"
             )
 
 
 def _write(source: Source, path: Path) -> Source:
-    """A file that is whole or not there, whoever else writes it."""
+    """Write a file that is complete or absent, even if others write it at the same time."""
     data = file_bytes(source)
     if not (path.is_file() and path.read_bytes() == data):
         partial = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex}.partial")
@@ -215,7 +215,7 @@ def _write(source: Source, path: Path) -> Source:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    # Of one name the latest installed is taken; clocks of file systems are too coarse to tell two that follow each other.
+    # The latest installed file of a name is used, but clocks of file systems are too coarse to order two quick installations.
     others = (other.stat().st_mtime_ns for other in path.parent.glob(f"*{SUFFIX}") if other != path)
     latest = max(time.time_ns(), 1 + max(others, default=0))
     os.utime(path, ns=(latest, latest))
@@ -223,7 +223,7 @@ def _write(source: Source, path: Path) -> Source:
 
 
 def _groups(place: "locations.Location | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
-    """The group at a place and, of a folder, those it lies in; nothing where there is none."""
+    """The group at a place and, for a folder, the groups around it; none if there is no group."""
     if not isinstance(place, str | Path):
         yield place.path or str(place.store), place
         return
@@ -237,7 +237,7 @@ def _groups(place: "locations.Location | zarr.Group") -> Iterator[tuple[str, "za
     for node in nodes:
         try:
             yield str(node), locations.open_group(node)
-        except ParameterError:  # an array, or no Zarr data: whoever reads it says so
+        except ParameterError:  # an array, or no Zarr data: reading it raises the error
             continue
 
 
@@ -250,27 +250,29 @@ def _listed(holder: Any) -> list[str]:
         raise WeightsError(f"its attribute {_DIGESTS!r} must be a list of at most {_MAX_DIGESTS} digests")
     for key in digests:
         if not isinstance(key, str) or not re.fullmatch(f"[0-9a-f]{{{_KEY_DIGITS}}}", key):
-            raise WeightsError(f"its attribute {_DIGESTS!r} holds {key!r}, which is no start of a digest")
+            raise WeightsError(f"its attribute {_DIGESTS!r} holds {key!r}, which is not the start of a digest")
     return digests
 
 
 def _proven(holder: Any, key: str, where: str, without: Collection[str]) -> Source | None:
-    """The weights in one array of a group, or None where they are in `without`; WeightsError for anything else."""
+    """The verified weights in one array of a group, or None if they are in `without`; WeightsError for anything else."""
     try:
         array = holder[key]
         kind = f"{array.dtype} of shape {array.shape} in chunks of {array.chunks}"
         raw = array.dtype == np.uint8 and array.ndim == 1 and array.chunks == array.shape and _is_raw(array)
         size, sha256 = array.shape[0] if raw else 0, array.attrs.get("sha256")
     except (AttributeError, OSError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{where} cannot be opened as a Zarr array ({error!r}); store the weights anew") from error
+        raise WeightsError(f"{where} cannot be opened as a Zarr array ({error!r}); store the weights again") from error
     if not raw:
         raise WeightsError(
-            f"{where} is {kind}, but weights are uint8 of one dimension, one chunk and no codec; store them anew"
+            f"{where} is {kind}, but weights must be uint8 of one dimension, in one chunk and without codecs; store them again"
         )
     if not 0 < size <= MAX_BYTES:
-        raise WeightsError(f"{where} has {size} bytes but a weights file at most {MAX_BYTES}: it is no weights file")
+        raise WeightsError(f"{where} has {size} bytes but a weights file has 1 to {MAX_BYTES}: it is not a weights file")
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256) or not sha256.startswith(key):
-        raise WeightsError(f"{where} has SHA-256 {sha256!r} in its attributes, which cannot be: it is damaged")
+        raise WeightsError(
+            f"{where} has SHA-256 {sha256!r} in its attributes but must have one that starts with {key}: it is damaged"
+        )
     if sha256 in without:
         return None
     data = _chunk(array, size, where)
@@ -290,7 +292,7 @@ def _is_raw(array: Any) -> bool:
 
 
 def _chunk(array: Any, size: int, where: str) -> bytes:
-    """The bytes of the one chunk, no more than there should be."""
+    """The bytes of the only chunk, which must be `size`; no more are read."""
     from zarr.abc.store import RangeByteRequest
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
@@ -303,5 +305,5 @@ def _chunk(array: Any, size: int, where: str) -> bytes:
     data: bytes = b"" if buffer is None else buffer.to_bytes()[:size]
     if len(data) != size:
         lack = "is missing" if buffer is None else f"has {len(data)} bytes, not {size}"
-        raise WeightsError(f"{where} is not whole: its chunk {lack}; copy the group anew")
+        raise WeightsError(f"{where} is not complete: its chunk {lack}; copy the group again")
     return data

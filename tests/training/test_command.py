@@ -166,7 +166,7 @@ def test_bad_requests(folder, tmp_path, capsys, short_start):
     for more, message in (
         (["--steps", "1", "--resume"], "there is no checkpoint"),
         (["--steps", "1", "--validation", "0.9"], "validation is 0.9"),
-        (["--steps", "1", "--init", "nothing"], "have none for quality 1"),
+        (["--steps", "1", "--init", "nothing"], "no weights 'nothing' for quality 1"),
         (["--steps", "1", "--crop", "512"], "no training image has 512x512"),
         (["--steps", "100", "--lr", "1e6", "--init", "default"], "no longer finite"),
     ):

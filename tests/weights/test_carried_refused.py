@@ -36,9 +36,9 @@ def test_damaged_bytes(newer, user):
 
 
 @pytest.mark.parametrize(("change", "match"), [
-    (lambda path: path.unlink(), "not whole: its chunk is missing"),
-    (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not whole: its chunk has"),
-    (lambda path: path.write_bytes(b""), "not whole: its chunk has 0 bytes"),
+    (lambda path: path.unlink(), "not complete: its chunk is missing"),
+    (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not complete: its chunk has"),
+    (lambda path: path.write_bytes(b""), "not complete: its chunk has 0 bytes"),
 ])  # fmt: skip
 def test_chunks_that_are_not_whole(group, user, change, match):
     change(file_in(group))
@@ -54,7 +54,7 @@ def test_no_more_is_read_than_there_should_be(newer):
 @pytest.mark.parametrize("sha256", [None, 5, "", "../../../etc", KEY, "0" * 64, DIGEST.upper()])
 def test_digests_that_cannot_be(newer, user, sha256):
     set_attributes(newer / PLACE, sha256=sha256)
-    refused(newer, user, "in its attributes, which cannot be")
+    refused(newer, user, "in its attributes but must have one that starts with")
 
 
 def test_a_digest_that_is_another(newer, user):
@@ -69,7 +69,7 @@ def test_declared_sizes(group, user, shape):
     if path.name == "zarr.json":
         chunks = {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, *shape)]}}}
     edit(path, shape=shape, **chunks)
-    refused(group, user, "bytes but a weights file at most|not whole|but weights are uint8")
+    refused(group, user, "bytes but a weights file has|not complete|but weights must be uint8")
 
 
 @pytest.mark.parametrize("how", [
@@ -82,7 +82,7 @@ def test_arrays_of_another_kind(group, user, how):
     array = holder.create_array(KEY, overwrite=True, **layout)
     array.attrs["sha256"] = DIGEST
     array[...] = 1
-    refused(group, user, "but weights are uint8 of one dimension, one chunk and no codec")
+    refused(group, user, "but weights must be uint8 of one dimension, in one chunk and without codecs")
 
 
 def test_a_group_in_the_place_of_the_array(newer, user):
@@ -122,8 +122,8 @@ def test_files_of_another_kind(newer, user, what, tmp_path):
     """Their digest is right, but they are no weights."""
     torch.save({"a": torch.zeros(3)}, tmp_path / "x.pth")
     data, match = {
-        "pickle": (pickle.dumps({"a": 1}), "but a pickle, or a checkpoint of PyTorch's, which can run code"),
-        "checkpoint": ((tmp_path / "x.pth").read_bytes(), "but a pickle, or a checkpoint of PyTorch's, which can run code"),
+        "pickle": (pickle.dumps({"a": 1}), "but a pickle or a PyTorch checkpoint, which can run code"),
+        "checkpoint": ((tmp_path / "x.pth").read_bytes(), "but a pickle or a PyTorch checkpoint, which can run code"),
         "picture": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" * 10_000, "is not a caecodec weights file"),
         "text": (b"a text, and no weights", "is not a caecodec weights file"),
         "truncated": (TINY.read_bytes()[:-200], "is damaged"),

@@ -48,7 +48,7 @@ def test_a_quality_without_weights_says_what_there_is():
 
 
 def test_unknown_name():
-    with pytest.raises(caecodec.WeightsError, match="weights 'slides' have none"):
+    with pytest.raises(caecodec.WeightsError, match="no weights 'slides' for"):
         resolve("slides")
 
 
@@ -66,7 +66,7 @@ def test_weights_that_name_nothing(value):
 def test_another_digest_than_pinned(tmp_path, monkeypatch):
     save_seeded(tmp_path / "mine.safetensors")
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(tmp_path))
-    with pytest.raises(caecodec.WeightsError, match="are not here, only .*mine"):
+    with pytest.raises(caecodec.WeightsError, match="were not found, only .*mine"):
         resolve(f"{tmp_path / 'mine.safetensors'}@00000000")
     with pytest.raises(caecodec.WeightsError, match="'mine.safetensors@00000000'"):
         resolve("mine.safetensors@00000000")
