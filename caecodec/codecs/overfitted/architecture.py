@@ -11,7 +11,7 @@ OFFSETS = (
     (0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, -2), (-1, 2),
     (-2, -1), (-2, 1), (-2, -2), (-2, 2), (0, -3), (-3, 0),
 )  # fmt: skip
-# The parameters that share a step. Within a group, and from group to group, they are coded in this order.
+# Groups of parameters that share a step. Parameters are coded in this order, within a group and from group to group.
 GROUPS = (
     ("arm_w1", "arm_w2", "arm_w3", "arm_ws"),
     ("arm_b1", "arm_b2", "arm_b3"),
@@ -24,11 +24,11 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Decoder:
-    """A size of network.
+    """A size of the networks.
 
     contexts : how many of OFFSETS the probabilities of a value depend on
-    slope : columns that a row waits for the one above it, so that these contexts are known
-    hidden, residuals : width of the synthesis, and number of its 3x3 layers
+    slope : how many columns a row is behind the row above it, so that its contexts are known
+    hidden, residuals : the width of the synthesis, and the number of its 3x3 layers
     """
 
     name: str
@@ -39,7 +39,7 @@ class Decoder:
 
     @property
     def inputs(self) -> int:
-        """Inputs N of the probability network: the contexts and the magnitude of the parent."""
+        """The number N of inputs of the probability network: the contexts, and the magnitude of the parent."""
         return self.contexts + 1
 
     def shapes(self, channels: int) -> dict[str, tuple[int, ...]]:
@@ -56,7 +56,7 @@ class Decoder:
         return shapes
 
     def parameters(self, channels: int) -> int:
-        """How many parameters there are."""
+        """The number of parameters."""
         return sum(map(prod, self.shapes(channels).values()))
 
 
@@ -68,14 +68,14 @@ _AUTO = ((2**16, LOP), (2**19, MOP))
 
 
 def choose(name: str | None, pixels: int) -> Decoder:
-    """The decoder of this name; of none, one for a network that is stored for this many pixels.
+    """The decoder of this name; for None, one whose size suits a network that serves this many pixels.
 
-    Raises ParameterError when there is no such decoder.
+    Raises ParameterError if there is no such decoder.
     """
     if name is None:
         return next((decoder for limit, decoder in _AUTO if pixels < limit), HOP)
     if not isinstance(name, str) or name not in DECODERS:
-        raise ParameterError(f"decoder is {name!r} but must be 'lop', 'mop', 'hop', or None for one by the size of chunks")
+        raise ParameterError(f"decoder is {name!r} but must be 'lop', 'mop', 'hop', or None to choose by the size of chunks")
     return DECODERS[name]
 
 

@@ -13,22 +13,22 @@ from .network import MAX_STEP, Network
 
 ONE = 2**MAX_STEP  # 1 in the units of parameters
 INPUT = 2**8  # 1 in the units of inputs and hidden values
-_LARGEST = 2.0**24  # hidden value
+_LARGEST = 2.0**24  # the limit of hidden values
 _MU = 2**16  # a sixteenth in the units of outputs
 _SCALE = 2**18  # a step of the scale in the units of outputs
 _LOWEST = np.array([[-(2.0**19)], [0]])
 _HIGHEST = np.array([[2.0**19], [SCALES - 1]])
-_MIDDLE = 20  # the scale of output 0
+_MIDDLE = 20  # the index of the scale for an output of 0
 
 
 class Arm:
-    """Networks of one decoder, each for the contexts of one payload, or one network for those of all.
+    """Networks of one decoder: one for the contexts of each payload, or one for all payloads.
 
-    Contexts go into `inputs` (payloads, N, most), the first of them for `run`.
+    Write contexts to `inputs` (payloads, N, most); `run` takes the first of them.
     """
 
     def __init__(self, networks: Sequence[Network], payloads: int, most: int) -> None:
-        """Take a network for each payload, or one, and make room for this many contexts of each."""
+        """Take a network for each payload, or one for all, and make room for `most` contexts of each."""
         n = networks[0].decoder.inputs
         first, second, last = zip(*map(_matrices, networks), strict=True)
         self._first, self._second, self._last = np.stack(first), np.stack(second), np.stack(last)
@@ -38,7 +38,7 @@ class Arm:
         self.inputs = self._seen[:, :n]
 
     def run(self, count: int) -> tuple[Integers, Integers]:
-        """The mu in sixteenths and the scale (payloads, count) for the first contexts."""
+        """The mu in sixteenths and the index of the scale, both (payloads, count), for the first `count` contexts."""
         n = self._n
         seen, hidden = self._seen[:, :, :count], self._hidden[:, :, :count]
         _layer(self._first, seen[:, : n + 1], hidden[:, :n])
@@ -56,7 +56,7 @@ def _layer(matrix: npt.NDArray[np.float64], inputs: npt.NDArray[np.float64], out
 
 
 def _matrices(network: Network) -> tuple[npt.NDArray[np.float64], ...]:
-    """Matrices of the two layers and the output, with roundings, divisions and the units of inputs in them."""
+    """The matrices of the two layers and the output, which include rounding, division and the units of inputs."""
     weight_step, bias_step = network.steps[:2]
 
     def weights(name: str) -> npt.NDArray[np.int64]:

@@ -1,8 +1,8 @@
-"""Concurrent requests for pictures, decoded together.
+"""Decodes the pictures of concurrent requests together.
 
 Zarr asks for one chunk at a time, from many threads. A step of the wavefront costs about the same for one payload as for ten,
-so requests that wait for payloads of one shape and decoder are decoded as one batch. There are no threads but the callers':
-one of those that wait runs the next batch, also for the others. Batches run one after the other: most of the work is short
+so waiting requests for payloads of one shape and decoder are decoded as one batch. There are no threads besides the callers':
+one of those that wait runs the next batch for all of them. Batches run one after the other, because most of the work is short
 operations that hold Python's lock or hand it over, and two threads that do so take longer than one.
 """
 
@@ -17,7 +17,7 @@ from .laplace import Coded
 from .network import Network
 from .synthesis import Floats, synthesise
 
-_PIXEL_BYTES = 64  # of memory that a batch takes, about
+_PIXEL_BYTES = 64  # about how much memory a batch takes for each pixel
 
 
 @dataclass(eq=False)
@@ -36,12 +36,12 @@ class _DecodeRequest:
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What jobs of one batch have in common."""
+        """What the requests of a batch have in common."""
         return self.network.decoder, self.pictures, self.height, self.width
 
 
 class Batches:
-    """The requests that wait."""
+    """The waiting requests, which are decoded in batches."""
 
     def __init__(self) -> None:
         self._change = threading.Condition()
@@ -49,7 +49,7 @@ class Batches:
         self._running = False
 
     def decode(self, network: Network, coded: Coded, pictures: int, height: int, width: int) -> Floats:
-        """The pictures (m, C, height, width) of a payload; errors as of `wavefront.decode`."""
+        """The pictures (m, C, height, width) of a payload. Raises the errors of `wavefront.decode`."""
         job = _DecodeRequest(network, coded, pictures, height, width)
         with self._change:
             self._waiting.append(job)
@@ -65,7 +65,9 @@ class Batches:
             finally:
                 with self._change:
                     self._running = False
-                    self._waiting.extendleft(other for other in jobs if not other.done and other is not job)  # interrupted
+                    self._waiting.extendleft(
+                        other for other in jobs if not other.done and other is not job
+                    )  # after an interrupt
                     self._change.notify_all()
         if job.error is not None:
             raise job.error
@@ -73,7 +75,7 @@ class Batches:
         return job.images
 
     def _take(self) -> list[_DecodeRequest]:
-        """The oldest job, and those like it that memory has room for; holding the lock."""
+        """Take the oldest request, and those like it that memory has room for. The caller holds the lock."""
         first = self._waiting[0]
         like = [job for job in self._waiting if job.kind == first.kind]
         room = settings.current().memory // (_PIXEL_BYTES * first.pictures * first.height * first.width)
@@ -84,13 +86,13 @@ class Batches:
 
 
 def _run(jobs: list[_DecodeRequest]) -> None:
-    """Decode a batch; where that fails, each payload by itself, so that each job has its own result or error."""
+    """Decode a batch. If that fails, decode each payload by itself, so that each request has its own result or error."""
     first = jobs[0]
     shared = all(job.network is first.network for job in jobs)
     networks = [first.network] if shared else [job.network for job in jobs]
     try:
         levels = wavefront.decode(networks, [job.coded for job in jobs], first.pictures, first.height, first.width)
-    # Nothing is hidden: it is raised in the thread that asked for this payload, and this one has to serve the others.
+    # The error is raised in the thread that asked for this payload, because this thread must go on to serve the others.
     except Exception as error:
         if len(jobs) == 1:
             first.error = error
@@ -106,7 +108,7 @@ _batches = Batches()
 
 
 def batches() -> Batches:
-    """The requests of this process."""
+    """The requests and batches of this process."""
     return _batches
 
 

@@ -1,7 +1,7 @@
 """The whole line of the overfitted codec: array -> pictures -> fitted network and latents -> payload, and back.
 
-Decoding takes numpy and constriction alone. Probabilities are integers, so latents decode to the same values on every machine.
-Pictures are made of them in float32, and may be one grey level off where a value lies next to a rounding boundary.
+Decoding needs only numpy and constriction. Probabilities are integers, so latents decode to the same values on every machine.
+Pictures are computed from them in float32, and may be off by one grey level where a value is close to a rounding boundary.
 """
 
 import math
@@ -35,9 +35,9 @@ _SAMPLE = 2**18  # pixels to which a network for many chunks is fitted
 
 
 def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
-    """A chunk as a payload, fitting a network and latents to it (or latents alone, where the network is shared).
+    """Fit a network and latents to a chunk, or latents alone if the network is shared, and return the payload.
 
-    Raises ParameterError for a chunk that the codec does not take.
+    Raises ParameterError for a chunk that the codec does not accept.
     """
     axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
     check_finite(array)
@@ -65,9 +65,9 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
 def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[Any]], gpu: Gpu = None) -> bytes | None:
     """The section of a network fitted to several chunks of one shape, for `network=` of a codec; None if all are constant.
 
-    No more than 2^18 pixels are taken, from the middles of chunks, or from elsewhere where these have one value.
+    It uses at most 2^18 pixels: the middle of each chunk, or another part if the middle has only one value.
 
-    Raises ParameterError for chunks that the codec does not take, and where no network could be fitted to these.
+    Raises ParameterError for chunks that the codec does not accept, and if no network can be fitted to them.
     """
     crops = []
     for array in chunks:
@@ -86,7 +86,7 @@ def fit_network(parameters: OverfittedParameters, chunks: Sequence[npt.NDArray[A
     decoder = choose(parameters.decoder, pictures[:, 0].size)
     fitted = _fit(pictures, math.inf, decoder, parameters, None, gpu)
     if fitted is None:
-        raise ParameterError(f"no network could be fitted to these chunks with {parameters}; let each have its own")
+        raise ParameterError(f"no network could be fitted to these chunks with {parameters}; let each chunk have its own")
     return fitted.network.section()
 
 
@@ -98,7 +98,7 @@ def decode(payload: OverfittedPayload, axes: Axes, section: bytes | None) -> npt
     CorruptionError
         The payload is damaged.
     WeightsError
-        It shares a network, which is not the one given.
+        It needs a shared network, which is not `section`.
     """
     header = payload.header
     layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
@@ -109,7 +109,7 @@ def decode(payload: OverfittedPayload, axes: Axes, section: bytes | None) -> npt
         coded = Coded(payload.stream, payload.escapes, payload.raw)
         images = batches().decode(network, coded, count, height, width)
         if not planes.plausible(images):
-            raise CorruptionError("payload holds latents that decode to no pixels: it is damaged")
+            raise CorruptionError("payload holds latents that decode to values that are not pixels: it is damaged")
     elif payload.network or payload.latent_bytes:
         raise CorruptionError("payload has latents but all its planes have one value: it is damaged")
     else:
@@ -121,7 +121,7 @@ def _fit(
     pictures: npt.NDArray[np.float32], raw_bits: float, decoder: Decoder, parameters: OverfittedParameters,
     shared: Network | None, gpu: Gpu,
 ) -> "Fitted | None":  # fmt: skip
-    """A network and latents for pictures (m, C, height, width); None as of `fit.fit`."""
+    """A network and latents for pictures (m, C, height, width); None if `fit.fit` returns None for them."""
     from ...engine import DevicePlacement
     from .fitting import Task, fitted  # here, because they import torch
 
@@ -130,7 +130,7 @@ def _fit(
 
 
 def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> bytes:
-    """A chunk that could not be fitted, without loss, as a payload that needs no network."""
+    """A payload without loss, which needs no network, for a chunk that could not be fitted."""
     from ..autoencoder import codec  # here, because it imports torch
 
     exact = AutoencoderParameters.parse(channel_axis=parameters.channel_axis, max_error=0)
@@ -145,7 +145,7 @@ def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> byte
 
 
 def _places(height: int, width: int, count: int) -> Iterator[tuple[slice, slice]]:
-    """The rows and columns that may be taken of each of `count` chunks of this size for a network: the middle, then all."""
+    """Rows and columns that may serve to fit a network, for `count` chunks of this size: the middle, then all parts."""
     side = max(64, math.isqrt(_SAMPLE // count))
     bottom, right = max(0, height - side), max(0, width - side)
     tops, lefts = ((*range(0, last, side), last) for last in (bottom, right))
@@ -160,7 +160,7 @@ def _header(array: npt.NDArray[Any], axes: Axes, decoder: Decoder, body: str, se
 
 
 def _channels(layout: Layout) -> int:
-    """Of the pictures that a network has."""
+    """The number of channels of the pictures of a layout."""
     return 1 if layout.separate else COLOURS
 
 
@@ -171,8 +171,8 @@ def _layout(array: npt.NDArray[Any], axes: Axes, shared: Network | None) -> Layo
         return layout
     if shared.channels == COLOURS != axes.channels(array.shape):
         raise ParameterError(
-            f"network is of pictures of {COLOURS} channels but a chunk of shape {array.shape} has "
-            f"{axes.channels(array.shape)} (channel_axis={axes.channel}); fit one to chunks like it"
+            f"network is for pictures of {COLOURS} channels but a chunk of shape {array.shape} has "
+            f"{axes.channels(array.shape)} (channel_axis={axes.channel}); fit a network to chunks like it"
         )
     return Layout(shared.channels == 1, layout.ranges)
 
@@ -186,13 +186,13 @@ def _network(payload: OverfittedPayload, channels: int, section: bytes | None) -
     if section is None or digest(section) != header.digest:
         given = "none is given" if section is None else f"the one given is {digest(section).hex()}"
         raise WeightsError(
-            f"payload shares a network of digest {header.digest.hex()} but {given}; decode it with the codec of its array's "
+            f"payload needs the network of digest {header.digest.hex()} but {given}; decode it with the codec of its array's "
             "metadata, or pass that codec's network"
         )
     network = identify(section)
     if (network.decoder, network.channels) != (decoder, channels):
         raise CorruptionError(
-            f"payload has pictures of {channels} channels for decoder {decoder.name!r} but its network is one of "
+            f"payload has pictures of {channels} channels for decoder {decoder.name!r} but its network has "
             f"{network.channels} for {network.decoder.name!r}: it is damaged"
         )
     return network

@@ -1,8 +1,8 @@
-"""Fit latents and networks to pictures: noisy soft rounding that hardens, Adam, gradients in closed form (torch).
+"""Fits latents and networks to pictures, with gradients in closed form (torch).
 
-The quantiser of the first part is the one of C3 (Kim et al. 2024) and Cool-chic: soft rounding, noise, soft rounding again,
-with a temperature and a noise that fall. The last part has rounded latents, and improves the network alone. Latents are
-improved by Adam, networks by SOAP.
+The first part of a fit has the quantiser of C3 (Kim et al. 2024) and Cool-chic: soft rounding, noise, and soft rounding again,
+with a temperature and a noise that fall. The last part rounds the latents and improves the network alone. Adam improves
+latents, and SOAP improves networks.
 """
 
 import itertools
@@ -22,12 +22,12 @@ from .quantise import quantise
 from .reports import FitProgress, Listener
 from .soap import Soap
 
-LATENT_RATE = 0.16  # Adam's first learning rate of latents, in steps of their quantiser
-MOST_NETWORK_RATE = 0.04  # of networks
-LAST_RATE = 0.01  # of both, as a part of the first
+LATENT_RATE = 0.16  # Adam's first learning rate for latents, in steps of their quantiser
+MOST_NETWORK_RATE = 0.04  # the limit of SOAP's, for networks
+LAST_RATE = 0.01  # the last learning rate of either, as a fraction of the first
 LAST_TEMPERATURE = 0.08
-NOISES = (0.22, 0.15)
-NETWORK_ONLY = 0.1  # of all iterations
+NOISES = (0.22, 0.15)  # first and last standard deviation
+NETWORK_ONLY = 0.1  # the fraction of iterations that improve the network alone
 ATTEMPTS = 3
 REPORT_EVERY = 50
 _numbers = itertools.count()
@@ -35,12 +35,12 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a fit goes on.
+    """How a fit proceeds.
 
-    network_rate : first learning rate of networks, over the root of the number of iterations, but at most MOST_NETWORK_RATE
-    betas : of Adam, for latents
-    temperature : the first
-    hardened : part of the soft iterations after which temperature and noise have their last values
+    network_rate : divided by the root of the number of iterations, the first learning rate of networks
+    betas : the betas of Adam, for latents
+    temperature : the first temperature
+    hardened : the fraction of the soft iterations after which temperature and noise have their last values
     """
 
     network_rate: float
@@ -55,7 +55,7 @@ LONG = Schedule(2.0, (0.9, 0.999), 0.35, 1.0)  # worse for 500 iterations; bette
 
 @dataclass(frozen=True)
 class Preset:
-    """How long to fit, and how."""
+    """The length and the schedule of a fit."""
 
     iterations: int
     schedule: Schedule = SHORT
@@ -69,11 +69,11 @@ PRESETS = {
     "slow": Preset(10000, LONG),
     "placebo": Preset(40000, LONG),
 }
-CANDIDATES = 8  # random networks that are tried, at most
-TRIAL = 60  # iterations of each
-TRIAL_PART = 8  # of a chunk: that for which they are tried is so much smaller,
-TRIAL_PIXELS = 2**14  # but not smaller than this
-TRIAL_TIME = 3  # all trials take no more than this part of the iterations after them
+CANDIDATES = 8  # the most random networks that are tried
+TRIAL = 60  # iterations for each of them
+TRIAL_PART = 8  # they are tried on 1 / TRIAL_PART of a chunk,
+TRIAL_PIXELS = 2**14  # but on no fewer pixels than this
+TRIAL_TIME = 3  # all trials take at most 1 / TRIAL_TIME of the time of the iterations after them
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +96,18 @@ def fit(
     report: Listener | None = None,
     raw_bits: float = math.inf,
 ) -> list[Fitted | None]:
-    """Networks and latents for b independent chunks; None where no attempt was better than what needs no fit.
+    """Networks and latents for b independent chunks; None for a chunk that is better stored without a fit.
 
-    That is the mean colour of a chunk, or its values as they are: no distortion for `raw_bits` per pixel.
+    That is as its mean colour, or as plain values: no distortion, for `raw_bits` per pixel.
 
-    What comes of a chunk does not depend on the others, but for rounding: all have the same random numbers.
+    The result for a chunk does not depend on the other chunks, except by rounding: all have the same random numbers.
 
     Parameters
     ----------
     pictures
         (b, m, C, height, width) in [0, 1]: m pictures of each chunk share a network.
     lmbda
-        What a bit per pixel is worth, in mean squared error of [0, 1].
+        What a bit per pixel is worth, in mean squared error of values in [0, 1].
     preset
         One of PRESETS.
     seed
@@ -115,15 +115,15 @@ def fit(
     network
         Fit latents alone, for this network.
     report
-        Called every few iterations and at the end; what it raises ends the fit.
+        Called every few iterations and at the end. An error that it raises ends the fit.
     raw_bits
-        Bits of a pixel without compression, of all its channels.
+        The bits of a pixel without compression, all channels together.
     """
     chosen = PRESETS[preset]
     images = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
     spread = images.var((1, 3, 4), correction=0).mean(1)  # the mean squared error of the mean colour
     pixels = images[0, :, 0].numel()
-    allowed = 1 + 8 * decoder.parameters(images.shape[2]) / pixels  # bits per pixel, those of the network included
+    allowed = 1 + 8 * decoder.parameters(images.shape[2]) / pixels  # bits per pixel, including those of the network
     results: list[tuple[Fitted, float] | None] = [None] * len(images)
     for attempt in range(ATTEMPTS):
         left = [i for i, result in enumerate(results) if result is None]
@@ -162,7 +162,7 @@ class _Run:
             }
 
     def fit(self, slower: float) -> None:
-        """Run all iterations, learning rates times `slower`."""
+        """Run all iterations, with learning rates multiplied by `slower`."""
         preset = self._preset
         if self._trial:
             self._choose(slower)
@@ -181,7 +181,7 @@ class _Run:
             self._tell(self._trial + iteration + 1)
 
     def results(self, limits: Tensor) -> list[tuple[Fitted, float] | None]:
-        """What is stored of each chunk, and its loss; None where that is not below its limit."""
+        """What is stored of each chunk, and its loss; None for a chunk whose loss is not below its limit."""
         found: list[tuple[Fitted, float] | None] = []
         for i, limit in enumerate(limits.tolist()):
             objective = Objective(self._images[i : i + 1], self._objective.lmbda)
@@ -199,7 +199,7 @@ class _Run:
         return found
 
     def _choose(self, slower: float) -> None:
-        """Try several networks for the middle of each chunk; a fit begins with what became of the one that is best there."""
+        """Try several networks on the middle of each chunk, and begin the fit with the best of them as the trial leaves it."""
         count, chunks = self._candidates, len(self._images)
         whole, latents = self._objective, self._latents
         self._objective = Objective(_middle(self._images).repeat(count, 1, 1, 1, 1), whole.lmbda, revive=True)
@@ -215,7 +215,7 @@ class _Run:
         self._parameters = {name: value[best] for name, value in self._parameters.items()}
 
     def _begin(self) -> None:
-        """Forget what optimisers know."""
+        """Reset the optimisers."""
         self._adam = torch.optim.Adam([self._latents], betas=self._preset.schedule.betas, fused=True)
         self._soap = Soap(self._parameters)
 
@@ -237,7 +237,7 @@ class _Run:
             self._soap.step(losses.parameters, self._network_rate * rate)
 
     def _tell(self, iteration: int, fitted: int = 0) -> None:
-        """Report: every few iterations, and at the end, when some are fitted."""
+        """Report every few iterations, and at the end if some chunks are fitted."""
         if self._report is None or not (fitted or (iteration % REPORT_EVERY == 0 and iteration < self._iterations)):
             return
         latents = self._latents.round() * self._objective.atlas.mask
@@ -248,7 +248,7 @@ class _Run:
 
 
 def _middle(images: Tensor) -> Tensor:
-    """The middle of pictures (b, m, C, height, width), for which candidates are tried: of all, or 64x64 of fewer of them."""
+    """The middle of pictures (b, m, C, height, width) to try candidates on: of all pictures, or 64x64 of fewer of them."""
     pictures = images.shape[1]
     tried = _tried(images[0, :, 0].numel())
     side = max(64, math.isqrt(tried // pictures))
@@ -258,28 +258,28 @@ def _middle(images: Tensor) -> Tensor:
 
 
 def _tried(pixels: int) -> int:
-    """Of so many pixels of a chunk, those for which candidates are tried."""
+    """The number of pixels to try candidates on, for a chunk of this many."""
     return min(pixels, max(TRIAL_PIXELS, pixels // TRIAL_PART))
 
 
 def candidates(preset: Preset, pixels: int) -> int:
-    """How many random networks are tried for a chunk of so many pixels; 1 is not tried."""
+    """The number of random networks to try for a chunk of this many pixels; a single one is not tried."""
     return max(1, min(CANDIDATES, preset.iterations * pixels // (TRIAL_TIME * TRIAL * _tried(pixels))))
 
 
 def work(preset: Preset, pixels: int) -> float:
-    """How many iterations take as long as a fit of a chunk of so many pixels, trials and all."""
+    """The number of iterations that take as long as a fit of a chunk of this many pixels, trials included."""
     count = candidates(preset, pixels)
     return preset.iterations + (count * TRIAL * _tried(pixels) / pixels if count > 1 else 0)
 
 
 def memory(decoder: Decoder, pixels: int) -> int:
-    """Bytes that the fit of a chunk of so many pixels takes, about."""
+    """About how many bytes of memory a fit of a chunk of this many pixels takes."""
     return (pixels + CANDIDATES * _tried(pixels)) * (4 * (12 * decoder.inputs + 6 * decoder.hidden) + 600)
 
 
 def initial(decoder: Decoder, channels: int, count: int, generator: torch.Generator) -> ParameterTensors:
-    """Parameters of `count` networks to begin with: interpolating, of mean grey, and expecting small values."""
+    """First parameters of `count` networks, which interpolate, give a mean grey, and expect small values."""
     device = generator.device
     parameters = {name: torch.zeros(count, *shape, device=device) for name, shape in decoder.shapes(channels).items()}
 
@@ -296,7 +296,7 @@ def initial(decoder: Decoder, channels: int, count: int, generator: torch.Genera
 
 
 def _soften(values: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Values softly rounded, with noise, and softly rounded again; and the slope of that."""
+    """Values after soft rounding, noise and soft rounding again, and the slope of this function."""
     first, first_slope = _round_softly(values, temperature)
     second, second_slope = _round_softly(first.add_(noise), temperature)  # the same noise for all chunks
     return second, first_slope.mul_(second_slope)

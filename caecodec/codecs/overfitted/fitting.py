@@ -1,7 +1,7 @@
-"""Concurrent requests for fits. On the CPU each has a core of its own; on CUDA chunks of one shape are fitted as one batch.
+"""Runs concurrent fits: on the CPU each on a core of its own, on CUDA all chunks of one shape as one batch.
 
-So a payload that the CPU makes depends neither on what else is encoded nor on how many cores there are: sums over a batch, or
-by several threads, would be rounded in another order.
+So a payload that the CPU makes depends neither on what else is encoded nor on the number of cores. Sums over a batch, or by
+several threads, would be rounded in another order.
 """
 
 import threading
@@ -28,7 +28,7 @@ CUDA_CHUNKS = 64
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is fitted: the arguments of `fit.fit`, but for the pictures."""
+    """The arguments of `fit.fit`, without the pictures."""
 
     decoder: Decoder
     lmbda: float
@@ -41,7 +41,7 @@ class Task:
 
 @dataclass(eq=False)
 class _FitRequest:
-    """The pictures (m, C, height, width) of one chunk; otherwise as the engine's requests."""
+    """A request to fit the pictures (m, C, height, width) of one chunk; `engine.jobs` explains requests."""
 
     task: Task
     pictures: npt.NDArray[np.float32]
@@ -80,7 +80,7 @@ class _Fitter:
         self._pools: dict[str, Pool] = {}
 
     def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
-        """What `fitted` returns."""
+        """As `fitted`."""
         on_cpu = task.device == "cpu"
         pixels = pictures[:, 0].size
         job = _FitRequest(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())
@@ -91,7 +91,7 @@ class _Fitter:
         pool.submit([job], processor.cores() if on_cpu else 1, settings.current().memory)
         try:
             return job.result.result()
-        except BaseException:  # an interrupt: nobody waits any more
+        except BaseException:  # after an interrupt, nobody waits for the result
             job.result.cancel()
             raise
 
@@ -109,5 +109,5 @@ _fitter = OnePerProcess(_Fitter)
 
 
 def fitted(task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
-    """The network and latents of one chunk's pictures (m, C, height, width) in [0, 1]; waits for it. None as of `fit.fit`."""
+    """Fit one chunk's pictures (m, C, height, width) in [0, 1], and wait for the result, which is that of `fit.fit`."""
     return _fitter().run(task, pictures)

@@ -6,9 +6,9 @@ levels of a picture lie beside each other in one array, its atlas, so that every
     level 0 | margin | level 1
                      | level 2 ...
 
-Autograd would take about the same arithmetic, but several times as long: here nothing is recorded, each gradient is a matrix
-product over all positions, and all that is large is made in memory of the last iteration: fresh memory would cost two thirds
-of the time of everything else. Names of parameters are those of `architecture`.
+Autograd would do about the same arithmetic, but take several times as long. Here nothing is recorded, each gradient is a matrix
+product over all positions, and all large arrays reuse the memory of the last iteration, because fresh memory would cost two
+thirds of the time of everything else. Names of parameters are those of `architecture`.
 """
 
 import math
@@ -24,7 +24,7 @@ from .scratch import Scratch
 MARGIN = max(abs(offset) for pair in OFFSETS for offset in pair)
 LATENT_STEP = 16  # latents are divided by this before the synthesis
 MIN_SCALE, MAX_SCALE = -5.0, 10.0  # log2 of the scales of Laplace distributions
-DEAD = 0.01  # of its values that are above 0, in a channel that is cut off
+DEAD = 0.01  # a channel is cut off if a smaller fraction of its values is above 0
 MIN_PROBABILITY = 2.0**-16
 _LN2 = math.log(2)
 ParameterTensors = dict[str, Tensor]
@@ -53,9 +53,9 @@ class Atlas:
 
 
 class Losses(NamedTuple):
-    """Of each chunk (b,): mean squared error, bits per pixel of latents; gradients of distortion + lmbda * rate.
+    """Mean squared error and bits per pixel of latents, of each chunk (b,); and the gradients of distortion + lmbda * rate.
 
-    The gradient at latents is overwritten by the next call.
+    The next call overwrites the gradient at latents.
     """
 
     distortion: Tensor
@@ -65,10 +65,10 @@ class Losses(NamedTuple):
 
 
 class Objective:
-    """What is minimised for pictures (b, m, C, height, width) in [0, 1]: mean squared error + lmbda * bits per pixel.
+    """The objective for pictures (b, m, C, height, width) in [0, 1]: mean squared error + lmbda * bits per pixel.
 
-    revive : a channel that a residual layer cuts off at 0 nearly everywhere has the gradient that it would have uncut. It would
-        have none, and stay as it is
+    revive : give a channel that a residual layer cuts off at 0 nearly everywhere the gradient that it would have uncut.
+        Otherwise it would have none, and stay cut off
     """
 
     def __init__(self, pictures: Tensor, lmbda: float, revive: bool = False) -> None:
@@ -141,7 +141,7 @@ class Objective:
             self.atlas.level(of_latents, level + 1).addcmul_(total, self.atlas.level(latents, level + 1).sign())
 
     def _bits(self, latents: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Bits of each chunk; the gradients of lmbda * rate at values (b, positions) and at the network's out."""
+        """Bits of each chunk, and the gradients of lmbda * rate at values (b, positions) and at the network's output."""
         take, shape = self._scratch.take, (len(latents), out.shape[2])
         distance = torch.sub(latents.reshape(shape), out[:, 0], out=take(*shape))
         log_scale = torch.clamp(out[:, 1], MIN_SCALE, MAX_SCALE, out=take(*shape))
@@ -166,7 +166,7 @@ class Objective:
 
 
 class _Arm:
-    """The result (b, 2, positions) of the probability network: mean, and log2 of the scale; and what its gradient needs."""
+    """The output (b, 2, positions) of the probability network, mean and log2 of the scale, and what its gradient needs."""
 
     def __init__(self, inputs: Tensor, p: ParameterTensors, scratch: Scratch) -> None:
         self._p, self._inputs, self._scratch = p, inputs, scratch
@@ -191,7 +191,7 @@ def _residual(weight: Tensor) -> Tensor:
 
 
 def _relu_backward(gradient: Tensor, result: Tensor) -> Tensor:
-    """The gradient, in place, where the result is above 0."""
+    """Set the gradient to 0, in place, where the result is not above 0."""
     threshold_backward = torch.ops.aten.threshold_backward  # untyped, as all of torch.ops
     out: Tensor = threshold_backward.grad_input(gradient, result, 0, grad_input=gradient)
     return out
@@ -297,7 +297,7 @@ def _phases_backward(gradient: Tensor) -> Tensor:
 
 
 def _neighbours(planes: Tensor, axis: int, scratch: Scratch) -> Tensor:
-    """(b, 5, values): what lies -2 to 2 along an axis, the first and last repeated."""
+    """(b, 5, values): the values at -2 to 2 along an axis, with the first and last repeated."""
     size = planes.shape[axis]
     first, last = planes.narrow(axis, 0, 1), planes.narrow(axis, size - 1, 1)
     padded = scratch.join((first, first, planes, last, last), axis)
@@ -320,7 +320,7 @@ def _neighbours_backward(gradient: Tensor, shape: torch.Size, axis: int, scratch
 
 
 def _interleave(halves: Tensor, shape: torch.Size, axis: int, size: int, scratch: Scratch) -> Tensor:
-    """Even and odd results (b, 2, values) one after the other along an axis, cut to `size`."""
+    """Even and odd results (b, 2, values) in turn along an axis, cut to `size`."""
     pairs = halves.reshape(shape[0], 2, *shape[1:]).movedim(1, axis + 1)
     out = scratch.take(*pairs.shape).copy_(pairs)
     return out.reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :]).narrow(axis, 0, size)
@@ -336,7 +336,7 @@ def _deinterleave(gradient: Tensor, shape: torch.Size, axis: int, scratch: Scrat
 
 
 def _patches(planes: Tensor, scratch: Scratch) -> Tensor:
-    """(b, 9 C, values): the 3x3 values around each, those at the border repeated."""
+    """(b, 9 C, values): the 3x3 values around each, with those at the border repeated."""
     b, c, m, height, width = planes.shape
     padded = scratch.take(b, c, m, height + 2, width + 2)
     padded[..., 1:-1, 1:-1] = planes

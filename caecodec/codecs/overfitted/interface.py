@@ -66,10 +66,10 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
     heading: ClassVar[str] = "of codec overfitted, which fits a network to each chunk"
     options: ClassVar[tuple[Option, ...]] = (
         Option("quality", "1 (smallest) to 8 (best), default 8", int, short="-q"),
-        Option("lmbda", "instead of quality: squared error (of 0 to 1) that a bit per pixel is worth", float),
-        Option("preset", "how long to fit; default fast", choices=PRESETS),
-        Option("decoder", "size of the network; default by the size of a chunk", choices=tuple(DECODERS)),
-        Option("seed", "of random numbers; default 0", int),
+        Option("lmbda", "instead of quality: what a bit per pixel is worth in squared error, of values in [0, 1]", float),
+        Option("preset", "how long to fit, default fast", choices=PRESETS),
+        Option("decoder", "size of the network; the default depends on the size of a chunk", choices=tuple(DECODERS)),
+        Option("seed", "seed of the random numbers, default 0", int),
     )
     slow: ClassVar[bool] = True
     shares: ClassVar[bool] = True
@@ -83,7 +83,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
         return version == OVERFITTED_VERSION
 
     def encode(self, parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
-        """Fits a network and latents to the chunk. A chunk that cannot be fitted is stored without loss by codec "cae"."""
+        """Fit a network and latents to the chunk. Codec "cae" stores a chunk that cannot be fitted, without loss."""
         from . import codec
 
         return codec.encode_with(parameters, array, gpu)
@@ -95,7 +95,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
     def start_decode(
         self, payload: OverfittedPayload, dependencies: Dependencies, gpu: Gpu = None, keep: bool = False
     ) -> Decoding:
-        """Leaves the work to the thread that asks for the result: the CPU decodes all payloads."""
+        """Leave the work to the thread that asks for the result: the CPU decodes all payloads."""
         header = payload.header
         if header.constant:
             return Decoding.constant(header, payload.colour)

@@ -1,4 +1,4 @@
-"""Integers coded by integer tables of Laplace distributions (FORMAT.md, 15: Values).
+"""Codes integers by integer tables of Laplace distributions (FORMAT.md, 15: Values).
 
     (mu, scale) ── table, base, number of low bits ──▶ entries ── ANS ──▶ stream
                                                         escapes ─────────▶ varints
@@ -20,12 +20,12 @@ from ...entropy import streams
 from ...entropy.tables import PRECISION, TOTAL
 from ...errors import CorruptionError
 
-FRACTIONS = 16  # of 1 in which mu is given
+FRACTIONS = 16  # mu is in units of 1 / FRACTIONS
 SCALES = 61
-REACH = 24  # entries of a table to both sides of its middle
+REACH = 24  # entries of a table on each side of its middle
 ENTRIES = 2 * REACH + 2
 ESCAPE = ENTRIES - 1
-TABLES = 29  # scales that have tables; those above take one of the last four, and low bits
+TABLES = 29  # scales that have tables; larger ones use one of the last four, and low bits
 # floor(2^32 exp(-1 / (16 b))) for b = 2^(j / 4 - 5)
 DECAYS = (
     581260615, 799036310, 1044178423, 1307656790, 1580030168, 1852521206, 2117713904, 2369882518, 2605029347, 2820730046,
@@ -37,7 +37,7 @@ _BLOCK = 2**14  # values that are encoded at once
 _WINDOW = 8  # the most low bits
 _INDEX = np.arange(SCALES)
 _LOW = np.maximum(0, -(-(_INDEX - (TABLES - 1)) // 4))
-_ROW = FRACTIONS * (_INDEX - 4 * _LOW)  # of a scale's table at fraction 0
+_ROW = FRACTIONS * (_INDEX - 4 * _LOW)  # the number of a scale's table at fraction 0
 _ROUND = np.where(_LOW > 0, FRACTIONS // 2, 0)
 _KEEP = np.where(_LOW > 0, -FRACTIONS, -1)
 
@@ -45,7 +45,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Coded(NamedTuple):
-    """Coded values: 32-bit little-endian words, varints, and bits from the highest of each byte on."""
+    """Coded values: 32-bit little-endian words, varints, and bits, from the highest of each byte on."""
 
     stream: bytes
     escapes: bytes
@@ -53,7 +53,7 @@ class Coded(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where values lie: number of the table, the value its middle stands for, how many low bits go raw; of one shape."""
+    """Of each value: the number of its table, the value that the table's middle stands for, and the number of raw low bits."""
 
     row: Integers
     base: Integers
@@ -61,7 +61,7 @@ class Places(NamedTuple):
 
 
 class _Split(NamedTuple):
-    """Values in parts: table, entry, value in the escape list, low bits and their number."""
+    """The parts of each value: table, entry, value in the escape list, low bits and their number."""
 
     row: Integers
     entry: Integers
@@ -72,7 +72,7 @@ class _Split(NamedTuple):
 
 @cache
 def masses() -> Integers:
-    """The tables (29 x 16, 50), of each scale and fraction: masses, at least 1, that sum to 2^24; the last is the escape's."""
+    """The tables (29 x 16, 50) of each scale and fraction: masses of at least 1 that sum to 2^24, the last for the escape."""
     decay = np.array(DECAYS, np.uint64)
     tail = np.empty((FRACTIONS * REACH + 2 * FRACTIONS, TABLES), np.uint64)  # 2^32 exp(-x / (16 b))
     tail[0] = 2**32
@@ -93,7 +93,7 @@ def masses() -> Integers:
 
 @cache
 def _rows() -> npt.NDArray[np.float32]:
-    """The tables as constriction takes them, to reproduce exactly these masses."""
+    """The tables in the form from which constriction reproduces exactly these masses."""
     return (masses() - 1).astype(np.float32)
 
 
@@ -104,7 +104,7 @@ def _bits() -> npt.NDArray[np.float64]:
 
 
 def place(mu: Integers, scale: Integers) -> Places:
-    """Tables for values of these parameters, of one shape."""
+    """The tables, and what belongs to them, for values of these parameters."""
     rounded = (mu + _ROUND[scale]) & _KEEP[scale]
     return Places(_ROW[scale] + (rounded & (FRACTIONS - 1)), rounded >> 4, _LOW[scale])
 
@@ -144,10 +144,10 @@ def encode(values: npt.NDArray[np.signedinteger[Any]], mu: Integers, scale: Inte
 
 
 class Reader:
-    """Decodes values of several payloads, as many of each at once; what is read is checked by `finish`."""
+    """Decodes values of several payloads, the same number of each at a time; `finish` checks that nothing is left."""
 
     def __init__(self, parts: Sequence[Coded]) -> None:
-        """Start on coded values; CorruptionError where they cannot be any."""
+        """Start to read coded values; CorruptionError if they cannot be valid."""
         self._coders = [streams.start(part.stream) for part in parts]
         self._decode = [coder.decode for coder in self._coders]
         self._rows = _rows()
@@ -157,12 +157,12 @@ class Reader:
         self._end = np.cumsum(sizes + _WINDOW) - _WINDOW
         self._next = self._end - sizes
         bits = np.unpackbits(np.frombuffer(b"".join(part.raw + b"\0" for part in parts), np.uint8))
-        self._windows = np.zeros(len(bits), np.int64)  # the number that the next eight bits are, at each bit
+        self._windows = np.zeros(len(bits), np.int64)  # at each bit, the number that the next eight bits make
         for i in range(_WINDOW):
             self._windows[: len(bits) - i] |= bits[i:].astype(np.int64) << (_WINDOW - 1 - i)
 
     def read(self, mu: Integers, scale: Integers) -> Integers:
-        """The next values (payloads, n), of these parameters; CorruptionError where there are none."""
+        """The next values (payloads, n), of these parameters; CorruptionError if there are none."""
         wide = scale.max() >= TABLES
         if wide:
             row, base, low = place(mu, scale)
@@ -176,7 +176,7 @@ class Reader:
         return base + (self._widen(t, low) if wide else t)
 
     def finish(self) -> None:
-        """CorruptionError unless all has been read."""
+        """Raise CorruptionError unless everything has been read."""
         for coder in self._coders:
             streams.finish(coder)
         if any(used != len(listed) for used, listed in zip(self._used, self._escapes, strict=True)):
@@ -198,7 +198,7 @@ class Reader:
                 t[i, escaped[i]] = np.where(listed & 1, -beyond, beyond) + np.where(listed & 1, -(REACH + 1), REACH + 1)
 
     def _widen(self, t: Integers, low: Integers) -> Integers:
-        """Values that have low bits, from what lies above these."""
+        """Values with their low bits, from the bits above these."""
         ends = self._next[:, None] + low.cumsum(axis=1)
         self._next = ends[:, -1]
         if (self._next > self._end).any():

@@ -17,9 +17,9 @@ from .architecture import DECODERS, GROUPS, Decoder
 from .laplace import SCALES, Coded
 
 MAX_STEP = 12  # steps are 2^-0 to 2^-12
-LARGEST = 16  # magnitude of a parameter as stored
+LARGEST = 16  # the limit of the magnitude of a stored parameter
 UPSAMPLING = np.array([-36, -108, 268, 900], np.float32) / np.float32(1024)  # stored values of `up` are differences from these
-MIDDLE = np.float32(0.5)  # and those of `syn_b2` from this
+MIDDLE = np.float32(0.5)  # stored values of `syn_b2` are differences from this
 _OFFSETS: dict[str, Any] = {"up": UPSAMPLING, "syn_b2": MIDDLE}
 
 
@@ -41,7 +41,7 @@ class Network:
     def quantise(
         cls, decoder: Decoder, channels: int, floats: Mapping[str, npt.NDArray[Any]], steps: tuple[int, ...]
     ) -> "Network":
-        """The network nearest to parameters as `floats` gives them; those that are too large are limited."""
+        """The network nearest to the parameters in `floats`; those that are too large are clipped."""
         integers = {}
         for names, step in zip(GROUPS, steps, strict=True):
             for name in names:
@@ -50,7 +50,7 @@ class Network:
         return cls(decoder, channels, steps, integers)
 
     def floats(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The parameters as numbers, exactly: `up` and `syn_b2` with what they are stored as differences from."""
+        """The parameters as exact numbers, with what is subtracted from `up` and `syn_b2` added back."""
         found = {}
         for names, step in zip(GROUPS, self.steps, strict=True):
             for name in names:
@@ -70,12 +70,12 @@ class Network:
 
     @classmethod
     def parse(cls, section: bytes, decoder: Decoder, channels: int) -> "Network":
-        """The network in a section; CorruptionError when it holds none, or one of another size."""
+        """The network in a section; CorruptionError if there is none, or one of another size."""
         fixed = 2 * len(GROUPS)
         steps, scales = tuple(section[:fixed:2]), tuple(section[1:fixed:2])
         if len(section) < fixed or max(steps) > MAX_STEP or max(scales) >= SCALES:
             raise CorruptionError(
-                f"network has steps {steps} and scales {scales} but {len(GROUPS)} are needed, of at most {MAX_STEP} and "
+                f"network has steps {steps} and scales {scales} but must have {len(GROUPS)} of at most {MAX_STEP} and "
                 f"{SCALES - 1}: it is damaged"
             )
         reader = laplace.Reader([Coded(*parse_coded(section, fixed))])
@@ -99,15 +99,15 @@ def digest(section: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def identify(section: bytes) -> Network:
-    """The network in a section of any decoder and number of channels: the smallest one that it holds whole.
+    """The network in a section of any decoder and number of channels: the smallest one that the section holds whole.
 
-    Raises CorruptionError where it holds none.
+    Raises CorruptionError if it holds none.
     """
     sizes = [(decoder, channels) for decoder in DECODERS.values() for channels in (1, 3)]
     for decoder, channels in sorted(sizes, key=lambda size: size[0].parameters(size[1])):
         with contextlib.suppress(CorruptionError):
             return Network.parse(section, decoder, channels)
-    raise CorruptionError(f"{len(section)} bytes hold no network of any decoder: they are damaged, or no network section")
+    raise CorruptionError(f"{len(section)} bytes hold no network of any decoder: they are damaged, or not a network section")
 
 
 def _best_scale(values: npt.NDArray[np.int32]) -> int:

@@ -1,4 +1,4 @@
-"""What an overfitted codec was asked for, parsed once, and the stored configuration it comes from and goes to."""
+"""The parameters of the overfitted codec, parsed once, and their stored configuration."""
 
 import base64
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from ..parse import DEFAULT_QUALITY, parse_channel_axis, parse_positive, parse_q
 from .architecture import choose
 from .network import Network, digest, identify
 
-# The loss is the mean squared error of values in [0, 1] plus lmbda times bits per pixel. With these, quality 1 to 8, payloads
-# are about as large as the convolutional autoencoder's; its own trade-offs, which weigh errors of 0 to 255 against bits, are
-# the same up to quality 4.
+# The loss is the mean squared error of values in [0, 1] plus lmbda times bits per pixel. With these values for quality 1 to 8,
+# payloads are about as large as the convolutional autoencoder's. Its own trade-offs, which weigh errors of 0 to 255 against
+# bits, are the same up to quality 4.
 LMBDAS = tuple(1 / (255**2 * weight) for weight in (0.0018, 0.0035, 0.0067, 0.013, 0.027, 0.06, 0.15, 0.45))
 PRESETS = ("instant", "faster", "fast", "medium", "slow", "placebo")
 TUNES = ("mse",)
@@ -23,8 +23,8 @@ _MAX_SEED = 2**32 - 1
 class OverfittedParameters(Parameters):
     """The parameters of `OverfittedAutoencoder`.
 
-    `quality` is None where lmbda is given. `network` is a network section as base64 text, which all chunks share. Only that
-    matters to readers.
+    `quality` is None if lmbda is given. `network` is the network section that all chunks share, as base64 text. The other
+    parameters do not matter for reading.
     """
 
     quality: int | None = None
@@ -40,12 +40,14 @@ class OverfittedParameters(Parameters):
     def parse(cls, **arguments: Any) -> "OverfittedParameters":
         """Checked parameters.
 
-        Raises ParameterError where one of them is not one there is, or they contradict each other.
+        Raises ParameterError if one is outside its range, or two contradict each other.
         """
         raw = cls(**arguments)
         quality, seed = raw.quality, raw.seed
         if quality is not None and raw.lmbda is not None:
-            raise ParameterError("quality and lmbda are given but only one of them can be: a quality stands for a lmbda")
+            raise ParameterError(
+                "quality and lmbda are given together; give only one of them, because a quality stands for a lmbda"
+            )
         if raw.lmbda is None:
             quality = DEFAULT_QUALITY if quality is None else parse_quality(quality)
         lmbda = parse_positive("lmbda", raw.lmbda, "mean squared error per bit of a pixel")
@@ -77,17 +79,17 @@ class OverfittedParameters(Parameters):
         return None if self.network is None else base64.b64decode(self.network)
 
     def shared(self) -> Network | None:
-        """The network that all chunks share, if any; ParameterError where it is none, or not of the decoder asked for."""
+        """The network that all chunks share, if any; ParameterError if it is not one, or of another decoder than `decoder`."""
         section = self.section
         if section is None:
             return None
         try:
             network = identify(section)
         except CorruptionError as error:
-            raise ParameterError(f"network is no network section: {error}") from error
+            raise ParameterError(f"network is not a network section: {error}") from error
         if self.decoder not in (None, network.decoder.name):
             raise ParameterError(
-                f"network is of decoder {network.decoder.name!r} but decoder is {self.decoder!r}; leave that out"
+                f"network is of decoder {network.decoder.name!r} but decoder is {self.decoder!r}; leave decoder out"
             )
         return network
 
@@ -131,7 +133,7 @@ class OverfittedArguments:
 
 
 def text(network: Any) -> str | None:
-    """A network section as text, from its bytes or text."""
+    """A network section as base64 text, from its bytes or such text."""
     if network is None:
         return None
     if isinstance(network, bytes):
@@ -139,5 +141,5 @@ def text(network: Any) -> str | None:
     try:
         base64.b64decode(network, validate=True)
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"network is not the bytes of a network section, nor such in base64: {error}") from error
+        raise ParameterError(f"network is neither the bytes of a network section nor their base64 text: {error}") from error
     return str(network)

@@ -1,4 +1,4 @@
-"""The steps in which a fitted network is stored: those with the least loss, its own bits counted (torch)."""
+"""Chooses the steps in which a fitted network is stored: those with the least loss, its own bits included (torch)."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ COARSEST = 3
 def quantise(
     objective: Objective, latents: Tensor, parameters: ParameterTensors, decoder: Decoder, network: Network | None
 ) -> tuple[Network, float]:
-    """The network of one chunk (leading axes 1), with the step of one group of parameters after the other chosen; the loss.
+    """The network of one chunk (leading axes 1), with steps chosen for one group of parameters after the other; and the loss.
 
     A group's step is the one with the least mean squared error + lmbda * (bits of latents and network) per pixel, while
-    the groups after it are as fine as they can be. `network`, where it is given, is the one, and its bits are not counted.
+    the groups after it are as fine as they can be. If `network` is given, it is the result, and its bits are not counted.
     """
     if network is not None:
         return network, _loss(objective, latents, network)

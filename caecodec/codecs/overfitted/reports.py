@@ -1,4 +1,4 @@
-"""Who wants to know how far fits are."""
+"""Reports how far fits are to those who listen."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FitProgress:
-    """How far the fit of a batch is: of its chunks so far, on average, bits per pixel of latents, and PSNR in dB.
+    """How far the fit of a batch is. `bpp` (of latents) and `psnr` (in dB) are averages over its chunks.
 
-    batch : a number of the batch, which all of its reports have in common
+    batch : the number of the batch, which all of its reports have in common
     """
 
     batch: int
@@ -27,9 +27,9 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def reporting(listener: Listener) -> Iterator[None]:
-    """Have `listener` called of the fits that are asked for in this context, which zarr takes along to its threads.
+    """Report to `listener` on the fits that are asked for in this context, which zarr passes on to its threads.
 
-    The threads that fit call it, every few iterations of each batch and at its end.
+    The threads that fit call it every few iterations of each batch, and at its end.
     """
     token = _listener.set(listener)
     try:

@@ -1,4 +1,4 @@
-"""Memory that is used again in each iteration (torch)."""
+"""Memory that is reused in each iteration (torch)."""
 
 from math import prod
 
@@ -9,21 +9,21 @@ _ALIGNED = 16  # elements
 
 
 class Scratch:
-    """One block, of the dtype and device of `like`, in parts that are valid until `reset`; it grows to what one round takes."""
+    """A block of the dtype and device of `like`; parts of it are valid until `reset`. It grows to what one round takes."""
 
     def __init__(self, like: Tensor) -> None:
         self._block = like.new_empty(0)
         self._used = 0
 
     def reset(self) -> None:
-        """Begin again: what was taken is overwritten."""
+        """Begin another round, which overwrites what was taken."""
         if self._used > len(self._block):
-            self._block = self._block.new_empty(0)  # before the larger one is made
+            self._block = self._block.new_empty(0)  # frees the memory before the larger block takes its own
             self._block = self._block.new_empty(self._used)
         self._used = 0
 
     def take(self, *shape: int) -> Tensor:
-        """An array with any values."""
+        """An array of this shape with undefined values."""
         size = prod(shape)
         start, self._used = self._used, self._used + -(-size // _ALIGNED) * _ALIGNED
         if self._used > len(self._block):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...engine.forks import no_fork
 from .gradients import ParameterTensors
 
-# Parameters of one matrix, side by side: what has the same outputs, weights and biases.
+# Weights and biases with the same outputs lie side by side in one matrix.
 MATRICES = (
     ("arm_w1", "arm_b1"),
     ("arm_w2", "arm_b2"),
@@ -20,11 +20,11 @@ MATRICES = (
     ("res_w", "res_b"),
 )
 BETAS = (0.8, 0.9)
-COVARIANCE = 0.95  # of what was the covariance before, in each step
+COVARIANCE = 0.95  # the weight of the previous covariance in each step
 EVERY = 10  # steps between changes of the bases
-WARM = 20  # steps until the rate is reached
-CLIP = 0.03  # norm of a network's gradient
-WIDTH = 16  # columns of a matrix, from which on its steps are smaller
+WARM = 20  # steps until the full rate is reached
+CLIP = 0.03  # the limit of the norm of a network's gradient
+WIDTH = 16  # a matrix with more columns takes smaller steps
 _TINY = 1e-10
 
 
@@ -43,9 +43,8 @@ class Soap:
         norm = torch.stack([value.flatten(1).square().sum(1) for value in gradients.values()]).sum(0).sqrt()
         kept = (CLIP / norm).clamp(max=1)[:, None, None]
         for names, matrix in zip(MATRICES, self._matrices, strict=True):
-            gradient = (
-                self._join(gradients, names).mul_(kept).nan_to_num(0, 0, 0)
-            )  # a network that is lost does not stop the others
+            # A network that diverges does not stop the others.
+            gradient = self._join(gradients, names).mul_(kept).nan_to_num(0, 0, 0)
             change = matrix.step(gradient, self._steps).clamp_(-1, 1)
             change *= rate * min(1, self._steps / WARM, WIDTH / change.shape[2])
             widths = [self._parameters[name][0].numel() // change.shape[1] for name in names]

@@ -2,7 +2,7 @@
 
     latents / 16 ── upsampled from level to level ──▶ 7 planes ── 1x1 layers ── 3x3 layers ──▶ picture
 
-Work goes over few rows at a time, which stay in the caches and for which BLAS starts no threads.
+The layers work on few rows at a time, which stay in the caches and for which BLAS starts no threads.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from .network import Network
 from .wavefront import Latents
 
 UNIT = np.float32(1 / 16)  # what a latent of 1 stands for
-_PRODUCTS = 2**18  # in a matrix product
+_PRODUCTS = 2**18  # multiplications in a matrix product
 Floats = npt.NDArray[np.float32]
 
 
 def synthesise(network: Network, latents: Latents) -> Floats:
-    """Pictures (m, C, height, width) in [0, 1], but for ringing, of latents (m, rows, columns), the finest level first."""
+    """Pictures (m, C, height, width) of latents (m, rows, columns), the finest level first; in [0, 1] but for ringing."""
     pictures, height, width = latents[0].shape
     parameters = network.floats()
     out = np.empty((pictures, network.channels, height, width), np.float32)
@@ -47,7 +47,7 @@ def _stack(taps: Floats, latents: Latents) -> Floats:
 
 
 def _upsample(taps: Floats, x: Floats, out: Floats) -> None:
-    """Twice as many values along the first axis, as far as `out` goes."""
+    """Write twice as many values along the first axis to `out`, as far as it goes."""
     a, b, c, d = taps
     padded = np.concatenate([x[:1], x[:1], x, x[-1:], x[-1:]])
     for odd, weights in enumerate(((a, c, d, b), (b, d, c, a))):

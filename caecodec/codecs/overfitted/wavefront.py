@@ -1,8 +1,8 @@
-"""Latents <-> bytes: the order of their coding, and the contexts of each (FORMAT.md, 17: Latents).
+"""Latents <-> bytes: the order in which latents are coded, and the contexts of each (FORMAT.md, 17: Latents).
 
 Levels come from the coarsest to the finest. In a level, values whose contexts are known are decoded together: those of equal
-column + slope row, of all pictures and, for speed, of all payloads of one shape. An encoder knows all, so it runs the network
-once over whole levels.
+column + slope row, of all pictures and, for speed, of all payloads of one shape. An encoder knows all values, so it runs the
+network once over whole levels.
 """
 
 from collections.abc import Sequence
@@ -20,27 +20,27 @@ from .laplace import Coded, Integers
 from .network import Network
 
 Latents = list[npt.NDArray[np.int32]]  # of each level, the finest first
-MOST_PER_WORD = 7_594_000  # latents in 32 bits, where each takes the fewest: -log2(1 - 49 / 2^24)
+MOST_PER_WORD = 7_594_000  # latents in 32 bits, if each takes the fewest: -log2(1 - 49 / 2^24)
 _TOP, _LEFT, _RIGHT = 3, 3, 2  # how far contexts reach
 _BLOCK = 2**10  # contexts at once in an encoder: few enough that BLAS starts no threads for them
 
 
 class ValueReader(Protocol):
-    """Where values come from."""
+    """A source of values."""
 
     def read(self, mu: Integers, scale: Integers) -> Integers:
         """The next values (payloads, n), of these parameters."""
 
 
 class Distribution(NamedTuple):
-    """Of the values of a level (pictures, rows, columns): mu in sixteenths, and the index of the scale."""
+    """The distributions of values (pictures, rows, columns) of a level: mu in sixteenths, and the index of the scale."""
 
     mu: Integers
     scale: Integers
 
 
 def distributions(network: Network, latents: Latents) -> list[Distribution]:
-    """The distribution that each value of latents (pictures, rows, columns), the finest level first, is coded with."""
+    """The distributions with which latents (pictures, rows, columns) are coded, the finest level first."""
     arm = Arm([network], 1, max(_BLOCK, latents[0].shape[2]))
     parents = [*latents[1:], None]
     return [_distribution(arm, network.decoder, values, above) for values, above in zip(latents, parents, strict=True)]
@@ -62,25 +62,25 @@ def encode(network: Network, latents: Latents) -> Coded:
 
 
 def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, height: int, width: int) -> Latents:
-    """The latents (payloads, pictures, rows, columns) of each level in coded ones, the finest first.
+    """Decode the latents (payloads, pictures, rows, columns) of each level, the finest first.
 
     Parameters
     ----------
     networks
-        Of each payload, or one for all; of one decoder.
+        One for each payload, or one for all; of one decoder.
     pictures, height, width
         How many pictures each payload has, and their size.
 
     Raises
     ------
     CorruptionError
-        One of the payloads does not hold just such latents.
+        A payload does not hold exactly these latents.
     """
     number = pictures * sum(rows * columns for rows, columns in level_sizes(height, width))
     for one in coded:
         if number > MOST_PER_WORD * (len(one.stream) // 4 + 2):
             raise CorruptionError(
-                f"payload has {len(one.stream)} bytes for {number} latents, which is too few whatever they are: it is damaged"
+                f"payload has {len(one.stream)} bytes for {number} latents, which are too few for any values: it is damaged"
             )
     reader = laplace.Reader(coded)
     latents = walk(reader, networks, len(coded), pictures, height, width)
@@ -89,7 +89,7 @@ def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, h
 
 
 def walk(reader: ValueReader, networks: Sequence[Network], payloads: int, pictures: int, height: int, width: int) -> Latents:
-    """What `decode` returns, of values that come from any reader."""
+    """As `decode`, with values from any reader."""
     levels: Latents = []
     decoder = networks[0].decoder
     arm = Arm(networks, payloads, pictures * max(count for _, count in _steps(height, width, decoder.slope)))
@@ -149,9 +149,9 @@ def _distribution(
 
 
 def _padded(shape: tuple[int, ...], above: npt.NDArray[np.int32] | None) -> npt.NDArray[np.float64]:
-    """Room for the values of a level (payloads, pictures, rows, columns), and beside it the magnitudes of their parents.
+    """Room for the values of a level (payloads, pictures, rows, columns), beside the magnitudes of their parents.
 
-    (payloads, pictures, 2, rows and a margin, columns and a margin); the margins are 0.
+    The shape is (payloads, pictures, 2, rows and a margin, columns and a margin); the margins are 0.
     """
     payloads, pictures, rows, columns = shape
     padded = np.zeros((payloads, pictures, 2, _TOP + rows, _LEFT + columns + _RIGHT))
@@ -163,7 +163,7 @@ def _padded(shape: tuple[int, ...], above: npt.NDArray[np.int32] | None) -> npt.
 
 @lru_cache(maxsize=64)
 def _steps(rows: int, columns: int, slope: int) -> list[tuple[int, int]]:
-    """Of each step the index of its first value in the padded picture, and how many values it has."""
+    """For each step, the index of its first value in the padded picture, and the number of its values."""
     line, steps = columns + _LEFT + _RIGHT, []
     for step in range(columns + slope * (rows - 1)):
         first = max(0, -((columns - 1 - step) // slope))

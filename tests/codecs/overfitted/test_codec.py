@@ -122,7 +122,7 @@ def test_parameters():
     ({"channel_axis": "c"}, "channel_axis is 'c'"),
     ({"network": "?", "decoder": "lop"}, "base64"),
     ({"network": 5, "decoder": "lop"}, "base64"),
-    ({"network": b"1234"}, "network is no network section"),
+    ({"network": b"1234"}, "network is not a network section"),
 ])  # fmt: skip
 def test_wrong_parameters(parameters, message):
     for surface in (caecodec.OverfittedAutoencoder, Serializer):
@@ -165,7 +165,7 @@ def test_shared_networks_say_how_planes_are_coded(sections):
             data = shared.encode(array)
             assert parse_payload(data).planes[0] & 1 == (channels == 1)
             assert shared.decode(data).shape == array.shape
-    with pytest.raises(caecodec.ParameterError, match="network is of pictures of 3 channels"):
+    with pytest.raises(caecodec.ParameterError, match="network is for pictures of 3 channels"):
         encode(random_image(24, 24, 3)[..., 0], channel_axis=None, decoder="lop", network=sections[3])
 
 
