@@ -38,7 +38,7 @@ from .reports import Report
 if TYPE_CHECKING:
     from torch import Tensor
 
-Gpu = bool | str | None  # CUDA where present, the CPU, or a device by name; None: as the settings say
+Gpu = bool | str | None  # True: CUDA if present; False: the CPU; a device by name; None: the device of the settings
 
 
 class Dependencies(NamedTuple):
@@ -167,7 +167,7 @@ class Option(NamedTuple):
     """An option of `caecodec encode` and of `caecodec.ngff.Options`; its name is that of the parameter that it sets.
 
     type : converts the text from the command line to a value
-    choices : the values that there are; a function where others can be registered later
+    choices : the allowed values; a function if others can be registered later
     short : a second name on the command line, such as "-m"
     """
 
@@ -208,7 +208,7 @@ class Codec(ABC, Generic[P, D]):
 
     @abstractmethod
     def parse(self, **arguments: Any) -> P:
-        """Checked parameters; those that are not given have their defaults.
+        """Checked parameters; omitted ones have their defaults.
 
         Raises ParameterError for values that are out of range or contradict each other, and WeightsError for weights that are
         not installed here.

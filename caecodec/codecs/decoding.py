@@ -25,24 +25,24 @@ def decode(
     Parameters
     ----------
     data
-        What `encode`, or a codec's `encode`, returned.
+        A payload, as `encode` or a codec's `encode` returns it.
     weights
         Where to look, besides the installed ones, for the weights that the payload names by digest: a path or "compressai".
     gpu
         As in `encode`; overfitted payloads are decoded by the CPU.
     expected_shape, expected_dtype
-        Refuse a payload of another shape or dtype, before anything is allocated for it.
+        Raise CorruptionError for a payload of another shape or dtype, before anything is allocated for it.
     network
-        The network section that overfitted payloads share, where they do.
+        The network section that overfitted payloads share, if they share one.
 
     Raises
     ------
     CorruptionError
-        The payload is damaged, cut short, or not of the expected shape.
+        The payload is damaged, cut short, or not of the expected shape or dtype.
     FormatVersionError
         A newer caecodec wrote it.
     WeightsError
-        The weights or the network it was written with are not here.
+        The weights or the network that it was written with are not found.
     """
     dependencies = Dependencies(Spec.parse(weights), network)
     return start_decode(data, dependencies, gpu, expected_shape, expected_dtype).result()
@@ -56,7 +56,7 @@ def start_decode(
     expected_dtype: npt.DTypeLike | None = None,
     keep: bool = False,
 ) -> Decoding:
-    """Begin to decode a payload, as `decode` does. Raises the errors that the payload alone shows.
+    """Begin to decode a payload, as `decode` does. Errors that the payload alone shows are raised at once.
 
     keep : leave what a device decodes on the device
     """
@@ -77,6 +77,6 @@ def start_decode(
 
 
 def parse_payload(data: bytes | bytearray | memoryview) -> Payload:
-    """A payload of any codec, parsed; errors as of `registry.owner` and `Codec.parse_payload`."""
+    """A payload of any codec, parsed. Raises the errors of `registry.owner` and `Codec.parse_payload`."""
     payload: Payload = owner(data).parse_payload(data)
     return payload

@@ -1,4 +1,4 @@
-"""Checks of parameters that several codecs have: each returns the value as it is stored, or raises ParameterError."""
+"""Checks of parameters that several codecs have. Each returns the value as it is stored, or raises ParameterError."""
 
 from typing import Any
 

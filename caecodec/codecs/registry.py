@@ -46,11 +46,11 @@ def owner(data: bytes | bytearray | memoryview) -> Codec[Any, Any]:
     view = memoryview(data).cast("B")
     check_magic(view)
     if len(view) < _PREFIX:
-        raise CorruptionError(f"payload has {len(view)} bytes but begins with {_PREFIX} or more: it is cut short")
+        raise CorruptionError(f"payload has {len(view)} bytes but must have {_PREFIX} or more: it is cut short")
     version, family = view[2], view[3]
     for codec in _codecs.values():
         if codec.owns(version, family):
             return codec
-    unseal(view)  # so that a damaged byte is not taken for a newer version
+    unseal(view)  # so that a damaged byte is not mistaken for a newer version
     VERSIONS.name(version)
     raise FormatVersionError(f"family {family} of format version {version} is not known to this caecodec; upgrade caecodec")

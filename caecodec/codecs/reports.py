@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `inspect` finds in one file or array; bytes are of the payloads, chunks those that are stored.
+    """What `inspect` finds in one file or array. Bytes are those of payloads, and chunks are those that are stored.
 
     The report of a codec adds fields with defaults, and lists the parts that the bytes consist of.
 
@@ -65,12 +65,12 @@ class Report:
 
     @property
     def ratio(self) -> float:
-        """Bytes of the array by bytes of its payloads."""
+        """Bytes of the array divided by bytes of its payloads."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize / max(1, self.total_bytes)
 
     def __str__(self) -> str:
         kinds = f"{self.chunks_constant} of one colour" + (
-            f", {self.chunks_lossless} that could not be fitted, without loss" if self.chunks_lossless else ""
+            f", {self.chunks_lossless} that could not be fitted and are stored without loss" if self.chunks_lossless else ""
         )
         stored = f"{self.chunks} stored ({kinds}), {self.chunks_missing} empty"
         parts = ", ".join(f"{name} {count}" for name, count in self.parts().items())

@@ -89,7 +89,7 @@ def test_chunks_of_an_array_choose_for_themselves(photograph, tmp_path):
     [
         ({"quality": 3, "psnr": 30}, "only one of quality, psnr and bpp"),
         ({"bpp": 1, "psnr": 30}, "only one of quality, psnr and bpp"),
-        ({"max_error": 1, "psnr": 30}, "max_error goes with quality alone"),
+        ({"max_error": 1, "psnr": 30}, "max_error alone or with quality"),
         ({"psnr": -1}, "psnr is -1"),
         ({"psnr": "high"}, "psnr is 'high'"),
         ({"bpp": 0}, "bpp is 0 but must be above 0"),

@@ -1,8 +1,8 @@
-"""A bound on the error of every value: a prediction that is the same on every machine, and what it lacks (FORMAT.md, 12).
+"""Bounds the error of every value: a prediction that is the same on every machine, and its residual (FORMAT.md, 12).
 
     values ── grid ── integers ── residual ── bytes        prediction: none, or symbols ── exact synthesis ── values ── grid
 
-In: a chunk of any dtype, and for the network's prediction its symbols. Out: the bytes of a bound, and back the chunk.
+In: a chunk of any dtype and, if the network predicts, its symbols. Out: the bytes of a bound. Decoding goes back.
 """
 
 import math
@@ -24,14 +24,14 @@ from ...entropy.residual import planes as residual
 from ...errors import CorruptionError
 
 ZSTD_LEVEL = 9
-MOST_STEPS = 2**32 - 1  # a varint's largest
+MOST_STEPS = 2**32 - 1  # the largest number in a varint
 _INTEGERS = struct.Struct("<ii")
 _FLOATS = struct.Struct("<dd")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What integers stand for values: `low + step k`, k from 0 to `most`, each off by `bound` of them at most."""
+    """The integers that stand for values: k, from 0 to `most`, is `low + step k`, and may be off by at most `bound`."""
 
     dtype: np.dtype[Any]
     low: float
@@ -41,11 +41,11 @@ class Grid:
 
     @classmethod
     def of(cls, array: npt.NDArray[Any], error: float) -> "Grid | None":
-        """The grid of a chunk's values whose points are within `error` of them; None where only their bytes will do."""
+        """The grid whose points are within `error` of a chunk's values; None if the values must be stored as bytes."""
         low, high = array.min().item(), array.max().item()
         if array.dtype.kind != "f":
             return cls(array.dtype, low, 1, high - low, int(min(error, high - low)))
-        with np.errstate(over="ignore"):  # infinite next to the largest float
+        with np.errstate(over="ignore"):  # the spacing is infinite at the largest float
             rounding = float(np.spacing(np.maximum(np.abs(array.min()), np.abs(array.max()))))
         step = 2 * (error - rounding)
         if step <= 0 or not (steps := (high - low) / step) < MOST_STEPS:
@@ -64,18 +64,18 @@ class Grid:
 
     @property
     def limits(self) -> interlaced.Range:
-        """Of the residual coder."""
+        """The limits that the residual coder needs."""
         return residual.limits(0, self.most, self.bound)
 
     def pack(self) -> bytes:
-        """The bytes of FORMAT.md, 12."""
+        """The grid as bytes (FORMAT.md, 12)."""
         if self.dtype.kind == "f":
             return _FLOATS.pack(self.low, self.step) + varint.pack(self.most)
         return _INTEGERS.pack(int(self.low), int(self.low) + self.most) + varint.pack(self.bound)
 
     @classmethod
     def parse(cls, data: bytes, dtype: np.dtype[Any]) -> tuple["Grid", int]:
-        """The grid at the start of data, and where it ends; CorruptionError when there is none."""
+        """The grid at the start of data, and where it ends; CorruptionError if there is none."""
         layout = _FLOATS if dtype.kind == "f" else _INTEGERS
         if len(data) < layout.size:
             raise CorruptionError("payload ends within the grid of its values: it is damaged or cut short")
@@ -97,10 +97,10 @@ def encode(
     array: npt.NDArray[Any], axes: Axes, kind: BoundKind, grid: Grid | None,
     prediction: npt.NDArray[np.float64] | None = None,
 ) -> bytes:  # fmt: skip
-    """The bytes of a chunk: a byte for the kind, and what it needs.
+    """The bytes of a chunk: a byte for the kind, then what the kind needs.
 
-    grid : where its values are to lie; None for BYTES alone
-    prediction : its values (n, height, width, channels) as the network's symbols have them; for predicted kinds alone
+    grid : the grid of its values; None only for BYTES
+    prediction : the values (n, height, width, channels) that the network predicts; only for predicted kinds
     """
     if grid is None:
         return pack_bound_kind(kind) + _shuffled(array)
@@ -113,7 +113,7 @@ def decode(
     kind: BoundKind, data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], axes: Axes,
     prediction: npt.NDArray[np.float64] | None,
 ) -> npt.NDArray[Any]:  # fmt: skip
-    """The chunk in a bound of this kind, `data` being what follows the kind; CorruptionError when it is damaged."""
+    """The chunk in a bound of this kind; `data` follows the kind. Raises CorruptionError if it is damaged."""
     if kind == BYTES:
         return _unshuffled(data, shape, dtype)
     grid, position = Grid.parse(data, dtype)
@@ -128,7 +128,7 @@ def predicted(levels: npt.NDArray[np.int32], shape: tuple[int, ...], axes: Axes,
               layout: Layout) -> npt.NDArray[np.float64]:  # fmt: skip
     """The values (n, height, width, channels) that the planes (m, 3, height, width) of the exact synthesis stand for.
 
-    Only operations that IEEE 754 rounds correctly are used, each by itself: the result is the same everywhere.
+    Only operations that IEEE 754 rounds correctly are used, one at a time, so the result is the same everywhere.
     """
     return to_values(levels.astype(np.float64), float(EXACT_LEVELS), shape, axes, layout)
 

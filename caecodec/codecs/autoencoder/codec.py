@@ -1,4 +1,4 @@
-"""array -> payload, and back: what a chunk is encoded as, and its header; the engine's lines make symbols and streams."""
+"""array -> payload, and back: chooses how a chunk is coded, and its header; the engine's lines make symbols and streams."""
 
 import math
 from bisect import bisect_left
@@ -46,7 +46,7 @@ class Chunk:
         return self.array.cpu().numpy() if isinstance(self.array, Tensor) else self.array
 
     def header(self, source: Source, quality: int, body: Body, entropy: str | None = None) -> AutoencoderHeader:
-        """The header of such a body; `entropy` is the entropy model of symbols."""
+        """The header of a payload with this body; `entropy` is the entropy model of its symbols."""
         flags = None if isinstance(self.array, Tensor) else self.array.flags
         return AutoencoderHeader(
             quality=quality,
@@ -72,7 +72,7 @@ class Chunk:
         )  # fmt: skip
 
     def bound(self, sources: dict[int, Source], error: float) -> AutoencoderPayload:
-        """The smallest payload of the chunk whose values are within `error` of what they were."""
+        """The smallest payload whose values are within `error` of the chunk's."""
         quality = max(sources)
         source, grid = sources[quality], bounded.Grid.of(self.values, error)
         kinds = [BYTES] if grid is None else [PLAIN, ZSTD]
@@ -115,11 +115,11 @@ def encode(
     Parameters
     ----------
     array
-        uint8, uint16, int16, float32 or float64, finite; two spatial axes of any size, channels if any, any leading axes.
-        Three uint8 channels are taken for RGB; other planes are coded each by itself, within its own range of values, but
-        for three that are alike.
+        uint8, uint16, int16, float32 or float64, finite, with two spatial axes of any size, channels or none, and any leading
+        axes. Three uint8 channels are coded as RGB. Other planes are each coded by itself, within its own range of values,
+        unless three are alike.
     quality
-        1 (smallest) to 8 (best); 8 where neither this nor psnr, bpp or max_error is given.
+        1 (smallest) to 8 (best); 8 if none of quality, psnr, bpp and max_error is given.
     metric
         The distortion that the network was trained for, "mse" or "ms-ssim".
     channel_axis
@@ -127,25 +127,25 @@ def encode(
     weights
         An installed name, the path of a .safetensors file or of a CompressAI checkpoint, or "compressai".
     gpu
-        True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
+        True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`.
     entropy
-        The entropy model: "context", "static" (more bytes, the same pixels), or None: context where the weights have it.
+        The entropy model: "context", "static" (more bytes, the same pixels), or None for context if the weights have it.
     max_error
-        A bound on the error of every value, in the array's units; 0 is lossless. With quality, that of the network whose
-        reconstruction is corrected; without, no network is used unless it makes the payload smaller.
+        A bound on the error of every value, in the array's units; 0 is lossless. If quality is given too, the network of that
+        quality may predict the values, if that makes the payload smaller; otherwise no network is used.
     psnr
-        Instead of quality: the PSNR in dB that the chunk must reach at least, by the lowest quality that does, or else by
-        max_error. Its peak is 255 for uint8 and the range of the chunk's values for others.
+        Instead of quality: the least PSNR in dB. The lowest quality that reaches it is used or, if none does, a bound on the
+        error. The peak is 255 for uint8 and the range of the chunk's values for other dtypes.
     bpp
-        Instead of quality: the most bits per pixel, all channels together, by the highest quality that keeps to it; the
-        lowest quality where none does.
+        Instead of quality: the most bits per pixel, all channels together. The highest quality that stays within it is used
+        or, if none does, the lowest.
 
     Raises
     ------
     ParameterError
-        The array's shape, dtype or values, or an argument, is not one the codec takes.
+        The codec does not accept an argument, or the array's shape, dtype or values.
     WeightsError
-        There are no such weights, or they have no context tables and entropy asks for them.
+        There are no such weights, or they lack the tables that entropy asks for.
     """
     if not isinstance(array, np.ndarray):
         raise ParameterError(f"array is a {type(array).__name__} but must be a numpy array; pass np.asarray(array)")
@@ -162,10 +162,10 @@ def encode_with(parameters: AutoencoderParameters, array: npt.NDArray[Any], gpu:
 
 
 def start_encode(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, gpu: Gpu = None) -> Pending[bytes]:
-    """Begin what `encode` does; an array on a GPU is a tensor.
+    """Begin to encode, as `encode` does; an array on a GPU is a tensor.
 
-    A line that works on batches begins RGB chunks of uint8 that have a quality as target. For others the CPU has to look at
-    the values first, which is left to the thread that asks for the result.
+    A line that works on batches begins at once with RGB chunks of uint8 whose target is a quality. For others the CPU must look
+    at the values first; the thread that asks for the result does so.
     """
     dtype = np.dtype(str(array.dtype).removeprefix("torch.")) if isinstance(array, Tensor) else array.dtype
     axes = check_chunk(tuple(array.shape), dtype, parameters.channel_axis)
@@ -180,7 +180,7 @@ def start_encode(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Te
 def _start(
     parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu
 ) -> Pending[AutoencoderPayload]:
-    """Begin to encode a chunk, whose values are looked at here; a tensor is uint8 and RGB."""
+    """Look at the values of a chunk, and begin to encode it; a tensor is uint8 and RGB."""
     layout = RGB
     if isinstance(array, np.ndarray):
         check_finite(array)
@@ -208,7 +208,7 @@ def _start(
 
 
 def _colour(array: npt.NDArray[Any] | Tensor, axes: Axes) -> npt.NDArray[Any] | None:
-    """As `planes.constant`; a tensor is looked at where it is."""
+    """As `planes.constant`; a tensor is compared on its own device."""
     if isinstance(array, Tensor):
         corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(array.ndim))]
         if not bool((array == corner).all()):
@@ -233,7 +233,7 @@ def _reach_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> Autoen
 
 def _bound_for_psnr(chunk: Chunk, sources: dict[int, Source], psnr: float) -> AutoencoderPayload:
     """The chunk within the largest bound that was found to give this PSNR."""
-    error = math.sqrt(3) * metrics.peak(chunk.values) * 10 ** (-psnr / 20)  # of uniform errors
+    error = math.sqrt(3) * metrics.peak(chunk.values) * 10 ** (-psnr / 20)  # the bound of uniform errors with this PSNR
     while True:
         payload = chunk.bound(sources, error)
         decoded = _bounded(payload, chunk.spec.axes, chunk.parameters.weights, chunk.gpu)
@@ -257,9 +257,9 @@ def _keep_to_bpp(chunk: Chunk, sources: dict[int, Source], bpp: float) -> Autoen
 def start_decode(
     payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu, keep: bool = False
 ) -> Pending[npt.NDArray[Any] | Tensor]:
-    """Begin to decode a payload that is not constant; `caecodec.decode` says what the arguments are.
+    """Begin to decode a payload that is not constant; `caecodec.decode` explains the arguments.
 
-    keep : the C-contiguous chunk as a tensor on the device, instead of as an array
+    keep : return the C-contiguous chunk as a tensor on the device, not as an array
     """
     if payload.header.body is Body.BOUNDED:
         bound = Pending(lambda: _bounded(payload, axes, spec, gpu))
@@ -293,12 +293,12 @@ def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> n
     if kind.entropy is not None:
         prediction = _prediction(payload, kind.entropy, axes, _source(header, spec), gpu)
     elif payload.streams or payload.escapes or payload.planes:
-        raise CorruptionError("payload has symbols but its kind of bound has none: it is damaged")
+        raise CorruptionError("payload has symbols but its kind of bound uses none: it is damaged")
     return bounded.decode(kind, payload.bound[1:], header.shape, header.numpy_dtype, axes, prediction)
 
 
 def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[np.float64]:
-    """The values (n, height, width, channels) that the symbols of a payload stand for: the same everywhere."""
+    """The values (n, height, width, channels) that the symbols of a payload stand for, which are the same everywhere."""
     task = _task(payload, entropy, axes, source, gpu)
     if not engine().load(source, payload.header.quality).family.exact:
         raise CorruptionError(
@@ -309,7 +309,7 @@ def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: S
 
 
 def _task(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> ChunkTask:
-    """What a line needs to know to decode the symbols of a payload."""
+    """The task of decoding the symbols of a payload, for a line."""
     header = payload.header
     layout = RGB
     if header.version != RGB_VERSION:

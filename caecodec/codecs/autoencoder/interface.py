@@ -22,7 +22,7 @@ from .parameters import AutoencoderParameters
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MISSING = "NOT installed: `caecodec weights install FILE`, or GROUP where a group carries them"
+_MISSING = "NOT installed: `caecodec weights install FILE`, or GROUP if a group carries them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,13 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
     heading: ClassVar[str] = "of codec cae"
     options: ClassVar[tuple[Option, ...]] = (
         Option("quality", "1 (smallest) to 8 (best), default 8", int, short="-q"),
-        Option("psnr", "instead of quality: what each chunk must reach, in dB", float),
+        Option("psnr", "instead of quality: the least PSNR of each chunk, in dB", float),
         Option("bpp", "instead of quality: the most bits per pixel of each chunk", float),
-        Option("max_error", "a bound on the error of every value, in its units; 0: lossless", float),
+        Option("max_error", "a bound on the error of every value, in the array's units; 0 is lossless", float),
         Option("metric", "default mse", choices=tuple(METRICS.values()), short="-m"),
         Option("weights", "an installed name, or the path of a weights file or checkpoint"),
         Option(
-            "entropy", "default context where the weights have it",
+            "entropy", "default context if the weights have it",
             choices=lambda: [model.name for model in registry.models()],
         ),
     )  # fmt: skip
@@ -92,7 +92,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         return codec.encode_with(parameters, array, gpu)
 
     def in_batches(self, gpu: Gpu) -> bool:
-        """On a device whose line works on batches."""
+        """Whether the line of the device works on batches."""
         from ...engine import DevicePlacement, engine
 
         return engine().line(DevicePlacement.choose(gpu)).batches
@@ -100,7 +100,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
     def start_encode(
         self, parameters: AutoencoderParameters, array: "npt.NDArray[Any] | Tensor", gpu: Gpu = None
     ) -> Pending[bytes]:
-        """Begins RGB chunks of uint8 with a quality if the line works on batches; others are left to the thread that waits."""
+        """Begin at once with RGB chunks of uint8 and a quality if the line works on batches; others begin when waited for."""
         from . import codec
 
         return codec.start_encode(parameters, array, gpu)
@@ -112,7 +112,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
     def start_decode(
         self, payload: AutoencoderPayload, dependencies: Dependencies, gpu: Gpu = None, keep: bool = False
     ) -> Decoding:
-        """Begins payloads of symbols if the line works on batches; others are left to the thread that waits."""
+        """Begin at once with payloads of symbols if the line works on batches; others begin when waited for."""
         header = payload.header
         if header.constant:
             return Decoding.constant(header, payload.colour)

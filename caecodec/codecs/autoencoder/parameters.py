@@ -1,4 +1,4 @@
-"""What a codec was asked for, parsed once, and the stored configuration it comes from and goes to."""
+"""The parameters of the convolutional autoencoder, parsed once, and their stored configuration."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +28,8 @@ def parse_entropy(entropy: Any) -> str | None:
 class AutoencoderParameters(Parameters):
     """The parameters of `ConvolutionalAutoencoder`.
 
-    `quality` is None where psnr or bpp is given, and for max_error alone. `entropy` matters to writers alone (a payload says
-    which entropy model it has).
+    `quality` is None if psnr, bpp or max_error replaces it. `entropy` matters only for writing: payloads name their entropy
+    model.
     """
 
     quality: int | None = None
@@ -43,12 +43,12 @@ class AutoencoderParameters(Parameters):
 
     @classmethod
     def parse(cls, **arguments: Any) -> "AutoencoderParameters":
-        """Checked parameters; weights given without a digest are found and pinned to theirs where one file has them.
+        """Checked parameters. Weights without a digest are found, and pinned to their digest if one file serves all qualities.
 
         Raises
         ------
         ParameterError
-            One of them is not one there is, or they contradict each other.
+            A parameter is outside its range, or two contradict each other.
         WeightsError
             There are no such weights for this quality and metric, or they lack what entropy asks for.
         """
@@ -58,7 +58,7 @@ class AutoencoderParameters(Parameters):
         if len(given) > 1 or (raw.max_error is not None and {"psnr", "bpp"} & set(given)):
             names = " and ".join([*given, *(["max_error"] if raw.max_error is not None else [])])
             raise ParameterError(
-                f"{names} are given but only one of quality, psnr and bpp can be; max_error goes with quality alone"
+                f"{names} are given together; give only one of quality, psnr and bpp, and max_error alone or with quality"
             )
         default = None if given or raw.max_error is not None else DEFAULT_QUALITY
         parsed = cls(
@@ -81,9 +81,9 @@ class AutoencoderParameters(Parameters):
         return replace(parsed, weights=specs.pop() if len(specs) == 1 else Spec(specs.pop().name))
 
     def sources(self) -> dict[int, Source]:
-        """The weights to encode with, by quality: of the one that was asked for, or of all there are.
+        """The weights to encode with, by quality: those of the given quality, or of all available ones.
 
-        Raises WeightsError when there are none.
+        Raises WeightsError if there are none.
         """
         if self.quality is not None:
             return {self.quality: weights_.resolve(self.weights, self.metric, self.quality)}
@@ -91,18 +91,18 @@ class AutoencoderParameters(Parameters):
 
     @property
     def dependencies(self) -> Dependencies:
-        """The weights, where payloads name them by digest alone."""
+        """The weights, because payloads name only their digest."""
         return Dependencies(self.weights)
 
     def needed_weights(self) -> tuple[Source, ...]:
-        """Those of all qualities; none with max_error alone, if one file is named by its digest."""
+        """The weights of all qualities in question; none for max_error alone if they are pinned to a digest."""
         of_network = (self.quality, self.psnr, self.bpp) != (None, None, None)
         if not of_network and self.weights.digest is not None:
             return ()
         return tuple({source.sha256: source for source in self.sources().values()}.values())
 
     def config(self) -> dict[str, Any]:
-        """As stored in array metadata, the weights as NAME@DIGEST."""
+        """What array metadata stores, with the weights as NAME@DIGEST."""
         return {**super().config(), "weights": str(self.weights)}
 
 

@@ -1,11 +1,11 @@
-"""Arrays of the archived prototype of the same name, read-only: the numcodecs codec of id cae.
+"""Reads arrays of the archived prototype of the same name, as the numcodecs codec with the id cae.
 
-Its payload is four big-endian 64-bit integers, height, width and the rows and columns that pad them to whole patches, then one
-rANS string of CompressAI (16-bit tables, 32-bit words, a 64-bit state): the symbols of the padded chunk, channel after channel.
-It has neither checksum nor version; most damage, and other weights, show in a string that ends in another state than it must.
+A payload is four big-endian 64-bit integers (height, width, and the rows and columns that pad these to whole patches), then a
+rANS string of CompressAI (16-bit tables, 32-bit words, a 64-bit state) with the symbols of the padded chunk, channel after
+channel. It has neither checksum nor version, but most damage, and other weights, make the string end in a wrong state.
 
-Pixels are the prototype's, with its tiles: patches of symbols with one more on each side, reflected at the chunk's borders, of
-whose images 16 pixels are cut off on each side; values are truncated, not rounded.
+Pixels are those of the prototype, with its tiles. A patch of symbols is decoded with one more symbol on each side, reflected at
+the chunk's borders, and 16 pixels on each side of its image are cut off. Values are truncated, not rounded.
 """
 
 import struct
@@ -29,34 +29,35 @@ from ...models.factorized.family import Factorized
 from ..parse import parse_metric, parse_quality
 
 STRIDE = Factorized.stride
-HALO = 1  # latent positions: what the prototype took, which is less than the network sees
-PATCH_SIZE = 256  # the prototype's default, where metadata give none
+HALO = 1  # latent positions; the prototype's value, which is less than the network's receptive field
+PATCH_SIZE = 256  # the prototype's default, for metadata without one
 _HEADER = struct.Struct(">QQQQ")
 _BITS = 16
 _FIRST_STATE = 2**31
 _BYPASS_BITS = 4
 _MOST_NIBBLES = 8
+_WRONG = "it is damaged, or was written with other weights"
 
 
 class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
-    """Reader of what the prototype's ConvolutionalAutoencoder wrote: chunks (height, width, 3), uint8.
+    """Reader of chunks (height, width, 3) of uint8 that the prototype's ConvolutionalAutoencoder wrote.
 
     Parameters
     ----------
     quality, metric
-        Of CompressAI's pretrained bmshj2018-factorized: 1 to 8, "mse" or "ms-ssim".
+        Those of CompressAI's pretrained bmshj2018-factorized: 1 to 8, and "mse" or "ms-ssim".
     patch_size
-        Pixels a side of the tiles, a multiple of 16. Arrays do not always say it; it changes pixels next to the tiles' borders.
+        The side of the tiles in pixels, a multiple of 16. Not all arrays store it; it changes pixels next to borders of tiles.
     weights
-        A weights file or checkpoint. Otherwise a file in the folder of CAECODEC_WEIGHTS that was converted from a CompressAI
-        checkpoint of this quality and metric, or CompressAI's download (extra compressai).
+        A weights file or checkpoint. None: a file in the folder of CAECODEC_WEIGHTS that was converted from a CompressAI
+        checkpoint of this quality and metric, or else CompressAI's download (extra compressai).
     ignored
-        What else the prototype put into metadata: gpu, partial_decompress, bottleneck_channels, downsampling_factor.
+        Other metadata of the prototype: gpu, partial_decompress, bottleneck_channels, downsampling_factor.
 
     Raises
     ------
     ParameterError
-        A parameter outside its range.
+        A parameter is outside its range.
     """
 
     codec_id: ClassVar[str] = "cae"
@@ -82,23 +83,23 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         self.weights = weights
 
     def encode(self, buf: Any) -> bytes:
-        """Raises ParameterError: this format is not written any more."""
+        """Raise ParameterError: this format is no longer written."""
         raise ParameterError(
             "codec 'cae' reads arrays of the archived prototype and writes none; copy the array into one with "
             f"caecodec.ConvolutionalAutoencoder(quality={self.quality}), or a lossless codec"
         )
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk (height, width, 3) in a payload; copied into `out`, an array of its size, where that is given.
+        """The chunk (height, width, 3) in a payload; or `out`, an array of its size, with the chunk in it.
 
         Raises
         ------
         CorruptionError
             The payload is damaged, or was written with other weights.
         WeightsError
-            CompressAI's weights are not here; the message says what to install.
+            CompressAI's weights are not found; the message says what to install.
         """
-        from ...engine import DevicePlacement, PlacedNetwork, engine  # torch
+        from ...engine import DevicePlacement, PlacedNetwork, engine  # imports torch
 
         data = bytes(numcodecs.compat.ensure_contiguous_ndarray(buf))
         height, width, rows, columns = _geometry(data)
@@ -112,7 +113,7 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         patches = np.stack([padded[:, r : r + reach, c : c + reach] for r, c in corners])
         images = engine().run(PlacedNetwork(source, self.quality, DevicePlacement.choose(None)), "synthesis", patches)
         if not planes.plausible(images):
-            raise CorruptionError("payload of the prototype decodes to no pixels: it is damaged, or of other weights")
+            raise CorruptionError(f"payload of the prototype decodes to values that are not pixels: {_WRONG}")
         whole = np.empty(((rows + below) * STRIDE, (columns + right) * STRIDE, 3), np.uint8)
         cut = slice(HALO * STRIDE, HALO * STRIDE + self.patch_size)
         for (r, c), image in zip(corners, images, strict=True):
@@ -121,12 +122,12 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         return deliver(np.ascontiguousarray(whole[:height, :width]), out)
 
     def get_config(self) -> dict[str, Any]:
-        """As array metadata store it."""
+        """What array metadata stores."""
         config = {"id": self.codec_id, "quality": self.quality, "metric": self.metric, "patch_size": self.patch_size}
         return config if self.weights is None else {**config, "weights": str(self.weights)}
 
     def _weights(self) -> tuple[weights.Source, Tables]:
-        """The weights the array was written with, as far as its metadata say, and their static tables."""
+        """The weights that the array's metadata asks for, and their static tables."""
         from ...engine import engine
 
         folder = settings.current().weights
@@ -141,19 +142,19 @@ class PrototypeAutoencoder(numcodecs.abc.Codec):  # type: ignore[misc]  # numcod
         tables = engine().load(source, self.quality).tables["static"]
         if not _is_compressai(tables):
             raise WeightsError(
-                f"weights {spec} have tables of {PRECISION} bits, not CompressAI's of {_BITS}; pass a checkpoint"
+                f"weights {spec} have tables of {PRECISION} bits but must have CompressAI's of {_BITS}; pass a checkpoint"
             )
         return source, tables
 
 
 def decode_symbols(string: bytes, tables: Tables, rows: int, columns: int) -> npt.NDArray[np.int32]:
-    """The symbols (M, rows, columns) in a rANS string of CompressAI; CorruptionError when it does not hold just them."""
+    """The symbols (M, rows, columns) in a rANS string of CompressAI; CorruptionError unless it holds exactly these."""
     count = rows * columns
     tables_16 = [mass >> (PRECISION - _BITS) for mass in np.split(tables.mass, np.cumsum(tables.length)[:-1])]
     least_bits = count * sum(_BITS - float(np.log2(mass.max())) for mass in tables_16)
     if len(string) % 4 or len(string) < 8 or least_bits > 8 * len(string):
         raise CorruptionError(
-            f"payload of the prototype has {len(string)} bytes of symbols, which cannot be all: it is cut short"
+            f"payload of the prototype has {len(string)} bytes of symbols, which are too few: it is cut short"
         )
     words = iter(np.frombuffer(string, "<u4").tolist())
     symbols = np.empty((len(tables_16), count), np.int32)
@@ -162,16 +163,16 @@ def decode_symbols(string: bytes, tables: Tables, rows: int, columns: int) -> np
         for channel, (mass, offset) in enumerate(zip(tables_16, tables.offset.tolist(), strict=True)):
             state = _decode_channel(state, words, mass, offset, symbols[channel])
     except StopIteration:
-        raise CorruptionError("payload of the prototype ends before its symbols: it is damaged, or of other weights") from None
+        raise CorruptionError(f"payload of the prototype ends before its last symbol: {_WRONG}") from None
     if state != _FIRST_STATE or next(words, None) is not None:
-        raise CorruptionError("payload of the prototype holds more than its symbols: it is damaged, or of other weights")
+        raise CorruptionError(f"payload of the prototype holds more than its symbols: {_WRONG}")
     return symbols.reshape(-1, rows, columns)
 
 
 def _decode_channel(
     state: int, words: Iterator[int], mass: npt.NDArray[np.int64], offset: int, out: npt.NDArray[np.int32]
 ) -> int:
-    """Fill `out` with the symbols of one channel; the coder's state after them."""
+    """Fill `out` with the symbols of one channel, and return the coder's state after them."""
     masses: list[int] = mass.tolist()
     starts: list[int] = (np.cumsum(mass) - mass).tolist()
     escape = len(masses) - 1
@@ -188,7 +189,7 @@ def _decode_channel(
 
 
 def _decode_escape(state: int, words: Iterator[int], escape: int) -> tuple[int, int]:
-    """State, and an entry outside the table: the number of its nibbles, then these, lowest first; odd values lie below."""
+    """Decode an entry outside the table: the number of its nibbles, then these, lowest first; odd values lie below."""
 
     def nibble() -> int:
         nonlocal state
@@ -200,20 +201,18 @@ def _decode_escape(state: int, words: Iterator[int], escape: int) -> tuple[int, 
 
     count = nibble()
     if count > _MOST_NIBBLES:
-        raise CorruptionError(
-            "payload of the prototype holds a symbol of more than 32 bits: it is damaged, or of other weights"
-        )
+        raise CorruptionError(f"payload of the prototype holds a symbol of more than 32 bits: {_WRONG}")
     value = sum(nibble() << _BYPASS_BITS * i for i in range(count))
     if value >> 1 >= 2**24:
-        raise CorruptionError("payload of the prototype holds a symbol beyond +-2^24: it is damaged, or of other weights")
+        raise CorruptionError(f"payload of the prototype holds a symbol beyond +-2^24: {_WRONG}")
     return state, -(value >> 1) - 1 if value & 1 else (value >> 1) + escape
 
 
 def _geometry(data: bytes) -> tuple[int, int, int, int]:
-    """Height and width of the chunk, and rows and columns of its latents; CorruptionError for those that no chunk has."""
+    """Height and width of the chunk, and rows and columns of its latents; CorruptionError if no chunk has these."""
     if len(data) < _HEADER.size:
         raise CorruptionError(
-            f"payload of the prototype has {len(data)} bytes but its header alone {_HEADER.size}: it is cut short"
+            f"payload of the prototype has {len(data)} bytes but its header alone has {_HEADER.size}: it is cut short"
         )
     height, width, below, right = _HEADER.unpack_from(data)
     padded_height, padded_width = height + below, width + right
