@@ -37,7 +37,7 @@ _numbers = itertools.count()
 class Schedule:
     """How a fit proceeds.
 
-    network_rate : divided by the root of the number of iterations, the first learning rate of networks
+    network_rate : divided by the root of the number of iterations, the first learning rate of networks, within its limit
     betas : the betas of Adam, for latents
     temperature : the first temperature
     hardened : the fraction of the soft iterations after which temperature and noise have their last values
@@ -96,9 +96,9 @@ def fit(
     report: Listener | None = None,
     raw_bits: float = math.inf,
 ) -> list[Fitted | None]:
-    """Networks and latents for b independent chunks; None for a chunk that is better stored without a fit.
+    """Networks and latents for b independent chunks; None for a chunk if no attempt is better than what needs no fit.
 
-    That is as its mean colour, or as plain values: no distortion, for `raw_bits` per pixel.
+    What needs no fit is the mean colour of the chunk, or its plain values: no distortion, for `raw_bits` per pixel.
 
     The result for a chunk does not depend on the other chunks, except by rounding: all have the same random numbers.
 

@@ -53,7 +53,7 @@ class Coded(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Of each value: the number of its table, the value that the table's middle stands for, and the number of raw low bits."""
+    """How values are coded: the table's number, the value that its middle stands for, and the number of raw low bits."""
 
     row: Integers
     base: Integers
@@ -104,7 +104,7 @@ def _bits() -> npt.NDArray[np.float64]:
 
 
 def place(mu: Integers, scale: Integers) -> Places:
-    """The tables, and what belongs to them, for values of these parameters."""
+    """How values of these parameters, which have one shape, are coded."""
     rounded = (mu + _ROUND[scale]) & _KEEP[scale]
     return Places(_ROW[scale] + (rounded & (FRACTIONS - 1)), rounded >> 4, _LOW[scale])
 

@@ -1,4 +1,4 @@
-"""Reports how far fits are to those who listen."""
+"""Reports of how far fits are, and the listener that they go to."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

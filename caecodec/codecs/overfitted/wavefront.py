@@ -1,7 +1,7 @@
 """Latents <-> bytes: the order in which latents are coded, and the contexts of each (FORMAT.md, 17: Latents).
 
 Levels come from the coarsest to the finest. In a level, values whose contexts are known are decoded together: those of equal
-column + slope row, of all pictures and, for speed, of all payloads of one shape. An encoder knows all values, so it runs the
+column + slope * row, of all pictures and, for speed, of all payloads of one shape. An encoder knows all values, so it runs the
 network once over whole levels.
 """
 
