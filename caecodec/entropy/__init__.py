@@ -1,1 +1,1 @@
-"""Integer latents <-> coded streams. An entropy model is one file here and one wire id in bitstream/codings.py."""
+"""Integer latents <-> coded streams. An entropy model is a file here and a line in registry.py."""

@@ -1,10 +1,10 @@
-"""Entropy model 1: a channel's table at each position follows from the channels before it (FORMAT.md, 7: Context coding).
+"""Entropy model 1: earlier channels choose the table of each position of a channel (FORMAT.md, 7: Context coding).
 
     symbols ── differences ── index ──────────────────────────────────────────┬── coder ── streams
                                 └─ magnitude, 3x3 sum ─ predictor ─ class ─ table of the next channels
 
-In: symbols as int32 (n, M, rows, columns). Out: streams of 32-bit words; the number of channels coded, and the escapes.
-All bands advance in step, a channel at a time, because a 3x3 sum reaches into the bands above and below.
+In: symbols as int32 (n, M, rows, columns). Out: streams of 32-bit words, the number of coded channels, and the escapes.
+All bands advance together, one channel at a time, because a 3x3 sum reaches into the bands above and below.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ PARTS: dict[str, npt.DTypeLike] = {
     "threshold": np.int32, "table": np.uint8, "mass": np.int32,
 }  # fmt: skip
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
-_BLOCK = 16  # channels whose predictions from all channels before them are one matrix product
-_PRODUCT = 2**18  # multiplications up to which OpenBLAS starts no threads, which a busy machine would have to wait for
-_VALUES_AT_ONCE = 2**22  # of a large chunk, so that few copies of its symbols are in memory
-_MATRIX_SIDE = 64  # up to this size of image, 3x3 sums are quicker as two matrix products
+_BLOCK = 16  # channels whose predictions from all channels before the block are one matrix product
+_PRODUCT = 2**18  # OpenBLAS starts no threads for up to this many multiplications; on a busy machine threads cost waiting
+_VALUES_AT_ONCE = 2**22  # values of a large chunk processed at once, to limit temporary copies
+_MATRIX_SIDE = 64  # for images up to this size, 3x3 sums are faster as two matrix products
 
 
 class ContextModel(EntropyModel[ContextTables]):
-    """A table for each position of each channel, chosen by the channels before it."""
+    """Chooses a table for each position of each channel from the channels before it."""
 
     name = "context"
     wire_id = 1
@@ -43,7 +43,7 @@ class ContextModel(EntropyModel[ContextTables]):
     remedy = "run caecodec fit-entropy to add them to a copy, or use entropy='static'"
 
     def parse(self, tensors: Tensors, quality: int, channels: int) -> ContextTables | None:
-        """As `EntropyModel.parse`; weights files need not have context tables."""
+        """See `EntropyModel.parse`; context tables are optional in weights files."""
         prefix = f"q{quality}.context."
         if f"{prefix}order" not in tensors:
             return None
@@ -51,22 +51,24 @@ class ContextModel(EntropyModel[ContextTables]):
             check_dtype(tensors, prefix + part, dtype)
         tables = ContextTables(*(tensors[prefix + part].astype(np.int64) for part in PARTS))
         if len(tables.order) != channels:
-            raise WeightsError(f"context tables have {len(tables.order)} channels but latents {channels}: the file is damaged")
+            raise WeightsError(
+                f"context tables have {len(tables.order)} channels but the latents have {channels}: the file is damaged"
+            )
         return tables
 
     def store(self, tables: ContextTables, quality: int) -> Tensors:
-        """As `EntropyModel.store`."""
+        """See `EntropyModel.store`."""
         return {f"q{quality}.context.{part}": getattr(tables, part).astype(dtype) for part, dtype in PARTS.items()}
 
     def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> ContextTables:
-        """As `EntropyModel.fit`; of more crops than it needs, it takes some."""
+        """See `EntropyModel.fit`; a subset is used if there are more crops than the fit needs."""
         from . import context_fit
 
         crops = sum(map(len, batches))
         return context_fit.fit(np.concatenate(batches[:: -(-crops // context_fit.MOST_CROPS)]))
 
     def encode(self, symbols: Symbols, tables: ContextTables) -> CodedSymbols:
-        """Code symbols (n, M, rows, columns), each within +-2^24."""
+        """See `EntropyModel.encode`."""
         values, index = _index(symbols, tables)
         channels, n, height, columns = index.shape
         used = np.flatnonzero(index.any(axis=(1, 2, 3)))
@@ -88,7 +90,7 @@ class ContextModel(EntropyModel[ContextTables]):
         return CodedSymbols(tuple(words), varint.pack(count) + escapes)
 
     def decode(self, coded: CodedSymbols, tables: ContextTables, shape: Shape) -> Symbols:
-        """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
+        """See `EntropyModel.decode`."""
         n, channels, height, columns = shape
         layout = streams.layout(coded, shape)
         count, position = coded_channels(coded, channels)
@@ -114,13 +116,13 @@ class ContextModel(EntropyModel[ContextTables]):
         return symbols
 
     def code_length(self, symbols: Symbols, tables: ContextTables) -> float:
-        """Ideal length of the coded symbols in bits: the sum of -log2 p, channels of nothing but zeros and escapes included."""
+        """Ideal length of the symbols in bits: the sum of -log2 p, including all-zero channels and the escape entries."""
         _, index = _index(symbols, tables)
         classes = _classes(index, tables)
         return float(sum(bits[k, i.reshape(-1)].sum() for bits, k, i in zip(tables.bits, classes, index, strict=True)))
 
     def on_device(self) -> DeviceCoder[ContextTables] | None:
-        """As `EntropyModel.on_device`."""
+        """See `EntropyModel.on_device`."""
         from . import device, device_context  # here, because they import PyTorch
 
         return device_context.CODER if device.available() else None
@@ -130,15 +132,17 @@ MODEL = ContextModel()
 
 
 def coded_channels(coded: CodedSymbols, channels: int) -> tuple[int, int]:
-    """How many channels are coded, and where in `escapes` the list begins; CorruptionError when there are not so many."""
+    """The number of coded channels, and where the escape list begins; CorruptionError if the number is too large."""
     count, position = varint.unpack(coded.escapes, 0)
     if count > channels:
-        raise CorruptionError(f"payload codes {count} channels of {channels}: it is damaged, or of other weights")
+        raise CorruptionError(
+            f"payload codes {count} channels but the weights have {channels}: it is damaged, or was made with other weights"
+        )
     return count, position
 
 
 def difference(values: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int32]:
-    """Images (..., rows, columns) less their left neighbours (LEFT) or those above (UP), the margin less the other ones."""
+    """Images (..., rows, columns) minus their left (LEFT) or upper (UP) neighbours; the margin minus the other neighbours."""
     if kind == UP:
         return difference(values.swapaxes(-1, -2), LEFT).swapaxes(-1, -2)
     out = values.copy()
@@ -149,7 +153,7 @@ def difference(values: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int32
 
 
 def integrate(values: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int64]:
-    """The inverse of `difference`: sums down the margin, then across."""
+    """Invert `difference`: sum down the margin, then across."""
     if kind == UP:
         return integrate(values.swapaxes(-1, -2), LEFT).swapaxes(-1, -2)
     out = values.astype(np.int64)
@@ -160,7 +164,7 @@ def integrate(values: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int64]
 
 
 def box(magnitudes: Floats) -> Floats:
-    """3x3 sums of images (..., rows, columns) of small integers, rows and columns at the edges counted twice."""
+    """3x3 sums of images (..., rows, columns) of small integers; rows and columns at the edges count twice."""
     height, width = magnitudes.shape[-2:]
     if max(height, width) <= _MATRIX_SIDE:
         sums: Floats = np.matmul(np.matmul(_neighbours(height), magnitudes), _neighbours(width))
@@ -171,7 +175,7 @@ def box(magnitudes: Floats) -> Floats:
 
 
 def features(index: Bytes) -> Bytes:
-    """Magnitude and 3x3 sum, one after the other, of each channel of indices (channels, n, rows, columns): (2 channels, P)."""
+    """Interleaved magnitude and 3x3 sum of each channel: indices (channels, n, rows, columns) -> (2 channels, P)."""
     out = np.empty((2 * len(index), index[0].size if len(index) else 0), np.uint8)
     for first in range(0, len(index), _BLOCK):
         magnitudes = MAGNITUDES[index[first : first + _BLOCK]]
@@ -182,7 +186,7 @@ def features(index: Bytes) -> Bytes:
 
 
 def predict(weights: Floats, known: Bytes) -> Floats:
-    """Products of weights (c, k) and features (k, P), in small tiles of positions: few features are floats at once."""
+    """Products of weights (c, k) and features (k, P), in small tiles so that few features are held as floats at once."""
     out = np.empty((len(weights), known.shape[1]), np.float32)
     tile = max(1, _PRODUCT // max(1, weights.size))
     for start in range(0, known.shape[1], tile):
@@ -191,7 +195,7 @@ def predict(weights: Floats, known: Bytes) -> Floats:
 
 
 def _index(symbols: Symbols, tables: ContextTables) -> tuple[npt.NDArray[np.int32], Bytes]:
-    """What is coded, (M, n, rows, columns) in coding order: differences where they are taken, and their indices."""
+    """The values to code (M, n, rows, columns) in coding order, as differences in channels that use them, and their indices."""
     values = symbols.transpose(1, 0, 2, 3)[tables.order]
     index = np.empty(values.shape, np.uint8)
     step = max(1, _VALUES_AT_ONCE // values[0].size)
@@ -217,13 +221,13 @@ def _classes(index: Bytes, tables: ContextTables) -> Bytes:
 
 
 def _reached(levels: Floats, predictions: Floats) -> Bytes:
-    """How many of the levels (K - 1,) each prediction (P,) reaches; quicker than searches, whose branches nothing predicts."""
+    """How many of the levels (K - 1,) each prediction (P,) reaches; faster than a search, whose branches mispredict."""
     reached: Bytes = np.add.reduce((levels[:, None] <= predictions).view(np.uint8), axis=0, dtype=np.uint8)
     return reached
 
 
 def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]], index: Bytes, tables: ContextTables) -> None:
-    """Fill index (channels, n, rows, columns) from the coders of bands of positions [start, stop)."""
+    """Fill index (channels, n, rows, columns); each job is the coder of a band and its positions [start, stop)."""
     size = index[0].size if len(index) else 0
     known = np.empty((2 * len(index), size), np.uint8)
     for first in range(0, len(index), _BLOCK):
@@ -245,14 +249,14 @@ def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]
 
 
 def _check_range(symbols: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> None:
-    """CorruptionError for symbols that no encoder was given."""
+    """Raise CorruptionError if a symbol is out of the encoder's range."""
     if symbols.min() < -MAX_SYMBOL or symbols.max() > MAX_SYMBOL:
         raise CorruptionError(f"payload holds a symbol beyond +-{MAX_SYMBOL}: it is damaged")
 
 
 @lru_cache
 def _neighbours(size: int) -> Floats:
-    """The tridiagonal matrix of ones, its corners 2, that sums neighbours along an axis."""
+    """The tridiagonal matrix of ones, with 2 in its corners, that sums neighbours along an axis."""
     matrix: Floats = np.eye(size, dtype=np.float32)
     matrix += np.eye(size, k=1, dtype=np.float32) + np.eye(size, k=-1, dtype=np.float32)
     matrix[0, 0] += 1

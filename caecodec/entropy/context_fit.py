@@ -1,8 +1,8 @@
-"""Context tables fitted to the symbols that a network makes of training images (entropy.context_tables.ContextTables).
+"""Fits context tables (entropy.context_tables.ContextTables) to the symbols of training images.
 
     symbols ── differences, order, radius ── features ── Gram matrix ── predictors ── classes ── histograms ── shared tables
 
-Everything a fit holds at once is two bytes a symbol, and three more while features are made; matrices are summed in tiles.
+A fit holds two bytes per symbol, and three more while it computes features; matrices are summed in tiles.
 """
 
 import numpy as np
@@ -14,15 +14,15 @@ from .streams import narrow
 from .tables import TOTAL
 
 CLASSES = 32
-MOST_CROPS = 3000  # more of them make no better tables
+MOST_CROPS = 3000  # more crops do not improve the tables
 TABLES = 128
-REACH = 126  # the largest radius that the format has; tables are no wider than some channel needs
+REACH = 126  # the largest radius that the format allows; tables are only as wide as the widest channel needs
 ESCAPES = 1e-5  # share of a channel's symbols that may lie outside its radius
-SMOOTH_CANDIDATES = 12  # channels of the highest variance that may be coded as differences
-SMOOTH_GAIN = 0.02  # bits a symbol that a difference must save
-SMOOTH_WEIGHT = 0.01  # of a difference's variance in the order of coding: the other channels tell its scale
+SMOOTH_CANDIDATES = 12  # only this many channels, those of the highest variance, may be coded as differences
+SMOOTH_GAIN = 0.02  # bits per symbol that differences must save
+SMOOTH_WEIGHT = 0.01  # weight of a difference's variance in the coding order, because the other channels predict its scale
 RIDGE = 1e-3
-PRIOR_WEIGHT = 2.0  # observations that a channel's own histogram is worth in each of its classes
+PRIOR_WEIGHT = 2.0  # how many observations the channel's own histogram counts for in each of its classes
 TILE = 65536
 ROUNDS = 30
 Small = npt.NDArray[np.int16]
@@ -32,11 +32,11 @@ Integers = npt.NDArray[np.int64]
 
 
 def fit(symbols: Small, classes: int = CLASSES, tables: int = TABLES, reach: int = REACH) -> ContextTables:
-    """Context tables of M channels for symbols (n, M, rows, columns), each image a crop; `symbols` is changed.
+    """Context tables of M channels for symbols (n, M, rows, columns), each image a crop; changes `symbols` in place.
 
-    classes : of each channel, up to 256
-    tables : shared by all classes of all channels, up to 256
-    reach : largest value, up to 126, that a table may hold
+    classes : the number of classes per channel, up to 256
+    tables : the number of tables, which all classes of all channels share, up to 256
+    reach : the largest value that a table may hold, up to 126
     """
     kinds, variance = _differences(symbols)
     order = np.argsort(-variance, kind="stable")
@@ -58,7 +58,7 @@ def fit(symbols: Small, classes: int = CLASSES, tables: int = TABLES, reach: int
 
 
 def _differences(symbols: Small) -> tuple[Integers, Floats]:
-    """What is coded of each channel (M,), put into `symbols`, and the variance that its place in the order follows from."""
+    """Choose symbols or differences for each channel (M,), in place; the variances returned determine the coding order."""
     sample = symbols[:: max(1, len(symbols) // 750)]
     variance = np.array([np.square(sample[:, c], dtype=np.float32).mean() for c in range(symbols.shape[1])], np.float64)
     kinds = np.zeros(len(variance), np.int64)
@@ -88,7 +88,7 @@ def _index(symbols: Small, order: Integers, reach: int) -> tuple[Bytes, Integers
 
 
 def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
-    """Ridge regression of each magnitude on all features (2 M, P) before it, in integers; pairs for each earlier channel."""
+    """Integer ridge regression of each magnitude on all earlier features (2 M, P): a pair of weights per earlier channel."""
     size = len(known) + 1
     gram = np.zeros((size, size))
     for start in range(0, known.shape[1], TILE):
@@ -99,7 +99,7 @@ def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
     damping = RIDGE * (gram.diagonal() + 1e-4)
     weights = [np.zeros(0, np.int8)]
     for channel in range(1, len(known) // 2):
-        k = 2 * channel + 1  # the constant and the features of all channels before; gram[:k, k] are products with the target
+        k = 2 * channel + 1  # the constant and all earlier features; gram[:k, k] are their products with the target
         solution = np.linalg.solve(gram[:k, :k] + np.diag(damping[:k]), gram[:k, k])[1:]
         solution[0::2] /= OWN
         weights.append(np.round(127 * solution / max(1e-12, np.abs(solution).max())).astype(np.int8))
@@ -109,7 +109,7 @@ def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
 def _classes(
     index: Bytes, known: Bytes, weights: list[npt.NDArray[np.int8]], classes: int, reach: int
 ) -> tuple[Integers, Integers]:
-    """Thresholds (M, classes - 1), quantiles of the predictions, and counts (M, classes, reach + 2) of each magnitude."""
+    """Thresholds (M, classes - 1) at quantiles of the predictions, and counts (M, classes, reach + 2) of the magnitudes."""
     channels, size = index.shape
     threshold = np.zeros((channels, classes - 1), np.int64)
     histograms = np.zeros((channels, classes, reach + 2), np.int64)
@@ -127,7 +127,7 @@ def _classes(
 
 
 def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
-    """K-means in code length: masses (tables, G + 2) for counts (items, G + 2) of magnitudes, and the table of each item."""
+    """K-means by code length: masses (tables, G + 2) for counts (items, G + 2) of magnitudes, and the table of each item."""
     magnitude = np.arange(counts.shape[1])
     mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
     chosen = np.empty(len(counts), np.int64)
@@ -143,7 +143,7 @@ def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
 
 
 def _smoothed(counts: Floats) -> Floats:
-    """Shares of each magnitude, with a geometric distribution of the same mean worth one observation."""
+    """Shares of each magnitude, smoothed by a geometric distribution of the same mean that counts for one observation."""
     magnitude = np.arange(counts.shape[1])
     mean = counts @ magnitude / np.maximum(counts.sum(axis=1), 1)
     prior = (mean / (1 + mean) + 1e-7)[:, None] ** magnitude + 1e-9
@@ -153,7 +153,7 @@ def _smoothed(counts: Floats) -> Floats:
 
 
 def _integers(share: Floats) -> Integers:
-    """Masses (tables, G + 2), each at least 1, for shares of magnitudes: those of both signs are halved."""
+    """Masses (tables, G + 2), each at least 1, for shares of magnitudes; the two signs of a magnitude get half each."""
     halved = share.copy()
     halved[:, 1:-1] /= 2
     mass: Integers = np.maximum(1, np.floor(halved * (TOTAL - 2 * share.shape[1]))).astype(np.int64)
@@ -162,6 +162,6 @@ def _integers(share: Floats) -> Integers:
 
 
 def _entropy(values: npt.NDArray[np.int32]) -> float:
-    """Bits a symbol of the best table for these values."""
+    """Bits per symbol with the best table for these values."""
     counts = np.unique(values, return_counts=True)[1]
     return float((counts * np.log2(values.size / counts)).sum() / values.size)

@@ -1,7 +1,7 @@
 """What entropy model 1 stores for M channels: order, differences, predictors, classes, tables (FORMAT.md, 7: Context coding).
 
-All integers, and part of the weights. The predictors run in float32 all the same: every product and every sum of theirs, in
-whatever order, is an integer below 2^24, so floats are exact, and any BLAS gives the same classes.
+All values are integers and part of the weights. The predictors still run in float32: all their products and sums, in any
+order, are integers below 2^24, so floats are exact and every BLAS gives the same classes.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from .streams import Integers
 from .tables import PRECISION, TOTAL
 
 NONE, LEFT, UP = 0, 1, 2
-CLIP = 8  # magnitudes count up to this
-FEATURE_LIMITS = (CLIP, 9 * CLIP)  # of a magnitude and of a 3x3 sum
-OWN = 8  # what a weight of the magnitude at the same position counts beside one of a 3x3 sum
-MAX_RADIUS = 126  # an index, at most 2 radius + 1, fits a byte
+CLIP = 8  # larger magnitudes count as this
+FEATURE_LIMITS = (CLIP, 9 * CLIP)  # largest magnitude and largest 3x3 sum
+OWN = 8  # factor of a weight of the magnitude at the same position, relative to a weight of a 3x3 sum
+MAX_RADIUS = 126  # so that an index, at most 2 radius + 1, fits a byte
 MAX_CLASSES = 256
 Floats = npt.NDArray[np.float32]
 
@@ -31,15 +31,15 @@ MAGNITUDES = np.minimum((_INDEX + 1) // 2, CLIP).astype(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class ContextTables:
-    """Context model of M channels, in coding order but for `order` itself; K classes a channel, T tables.
+    """Context tables of M channels, with K classes per channel and T tables; all fields but `order` are in coding order.
 
-    order : (M,) int64, the channels in the order of coding
-    difference : (M,) int64, 0: symbols are coded as they are; 1: their differences to the left; 2: to the row above
-    radius : (M,) int64, r: values -r to r are in the channel's tables, all others escape
+    order : (M,) int64, the channels in coding order
+    difference : (M,) int64, what is coded: 0, the symbols; 1, differences from the left; 2, differences from the row above
+    radius : (M,) int64, r: the channel's tables hold the values -r to r; all others escape
     weight : (M (M - 1),) int64, -128 to 127: for each channel, a pair of weights for each channel before it
-    threshold : (M, K - 1) int64, ascending: what a prediction must reach for class 1, 2, ...
+    threshold : (M, K - 1) int64, ascending: the predictions at which class 1, 2, ... begins
     table : (M, K) int64, the table of each class
-    mass : (T, G + 2) int64: of value 0, of 1 and -1 each, ..., of G and -G each, of the rest; they sum to 2^24
+    mass : (T, G + 2) int64, masses of 0, of 1 and of -1, ..., of G and of -G, and of the rest; they sum to 2^24
     """
 
     order: Integers
@@ -51,7 +51,7 @@ class ContextTables:
     mass: Integers
 
     def __post_init__(self) -> None:
-        """WeightsError unless coder and predictors can use them, exactly."""
+        """Raise WeightsError unless the coder and the predictors can use the tables exactly."""
         channels = self.order.size
         good = (
             channels > 0
@@ -64,7 +64,7 @@ class ContextTables:
             and self.mass.shape[1] >= 2
         )
         if not good:
-            raise WeightsError("context tables have shapes that do not fit each other: the weights are damaged")
+            raise WeightsError("context tables have inconsistent shapes: the weights are damaged")
         reach = self.mass.shape[1] - 2
         checks = {
             "order": (np.sort(self.order) == np.arange(channels)).all(),
@@ -84,7 +84,7 @@ class ContextTables:
 
     @cached_property
     def _matrix(self) -> Integers:
-        """Weights (M, 2 M) of magnitude and 3x3 sum of every channel, zero from each channel itself on."""
+        """Weights (M, 2 M) of the magnitude and 3x3 sum of each channel, zero from the channel itself on."""
         channels = len(self.order)
         matrix = np.zeros((channels, 2 * channels), np.int64)
         matrix[np.arange(2 * channels) < 2 * np.arange(channels)[:, None]] = self.weight
@@ -93,7 +93,7 @@ class ContextTables:
 
     @cached_property
     def predictor(self) -> Floats:
-        """Weights (M, 2 M) float32: of magnitude and 3x3 sum of each channel, zero from each channel itself on."""
+        """Weights (M, 2 M) float32 of the magnitude and 3x3 sum of each channel, zero from the channel itself on."""
         return self._matrix.astype(np.float32)
 
     @cached_property

@@ -1,8 +1,8 @@
-"""What the entropy models' implementations on a device share: many payloads of one shape at once, by the kernels.
+"""What entropy models share on a device: the kernels code many payloads of one shape at once.
 
     Coded of N payloads ── words, escapes ──▶ device ── kernels ── index ── values ──▶ symbols (N n, M, rows, columns)
 
-Decoding never waits for the device: what is damaged is a tensor of flags, for whoever takes the symbols to look at.
+Decoding never waits for the device: damage is reported as a tensor of flags that the caller must check.
 """
 
 import importlib.util
@@ -24,13 +24,13 @@ from .model import DeviceCoder, Shape
 from .streams import MAX_SYMBOL, CodedSymbols, StreamLayout
 
 T = TypeVar("T")
-BLOCK = 256  # positions that a program works out tables for at once
+BLOCK = 256  # positions whose tables a program computes at once
 WARPS = 4
 
 
 @cache
 def available() -> bool:
-    """Whether Triton is there, in which the kernels are written; it comes with PyTorch for CUDA on Linux."""
+    """Whether Triton, which the kernels need, is installed; it comes with PyTorch for CUDA on Linux."""
     return importlib.util.find_spec("triton") is not None
 
 
@@ -43,11 +43,11 @@ def load_kernels() -> Any:
 
 @dataclass(frozen=True, eq=False)
 class DeviceTables:
-    """Tables of M channels on a device; `kernels` describes those that it takes.
+    """Tables of M channels on a device; `kernels` describes the arrays that it reads.
 
-    low, high : (M,) int32, values low <= value < high have entries, all others escape
-    order, place : (M,) int64, the channels in the order of coding, and the place of each; empty where it is their own
-    difference : channels in coding order that are differences, and of which kind
+    low, high : (M,) int32; values with low <= value < high have entries, all others escape
+    order, place : (M,) int64, the channels in coding order, and the place of each; empty if the order is unchanged
+    difference : (channel in coding order, kind) of each channel that is coded as differences
     """
 
     classes: int
@@ -67,7 +67,7 @@ class DeviceTables:
     def of(
         cls, arrays: dict[str, npt.ArrayLike], difference: tuple[tuple[int, int], ...], device: torch.device
     ) -> "DeviceTables":
-        """These arrays, named as the fields, in the device's memory."""
+        """Copy these arrays, named like the fields, to the device."""
         placed = {name: torch.from_numpy(np.ascontiguousarray(value, np.int32)).to(device) for name, value in arrays.items()}
         return cls(
             placed["threshold"].shape[-1] + 1, placed["cumulative"], placed["row"], placed["length"], placed["mode"],
@@ -77,10 +77,10 @@ class DeviceTables:
 
 
 class PreparedSymbols(NamedTuple):
-    """A payload's symbols, proven as far as that goes without decoding them.
+    """A payload's coded symbols, checked as far as possible without decoding them.
 
-    words : (k,) int32, of all streams; lengths: how many each has
-    coded : how many channels are coded
+    words, lengths : (k,) int32, the words of all streams; how many each stream has
+    coded : the number of coded channels
     escapes : (e,) int32, the escape list
     """
 
@@ -91,16 +91,16 @@ class PreparedSymbols(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the symbols take while they wait."""
         return self.words.nbytes
 
 
 class KernelCoder(DeviceCoder[T]):
-    """An entropy model that the kernels code; a subclass says how its symbols become the entries of its tables.
+    """An entropy model coded by the kernels; a subclass defines how its symbols become entries of its tables.
 
-    contextual : which variant of the kernels: tables that follow from the channels before, or one for each channel
-    index_dtype : the narrowest integers that hold all entries
-    limit : the largest magnitude of a value that escapes
+    contextual : whether earlier channels choose the tables; otherwise each channel has one table
+    index_dtype : the narrowest integer dtype that holds all entries
+    limit : the largest magnitude of an escaped value
     """
 
     contextual: ClassVar[bool]
@@ -109,27 +109,27 @@ class KernelCoder(DeviceCoder[T]):
 
     @abstractmethod
     def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
-        """How many channels are coded, and where in `escapes` the list begins."""
+        """The number of coded channels, and where the escape list begins in `escapes`."""
 
     @abstractmethod
     def pack_count(self, count: int) -> bytes:
-        """What the escapes begin with."""
+        """The bytes that precede the escape list."""
 
     @abstractmethod
     def used(self, index: Tensor) -> Tensor:
-        """How many channels (N,) int32 have to be coded of entries (N, M, P)."""
+        """How many channels (N,) int32 of entries (N, M, P) must be coded."""
 
     @abstractmethod
     def launches(self, channels: int, bands: int) -> range:
-        """The first channel of each launch of the decoder, for images that have so many streams."""
+        """The first channel of each launch of the decoder, for images with this many streams."""
 
     @abstractmethod
     def arrange(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """Symbols (N n, M, rows, columns) with their channels in coding order."""
+        """Put the channels of symbols (N n, M, rows, columns) into coding order."""
 
     @abstractmethod
     def restore(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """The inverse of `arrange`."""
+        """Invert `arrange`."""
 
     @abstractmethod
     def entries(self, values: Tensor, tables: DeviceTables) -> Tensor:
@@ -137,22 +137,22 @@ class KernelCoder(DeviceCoder[T]):
 
     @abstractmethod
     def values(self, entries: Tensor, tables: DeviceTables) -> Tensor:
-        """The inverse of `entries`."""
+        """Invert `entries`."""
 
     @abstractmethod
     def scratch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, 2 M, P) int8 and rows (N, P) int32 that the kernels fill for entries (N, M, P); small if they do not."""
+        """Memory for features (N, 2 M, P) int8 and rows (N, P) int32 of entries (N, M, P); minimal if the kernels need none."""
 
     @abstractmethod
     def measure(self, index: Tensor, features: Tensor, sizes: tuple[int, int, int, int], bands: int, **options: int) -> None:
         """Fill the features before encoding, if there are any."""
 
     def beyond(self, values: Tensor) -> Tensor:
-        """Which payloads (N,) have values (N, M, P) that no encoder was given, though none escapes too far."""
+        """Which payloads (N,) have values (N, M, P) beyond the encoder's range, although each escape is within its limit."""
         return torch.zeros(len(values), dtype=torch.bool, device=values.device)
 
     def prepare(self, coded: CodedSymbols, shape: Shape) -> PreparedSymbols:
-        """As `DeviceCoder.prepare`."""
+        """See `DeviceCoder.prepare`."""
         streams.layout(coded, shape)
         for stream in coded.streams:
             streams.check_words(stream)
@@ -163,7 +163,7 @@ class KernelCoder(DeviceCoder[T]):
         return PreparedSymbols(words, tuple(len(stream) // 4 for stream in coded.streams), count, listed.astype(np.int32))
 
     def decode(self, batch: Sequence[PreparedSymbols], tables: DeviceTables, shape: Shape) -> tuple[Tensor, Tensor]:
-        """As `DeviceCoder.decode`."""
+        """See `DeviceCoder.decode`."""
         device = tables.row.device
         n, channels, height, columns = shape
         layout = streams.bands(n * height, columns, channels)
@@ -194,7 +194,7 @@ class KernelCoder(DeviceCoder[T]):
         return self.restore(symbols, tables), unread | wrong
 
     def encode(self, symbols: Tensor, tables: DeviceTables, count: int) -> list[CodedSymbols]:
-        """As `DeviceCoder.encode`."""
+        """See `DeviceCoder.encode`."""
         total, channels, height, columns = symbols.shape
         size = total // count
         layout = streams.bands(count * height, columns, channels)
@@ -216,7 +216,7 @@ class KernelCoder(DeviceCoder[T]):
         ]
 
     def _index(self, values: Tensor, tables: DeviceTables) -> tuple[Tensor, Tensor]:
-        """The entry of each value (N, M, P), and which of them are escapes."""
+        """The entry of each value (N, M, P), and which values escape."""
         low, high = tables.low[:, None], tables.high[:, None]
         escaped = (values < low) | (values >= high)
         entries = self.entries(values, tables)
@@ -225,7 +225,7 @@ class KernelCoder(DeviceCoder[T]):
     def _all_values(
         self, index: Tensor, batch: Sequence[PreparedSymbols], tables: DeviceTables, layout: StreamLayout, columns: int
     ) -> tuple[Tensor, Tensor]:
-        """The value (N, M, P) int32 of each entry, and which payloads (N,) escape not as often as they list, or too far."""
+        """The value (N, M, P) int32 of each entry, and which payloads (N,) have too many, too few or too large escapes."""
         entries = index.int()
         values = self.values(entries, tables)
         escaped = entries == tables.length[:, None] - 1
@@ -245,7 +245,7 @@ class KernelCoder(DeviceCoder[T]):
     def _push(
         self, index: Tensor, count: Tensor, tables: DeviceTables, layout: StreamLayout, sizes: tuple[int, int, int, int]
     ) -> tuple[npt.NDArray[np.int32], Tensor]:
-        """The words of all streams, one after the other, and how many each has (streams,)."""
+        """The words of all streams, one after the other, and the number of words of each (streams,)."""
         channels, rows, _, columns = sizes
         total, options = len(index) * len(layout), {"block": _block(layout, columns), "num_warps": WARPS}
         features, _ = self.scratch(index)
@@ -268,7 +268,7 @@ class KernelCoder(DeviceCoder[T]):
 
 
 def difference(values: Tensor, kind: int) -> Tensor:
-    """Images (..., rows, columns) less their left neighbours (LEFT) or those above (UP), the margin less the other ones."""
+    """See `context.difference`."""
     if kind == UP:
         return difference(values.mT, LEFT).mT
     out = values.clone()
@@ -278,7 +278,7 @@ def difference(values: Tensor, kind: int) -> Tensor:
 
 
 def integrate(values: Tensor, kind: int) -> Tensor:
-    """The inverse of `difference`: sums down the margin, then across."""
+    """See `context.integrate`."""
     if kind == UP:
         return integrate(values.mT, LEFT).mT
     out = values.clone()
@@ -297,18 +297,18 @@ def _pack_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout:
 
 
 def _in_order(planes: Tensor, layout: StreamLayout, columns: int) -> Tensor:
-    """Planes (N, M, P) in the order of coding: (N, M P), band after band."""
+    """Planes (N, M, P) in coding order: (N, M P), band after band."""
     return torch.cat([planes[:, :, start * columns : stop * columns].flatten(1) for start, stop in layout], 1)
 
 
 def _from_order(flat: Tensor, layout: StreamLayout, columns: int, channels: int) -> Tensor:
-    """The inverse of `_in_order`."""
+    """Invert `_in_order`."""
     sizes = [(stop - start) * columns * channels for start, stop in layout]
     return torch.cat([part.view(len(flat), channels, -1) for part in torch.split(flat, sizes, 1)], 2)
 
 
 def _send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array in the device's memory, without waiting for it."""
+    """Copy an array to the device, without waiting for the copy."""
     tensor = torch.from_numpy(values)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
@@ -319,5 +319,5 @@ def _power(number: int) -> int:
 
 
 def _block(layout: StreamLayout, columns: int) -> int:
-    """How many positions to take at once: those of a stream, where they are few."""
+    """How many positions to process at once: those of a stream, if they are fewer than `BLOCK`."""
     return min(BLOCK, max(16, _power(max(stop - start for start, stop in layout) * columns)))

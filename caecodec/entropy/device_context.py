@@ -12,14 +12,14 @@ from .streams import MAX_SYMBOL, CodedSymbols
 
 
 class ContextCoder(KernelCoder[ContextTables]):
-    """A table for each position, which follows from the magnitudes of the channels before."""
+    """Chooses a table for each position from the magnitudes of earlier channels."""
 
     contextual = True
     index_dtype = torch.uint8
     limit = 2 * MAX_SYMBOL
 
     def place(self, tables: ContextTables, device: torch.device) -> DeviceTables:
-        """As `DeviceCoder.place`."""
+        """See `DeviceCoder.place`."""
         mass = np.concatenate([tables.mass[:, :1], np.repeat(tables.mass[:, 1:-1], 2, axis=1), tables.mass[:, -1:]], axis=1)
         arrays = {
             "cumulative": np.cumsum(mass, axis=1) - mass, "row": tables.table * mass.shape[1], "length": 2 * tables.radius + 2,
@@ -30,54 +30,54 @@ class ContextCoder(KernelCoder[ContextTables]):
         return DeviceTables.of(arrays, tuple(differences), device)
 
     def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
-        """As `KernelCoder.count`."""
+        """See `KernelCoder.count`."""
         return coded_channels(coded, channels)
 
     def pack_count(self, count: int) -> bytes:
-        """As `KernelCoder.pack_count`."""
+        """See `KernelCoder.pack_count`."""
         return varint.pack(count)
 
     def used(self, index: Tensor) -> Tensor:
-        """As `KernelCoder.used`: up to the last channel that is not zero everywhere."""
+        """See `KernelCoder.used`: channels count up to the last one that is not all zero."""
         number = torch.arange(1, index.shape[1] + 1, dtype=torch.int32, device=index.device)
         return (number * (index != 0).any(2)).amax(1).int()
 
     def launches(self, channels: int, bands: int) -> range:
-        """As `KernelCoder.launches`.
+        """See `KernelCoder.launches`.
 
-        What is around a position may be another stream's, which has to be there before the next channel begins.
+        The neighbours of a position may belong to another stream, which must be complete before the next channel begins.
         """
         return range(channels) if bands > 1 else range(0, channels, channels)
 
     def arrange(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.arrange`."""
+        """See `KernelCoder.arrange`."""
         return symbols[:, tables.order]
 
     def restore(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.restore`."""
+        """See `KernelCoder.restore`."""
         return symbols[:, tables.place]
 
     def entries(self, values: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.entries`."""
+        """See `KernelCoder.entries`."""
         return 2 * values.abs() - (values > 0).int()
 
     def values(self, entries: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.values`."""
+        """See `KernelCoder.values`."""
         half = (entries + 1) // 2
         return torch.where(entries % 2 == 1, half, -half)
 
     def beyond(self, values: Tensor) -> Tensor:
-        """As `KernelCoder.beyond`: differences reach twice as far as symbols."""
+        """See `KernelCoder.beyond`: differences reach twice as far as symbols."""
         return (values.abs() > MAX_SYMBOL).flatten(1).any(1)
 
     def scratch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """As `KernelCoder.scratch`."""
+        """See `KernelCoder.scratch`."""
         size, channels, positions = index.shape
         features = torch.empty(size, 2 * channels, positions, dtype=torch.int8, device=index.device)
         return features, torch.empty(size, positions, dtype=torch.int32, device=index.device)
 
     def measure(self, index: Tensor, features: Tensor, sizes: tuple[int, int, int, int], bands: int, **options: int) -> None:
-        """As `KernelCoder.measure`."""
+        """See `KernelCoder.measure`."""
         load_kernels().measure[len(index) * bands, sizes[0]](index, features, *sizes, bands, **options)
 
 

@@ -11,14 +11,14 @@ from .tables import Tables
 
 
 class StaticCoder(KernelCoder[Tables]):
-    """One table for each channel, all channels in one launch."""
+    """Uses one table for each channel, and one launch for all channels."""
 
     contextual = False
     index_dtype = torch.int32
     limit = MAX_SYMBOL
 
     def place(self, tables: Tables, device: torch.device) -> DeviceTables:
-        """As `DeviceCoder.place`."""
+        """See `DeviceCoder.place`."""
         starts = np.cumsum(tables.length) - tables.length
         split = np.split(tables.mass, starts[1:])
         arrays: dict[str, npt.ArrayLike] = {
@@ -29,44 +29,44 @@ class StaticCoder(KernelCoder[Tables]):
         return DeviceTables.of(arrays, (), device)
 
     def count(self, coded: CodedSymbols, channels: int) -> tuple[int, int]:
-        """As `KernelCoder.count`: all of them, which nothing says."""
+        """See `KernelCoder.count`: all channels are coded, so no number is stored."""
         return channels, 0
 
     def pack_count(self, count: int) -> bytes:
-        """As `KernelCoder.pack_count`."""
+        """See `KernelCoder.pack_count`."""
         return b""
 
     def used(self, index: Tensor) -> Tensor:
-        """As `KernelCoder.used`."""
+        """See `KernelCoder.used`."""
         return torch.full((len(index),), index.shape[1], dtype=torch.int32, device=index.device)
 
     def launches(self, channels: int, bands: int) -> range:
-        """As `KernelCoder.launches`."""
+        """See `KernelCoder.launches`."""
         return range(0, channels, channels)
 
     def arrange(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.arrange`."""
+        """See `KernelCoder.arrange`."""
         return symbols
 
     def restore(self, symbols: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.restore`."""
+        """See `KernelCoder.restore`."""
         return symbols
 
     def entries(self, values: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.entries`."""
+        """See `KernelCoder.entries`."""
         return values - tables.low[:, None]
 
     def values(self, entries: Tensor, tables: DeviceTables) -> Tensor:
-        """As `KernelCoder.values`."""
+        """See `KernelCoder.values`."""
         return entries + tables.low[:, None]
 
     def scratch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """As `KernelCoder.scratch`."""
+        """See `KernelCoder.scratch`."""
         features = torch.empty(1, 2, 1, dtype=torch.int8, device=index.device)
         return features, torch.empty(1, 1, dtype=torch.int32, device=index.device)
 
     def measure(self, index: Tensor, features: Tensor, sizes: tuple[int, int, int, int], bands: int, **options: int) -> None:
-        """As `KernelCoder.measure`."""
+        """See `KernelCoder.measure`."""
 
 
 CODER = StaticCoder()

@@ -1,20 +1,20 @@
-"""The coder of FORMAT.md, 5 and 7, for many streams at once: Triton kernels, one program for each stream.
+"""The coder of FORMAT.md, 5 and 7, as Triton kernels that code many streams at once, one program for each stream.
 
-A stream is decoded symbol after symbol, so the time of one is that of its chain of look-ups; a GPU hides it behind the
-other streams. All is integer arithmetic. The programs of a stream's channels read what its neighbours put into the same
-image, so where an image has several streams each launch does one channel.
+A stream is decoded symbol by symbol, so it takes as long as its chain of look-ups; a GPU hides this latency behind the other
+streams. All arithmetic is in integers. A program reads what the programs of neighbouring streams wrote to the same image, so
+if an image has several streams, each launch does one channel.
 
-Arrays, all on the device, of N payloads of the same shape with B streams each; R rows of `width` latents, P = R width:
+The arrays are on the device and hold N payloads of the same shape with B streams each; R rows of `width` latents, P = R width:
 
-    index       (N, M, P)       entries, row after row; uint8 for context coding
-    features    (N, 2 M, P)     int8, magnitude and 3x3 sum of each channel
+    index       (N, M, P)       the entries in row order; uint8 for context coding
+    features    (N, 2 M, P)     int8, the magnitude and 3x3 sum of each channel
     cumulative  (entries,)      int32, the sums of masses below each entry of each table
     row         (M, K)          int32, where the table of each class begins in `cumulative`; K = 1 for static coding
-    length      (M,)            int32, entries of the tables of a channel
+    length      (M,)            int32, the number of entries of a channel's tables
     mode        (M,)            int32, the entry to try first, not the last one
-    weight      (M, 2 M)        int32, of the features
-    threshold   (M, K - 1)      int32
-    count       (N,)            int32, channels that are coded
+    weight      (M, 2 M)        int32, the weights of the features
+    threshold   (M, K - 1)      int32, the predictions at which classes begin
+    count       (N,)            int32, the number of coded channels
 """
 
 import triton
@@ -27,7 +27,7 @@ TILE = tl.constexpr(16)  # features whose products are summed at once
 
 @triton.jit
 def _measure(index, features, payload, channel, start, stop, channels, size, height, width, block: tl.constexpr):
-    """Magnitudes and 3x3 sums of one channel at the positions [start, stop) of a stream."""
+    """Compute magnitudes and 3x3 sums of one channel at the positions [start, stop) of a stream."""
     plane = index + (payload * channels + channel) * size
     out = features + (payload * channels + channel) * 2 * size
     for first in range(start, stop, block):
@@ -58,7 +58,7 @@ def _tables(
     features, weight, threshold, row, payload, channel, at, inside, channels, size, classes, padded_classes: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
-    """Where the table of each position begins."""
+    """Compute where the table of each position begins."""
     known = features + payload * channels * 2 * size
     prediction = tl.zeros([block], tl.int32)
     for first in range(0, 2 * channel, TILE):
@@ -82,10 +82,10 @@ def decode(
     first_channel, last_channel, channels, total_rows, height, width, bands, classes,
     context: tl.constexpr, padded_classes: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """Decode channels [first_channel, last_channel) of every stream into index, which is 0 before.
+    """Decode channels [first_channel, last_channel) of every stream into index, which must hold zeros.
 
-    words : int32, of all streams; begin (streams,) int64: where each has its first word
-    left, state : (streams,) int32 and int64, words not yet taken, and the coder's state; both are 0 after a sound stream
+    words, begin : int32, the words of all streams; (streams,) int64, the first word of each
+    left, state : (streams,) int32 and int64, the words not yet read, and the coder's state; both are 0 after an intact stream
     rows : (N, P) int32, scratch
     """
     stream = tl.program_id(0)
@@ -142,7 +142,7 @@ def decode(
         next_high = tl.load(cumulative + table + middle + 1)
         out = index + (payload * channels + channel) * size
         for at in range(start, stop):
-            # What does not depend on the state is loaded a position ahead, where nothing waits for it.
+            # Load what does not depend on the state one position ahead, so that nothing waits for it.
             low = next_low
             high = next_high
             sums = cumulative + table
@@ -182,7 +182,7 @@ def decode(
 
 @triton.jit(do_not_specialize=["channels", "total_rows", "height", "width", "bands"])
 def measure(index, features, channels, total_rows, height, width, bands, block: tl.constexpr):
-    """The features of all channels, of index (N, M, P) that is known; one program for each stream and channel."""
+    """Compute the features of all channels from a complete index (N, M, P); one program for each stream and channel."""
     stream = tl.program_id(0)
     payload = (stream // bands).to(tl.int64)
     band = (stream % bands).to(tl.int64)
@@ -197,7 +197,7 @@ def choose(
     index, features, low, mass, cumulative, row, length, weight, threshold, channels, total_rows, width, bands, classes,
     context: tl.constexpr, padded_classes: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """The sum of masses below each entry, and its mass (N, M, P) int32; one program for each stream and channel."""
+    """Look up the sum of masses below each entry, and its mass (N, M, P) int32; one program for each stream and channel."""
     stream = tl.program_id(0)
     channel = tl.program_id(1)
     payload = (stream // bands).to(tl.int64)
@@ -225,10 +225,10 @@ def choose(
 
 @triton.jit(do_not_specialize=["channels", "total_rows", "width", "bands"])
 def encode(low, mass, count, words, written, channels, total_rows, width, bands):
-    """Code all symbols of every stream, the last one first.
+    """Encode all symbols of every stream, the last one first.
 
-    words : int32, room for a word for each symbol and two more for each stream, stream after stream
-    written : (streams,) int32, how many words each stream has
+    words : int32, stream after stream, with room for one word per symbol and two more per stream
+    written : (streams,) int32, the number of words of each stream
     """
     stream = tl.program_id(0)
     payload = (stream // bands).to(tl.int64)

@@ -1,9 +1,9 @@
-"""The interface of an entropy model: how symbols become words, and back, by tables that are part of the weights.
+"""The interface of an entropy model, which codes symbols as words and back with tables that are part of the weights.
 
     symbols (n, M, rows, columns) int32 ── encode ──▶ CodedSymbols: words of each stream, escapes ── decode ──▶ symbols
 
-An entropy model is a file under entropy/ and a line in entropy/registry.py. This file imports no PyTorch. A model that has no
-implementation for devices is all that is asked for: then the CPU codes the symbols, also of networks that run on a GPU.
+An entropy model is a file under entropy/ and a line in entropy/registry.py. This file imports no PyTorch. An implementation
+for devices is optional: without one, the CPU codes the symbols even if the network runs on a GPU.
 """
 
 from abc import ABC, abstractmethod
@@ -29,41 +29,41 @@ class Prepared(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the symbols take while they wait."""
 
 
 class DeviceCoder(ABC, Generic[T]):
-    """An entropy model on a device: many payloads at once, whose symbols have one shape (n, M, rows, columns)."""
+    """An entropy model on a device; it codes many payloads at once, all with symbols of one shape (n, M, rows, columns)."""
 
     @abstractmethod
     def place(self, tables: T, device: "torch.device") -> Any:
-        """The tables in the device's memory."""
+        """Copy the tables to the device."""
 
     @abstractmethod
     def prepare(self, coded: CodedSymbols, shape: Shape) -> Prepared:
-        """What `decode` takes of a payload; CorruptionError where the streams cannot be those of symbols of this shape."""
+        """Prepare a payload for `decode`; CorruptionError if its streams cannot hold symbols of this shape."""
 
     @abstractmethod
     def decode(self, batch: Sequence[Any], tables: Any, shape: Shape) -> "tuple[Tensor, Tensor]":
-        """The symbols (N n, M, rows, columns) int32 of N prepared payloads, by placed tables.
+        """Decode N prepared payloads with tables from `place`, without waiting for the device.
 
-        And flags (N,) bool, true where a payload is damaged and its symbols mean nothing: `EntropyModel.decode` then says
-        how. It never waits for the device.
+        Returns the symbols (N n, M, rows, columns) int32, and flags (N,) bool that are true for damaged payloads. The symbols
+        of those are meaningless; `EntropyModel.decode` raises the error that says what is wrong.
         """
 
     @abstractmethod
     def encode(self, symbols: "Tensor", tables: Any, count: int) -> list[CodedSymbols]:
-        """Symbols (N n, M, rows, columns) int32 as N payloads of n = `count` images: the bytes of `EntropyModel.encode`."""
+        """Code symbols (N n, M, rows, columns) int32 as N payloads of n = `count` images, as `EntropyModel.encode` does."""
 
 
 class EntropyModel(ABC, Generic[T]):
-    """One entropy model; T are its tables.
+    """One entropy model; T is the type of its tables.
 
-    name : as users name it, and the second part of its tensors' names in a weights file: ``q{quality}.{name}.{part}``
+    name : what users call it; also in the names of its tensors in a weights file, ``q{quality}.{name}.{part}``
     wire_id : what payloads call it, 0 to 13, never reused
-    preference : of the models that weights have tables for, writers take the one that prefers itself most; None: only where a
-        user names it
-    remedy : for the error that weights have no such tables: what to do about it
+    preference : of the models that the weights have tables for, writers take the one with the highest value; None: writers
+        take it only if a user names it
+    remedy : the end of the error that the weights have no such tables: what the user can do
     """
 
     name: ClassVar[str]
@@ -73,16 +73,16 @@ class EntropyModel(ABC, Generic[T]):
 
     @abstractmethod
     def parse(self, tensors: Tensors, quality: int, channels: int) -> T | None:
-        """The tables of one quality for M = `channels`, from a weights file, which may be damaged or hostile.
+        """Read the tables of one quality for M = `channels` from a weights file, which may be damaged or hostile.
 
-        None where the file has none, if it need not have them.
+        Returns None if the tables are optional and the file has none.
 
         Raises
         ------
         KeyError
             A tensor is missing.
         ValueError
-            A tensor has another dtype or shape than it must have.
+            A tensor has the wrong dtype or shape.
         WeightsError
             The coder cannot use the values.
         """
@@ -93,7 +93,7 @@ class EntropyModel(ABC, Generic[T]):
 
     @abstractmethod
     def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> T:
-        """Tables for symbols such as those of these batches (n, M, rows, columns), of crops of images."""
+        """Fit tables to the symbols in these batches (n, M, rows, columns), each image a crop."""
 
     @abstractmethod
     def encode(self, symbols: Symbols, tables: T) -> CodedSymbols:
@@ -101,13 +101,13 @@ class EntropyModel(ABC, Generic[T]):
 
     @abstractmethod
     def decode(self, coded: CodedSymbols, tables: T, shape: Shape) -> Symbols:
-        """The symbols (n, M, rows, columns) int32 of this shape; CorruptionError when the streams do not hold just them."""
+        """Decode symbols (n, M, rows, columns) int32; CorruptionError unless the streams hold exactly these symbols."""
 
     def code_length(self, symbols: Symbols, tables: T) -> float:
-        """The ideal length of the coded symbols in bits; by default that of the words and escapes they are coded as."""
+        """The ideal length of the symbols in bits; by default the length of the words and escapes that `encode` makes."""
         coded = self.encode(symbols, tables)
         return 8.0 * (sum(map(len, coded.streams)) + len(coded.escapes))
 
     def on_device(self) -> DeviceCoder[T] | None:
-        """Its implementation for CUDA devices; None if it has none, or if that cannot run here."""
+        """The implementation for CUDA devices; None if there is none or it cannot run here."""
         return None

@@ -1,4 +1,4 @@
-"""The entropy models, by name: one line for each."""
+"""The registry of entropy models, with one line for each."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from ..bitstream.codings import ENTROPY_MODELS
 from . import context, static
 from .model import EntropyModel
 
-_models: dict[str, EntropyModel[Any]] = {}  # those first that writers prefer
+_models: dict[str, EntropyModel[Any]] = {}  # in order of preference
 
 
 def register(model: EntropyModel[Any]) -> None:
-    """Make an entropy model known; ValueError if its name or wire id belongs to another.
+    """Register an entropy model; ValueError if another one has its name or wire id.
 
-    Weights that were loaded before have no tables of it.
+    Weights that are already loaded get no tables of it.
     """
     global _models
     for other in _models.values():
@@ -28,12 +28,12 @@ def register(model: EntropyModel[Any]) -> None:
 
 
 def unregister(name: str) -> None:
-    """Forget the entropy model of this name."""
+    """Remove the entropy model of this name."""
     ENTROPY_MODELS.remove(_models.pop(name).wire_id)
 
 
 def models() -> tuple[EntropyModel[Any], ...]:
-    """All entropy models that are known, those first that writers prefer."""
+    """All registered entropy models, in the order in which writers prefer them."""
     return tuple(_models.values())
 
 

@@ -1,4 +1,4 @@
-"""Entropy model 0: one static table a channel, coded by ANS in bands of latent rows (FORMAT.md, 5: Symbols).
+"""Entropy model 0: one static table per channel, coded by ANS in bands of latent rows (FORMAT.md, 5: Symbols).
 
 In: symbols as int32 (n, M, rows, columns). Out: streams of 32-bit words, and a list of the symbols outside the tables.
 """
@@ -18,14 +18,14 @@ PARTS = ("mass", "length", "offset")
 
 
 class StaticModel(EntropyModel[Tables]):
-    """One table for each channel."""
+    """Uses one table for each channel."""
 
     name = "static"
     wire_id = 0
     preference = 0
 
     def parse(self, tensors: Tensors, quality: int, channels: int) -> Tables:
-        """As `EntropyModel.parse`; every weights file has static tables."""
+        """See `EntropyModel.parse`; every weights file has static tables."""
         prefix = f"q{quality}.static."
         for part in PARTS:
             check_dtype(tensors, prefix + part, np.int32)
@@ -35,17 +35,17 @@ class StaticModel(EntropyModel[Tables]):
         return Tables(*(tensors[prefix + part].astype(np.int64) for part in PARTS))
 
     def store(self, tables: Tables, quality: int) -> Tensors:
-        """As `EntropyModel.store`."""
+        """See `EntropyModel.store`."""
         return {f"q{quality}.static.{part}": getattr(tables, part).astype(np.int32) for part in PARTS}
 
     def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> Tables:
-        """As `EntropyModel.fit`."""
+        """See `EntropyModel.fit`."""
         from . import static_fit
 
         return static_fit.fit(batches)
 
     def encode(self, symbols: Symbols, tables: Tables) -> CodedSymbols:
-        """Code symbols (n, M, rows, columns), each within +-2^24."""
+        """See `EntropyModel.encode`."""
         entries, escaped = _entries(symbols, tables)
         last = tables.length - 1
         coded = np.where(escaped, last[:, None, None], entries).astype(np.int32)
@@ -60,7 +60,7 @@ class StaticModel(EntropyModel[Tables]):
         return CodedSymbols(tuple(words), streams.pack_escapes(entries, escaped, np.zeros_like(last), last, layout))
 
     def decode(self, coded: CodedSymbols, tables: Tables, shape: Shape) -> Symbols:
-        """The symbols (n, M, rows, columns) of this shape; CorruptionError when the streams do not hold just them."""
+        """See `EntropyModel.decode`."""
         n, channels, height, columns = shape
         layout = streams.layout(coded, shape)
         entries = np.empty((channels, n * height, columns), np.int32)
@@ -77,13 +77,13 @@ class StaticModel(EntropyModel[Tables]):
         return np.ascontiguousarray(symbols.reshape(channels, n, height, columns).transpose(1, 0, 2, 3))
 
     def code_length(self, symbols: Symbols, tables: Tables) -> float:
-        """Ideal length of the coded symbols in bits: the sum of -log2 p, the escape list not counted."""
+        """Ideal length of the symbols in bits: the sum of -log2 p, without the escape list."""
         entries, escaped = _entries(symbols, tables)
         entries = np.where(escaped, (tables.length - 1)[:, None, None], entries)
         return float(sum(bits[entry].sum() for bits, entry in zip(tables.bits, entries, strict=True)))
 
     def on_device(self) -> DeviceCoder[Tables] | None:
-        """As `EntropyModel.on_device`."""
+        """See `EntropyModel.on_device`."""
         from . import device, device_static  # here, because they import PyTorch
 
         return device_static.CODER if device.available() else None
@@ -93,7 +93,7 @@ MODEL = StaticModel()
 
 
 def _entries(symbols: Symbols, tables: Tables) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Symbols relative to their tables, (M, n * rows, columns), and which of them lie outside."""
+    """Table entries (M, n * rows, columns) of the symbols, and which symbols lie outside their tables."""
     n, channels, height, columns = symbols.shape
     rows = symbols.transpose(1, 0, 2, 3).reshape(channels, n * height, columns)
     entries = rows - tables.offset[:, None, None]

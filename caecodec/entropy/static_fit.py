@@ -1,4 +1,4 @@
-"""Static tables fitted to the symbols that a network makes of training images."""
+"""Fits static tables to the symbols of training images."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ OUTSIDE = 1e-6
 def fit(batches: Sequence[npt.NDArray[np.int16]]) -> Tables:
     """Static tables of M channels for symbols (n, M, rows, columns).
 
-    Counts are smoothed by a two-sided geometric distribution of the same mean magnitude, worth eight observations. A table
-    spans what is not within the outermost 1e-6 of that; its escape gets what lies outside.
+    Counts are smoothed by a two-sided geometric distribution of the same mean magnitude, which counts for eight observations.
+    A table leaves out the outermost 1e-6 of the result, which its escape gets.
     """
     tables, offsets = [], []
     symbols = np.arange(-RANGE, RANGE + 1)
@@ -38,7 +38,7 @@ def fit(batches: Sequence[npt.NDArray[np.int16]]) -> Tables:
 
 
 def _count(batches: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int64]:
-    """Counts (M, 1025) of the symbols -512 to 512; those outside count as the nearest of these."""
+    """Counts (M, 1025) of the symbols -512 to 512; symbols outside count as the nearest of them."""
     channels = batches[0].shape[1]
     counts = np.zeros((channels, 2 * RANGE + 1), np.int64)
     for symbols in batches:
@@ -49,7 +49,7 @@ def _count(batches: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int64]:
 
 
 def _integers(share: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Integer masses in these shares, each at least 1, that sum to 2^24."""
+    """Integer masses in proportion to the shares, each at least 1, that sum to 2^24."""
     mass: npt.NDArray[np.int64] = np.maximum(1, np.floor(share / share.sum() * TOTAL)).astype(np.int64)
     mass[mass.argmax()] += TOTAL - mass.sum()
     return mass

@@ -24,49 +24,49 @@ class CodedSymbols(NamedTuple):
 
 
 def narrow(symbols: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
-    """Symbols in half the memory; those that do not fit are clipped."""
+    """Symbols as int16, which takes half the memory; those that do not fit are clipped."""
     return np.clip(symbols, -(2**15), 2**15 - 1).astype(np.int16)
 
 
 def bands(rows: int, columns: int, channels: int) -> StreamLayout:
-    """The [start, stop) latent rows of each stream; rows are those of all n images, one below the other."""
+    """The [start, stop) latent rows of each stream, counted through all n images, one below the other."""
     count = min(rows, max(1, rows * columns * channels // BAND_SYMBOLS))
     return [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
 
 
 def layout(coded: CodedSymbols, shape: tuple[int, int, int, int]) -> StreamLayout:
-    """The bands of symbols (n, M, rows, columns); CorruptionError unless there is a stream for each."""
+    """The bands of symbols (n, M, rows, columns); CorruptionError unless each has a stream."""
     n, channels, height, columns = shape
     found = bands(n * height, columns, channels)
     if len(found) != len(coded.streams):
         raise CorruptionError(
-            f"payload has {len(coded.streams)} streams but latents of shape {shape} have {len(found)}: it is damaged"
+            f"payload has {len(coded.streams)} streams but latents of shape {shape} need {len(found)}: it is damaged"
         )
     return found
 
 
 def check_words(stream: bytes) -> None:
-    """CorruptionError for a stream that ends in a zero word."""
+    """Raise CorruptionError if a stream ends in a zero word."""
     if stream and not any(stream[-4:]):
         raise CorruptionError("a stream ends in a zero word, which no encoder writes: the payload is damaged")
 
 
 def start(stream: bytes) -> constriction.stream.stack.AnsCoder:
-    """A decoder of the words of one stream."""
+    """Start decoding the words of one stream."""
     check_words(stream)
     return constriction.stream.stack.AnsCoder(np.frombuffer(stream, "<u4").astype(np.uint32))
 
 
 def finish(coder: constriction.stream.stack.AnsCoder) -> None:
-    """CorruptionError unless all of a stream has been decoded."""
+    """Raise CorruptionError unless the whole stream has been decoded."""
     if not coder.is_empty():
-        raise CorruptionError("a stream holds more than its symbols: the payload is damaged, or of other weights")
+        raise CorruptionError("a stream holds more than its symbols: the payload is damaged, or was made with other weights")
 
 
 def pack_escapes(
     values: npt.NDArray[np.signedinteger], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers, rows: StreamLayout
 ) -> bytes:
-    """The escape list of values (channels, rows, columns), those that are not low <= value < high (channels,)."""
+    """Pack the escape list: the values (channels, rows, columns) outside low <= value < high (channels,)."""
     if not escaped.any():
         return b""
     parts = []
@@ -79,7 +79,7 @@ def pack_escapes(
 
 
 def list_escapes(data: bytes | memoryview, count: int, limit: int = MAX_SYMBOL) -> Integers:
-    """The `count` numbers of an escape list; CorruptionError unless it holds so many, for one far beyond `limit` too."""
+    """The `count` numbers of an escape list; CorruptionError if it holds more or fewer, or one far beyond `limit`."""
     listed = varint.unpack_many(data, count).astype(np.int64)
     if len(listed) and listed.max() > 2 * limit:
         raise CorruptionError(f"escape list holds a symbol beyond +-{limit}: the payload is damaged")
@@ -90,7 +90,7 @@ def unpack_escapes(
     data: bytes, values: npt.NDArray[np.int32], escaped: npt.NDArray[np.bool_], low: Integers, high: Integers,
     rows: StreamLayout, limit: int = MAX_SYMBOL,
 ) -> None:  # fmt: skip
-    """Put each value of an escape list where `escaped` says, in place; CorruptionError for one far beyond `limit`."""
+    """Write the values of an escape list where `escaped` is true, in place; CorruptionError for one far beyond `limit`."""
     listed = list_escapes(data, int(np.count_nonzero(escaped)), limit)
     if not len(listed):
         return

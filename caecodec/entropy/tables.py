@@ -1,6 +1,6 @@
-"""Integer probability tables: one a channel, each with masses that sum to 2^24 (FORMAT.md, 5: Symbols).
+"""Integer probability tables: one per channel, each with masses that sum to 2^24 (FORMAT.md, 5: Symbols).
 
-They are part of the weights, never computed from floats when decoding, so the same symbols decode on every machine.
+They are part of the weights and are never recomputed from floats, so symbols decode identically on every machine.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TOTAL = 2**PRECISION
 
 
 def check_dtype(tensors: dict[str, npt.NDArray[Any]], name: str, dtype: npt.DTypeLike) -> None:
-    """ValueError unless this tensor of a weights file has this dtype; KeyError if it is missing."""
+    """Raise ValueError if a tensor of a weights file has another dtype, and KeyError if it is missing."""
     if tensors[name].dtype != dtype:
         raise ValueError(f"{name} is {tensors[name].dtype} but must be {np.dtype(dtype)}")
 
@@ -28,7 +28,7 @@ class Tables:
     """Static tables of M channels.
 
     mass : (sum of lengths,) int64, the tables one after the other
-    length : (M,) int64, entries of each, at least 2; the last entry is the escape
+    length : (M,) int64, the number of entries of each table, at least 2; the last entry is the escape
     offset : (M,) int64, the symbol that the first entry stands for
     """
 
@@ -37,7 +37,7 @@ class Tables:
     offset: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        """WeightsError unless every table is one that the coder can use."""
+        """Raise WeightsError unless the coder can use every table."""
         good = (
             self.length.ndim == 1
             and len(self.length) > 0
@@ -57,7 +57,7 @@ class Tables:
 
     @cached_property
     def models(self) -> list[constriction.stream.model.Categorical]:
-        """The tables as constriction's models, which reproduce exactly these masses."""
+        """The tables as models of constriction that reproduce these masses exactly."""
         return [
             constriction.stream.model.Categorical((mass - 1).astype(np.float32), perfect=False)
             for mass in np.split(self.mass, self._starts[1:])

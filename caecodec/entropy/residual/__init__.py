@@ -1,1 +1,1 @@
-"""Residual coding of values within a bound, in integers."""
+"""Codes integer values so that each stays within an error bound."""

@@ -1,4 +1,4 @@
-"""The encoder's choice of coefficients and weights of a pass; floating-point, as decoders only see the rounded result."""
+"""Chooses a pass's coefficients and weights, in floating point, because decoders see only the rounded result."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,14 +7,14 @@ from .lattice import COEFFICIENT_BITS, MAX_COEFFICIENT, Pass, Values, weighted
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-_SAMPLE = 2**13  # positions that are looked at
+_SAMPLE = 2**13  # positions that a fit uses
 _WEIGHT_SCALE = 2**8
 _ROUNDS = 2
-_PRODUCT = 2**18  # multiplications up to which OpenBLAS starts no threads, which a busy machine would have to wait for
+_PRODUCT = 2**18  # OpenBLAS starts no threads for up to this many multiplications; on a busy machine threads cost waiting
 
 
 def fit(job: Pass, target: Integers, step: int) -> tuple[Integers, Integers]:
-    """Coefficients (features,) and weights (activities,) for a pass that codes `target` (n, rows, columns)."""
+    """Choose coefficients (features,) and weights (activities,) for a pass that codes `target` (n, rows, columns)."""
     blocks = list(job.blocks(_SAMPLE // 8))
     blocks = blocks[:: -(-len(blocks) // 8)]
     wanted = np.concatenate([target[block.images, block.rows].reshape(-1) for block in blocks])
@@ -30,7 +30,7 @@ def fit(job: Pass, target: Integers, step: int) -> tuple[Integers, Integers]:
 
 
 def _absolute_fit(features: Values, wanted: Values, step: int) -> Floats:
-    """What makes coefficients @ features (f, P) near wanted (P,), absolute errors mattering: least squares, reweighted."""
+    """Coefficients for which coefficients @ features (f, P) has the least absolute error from wanted (P,), by reweighting."""
     identity = np.eye(len(features))
     emphasis = np.ones(len(wanted), features.dtype)
     for i in range(_ROUNDS + 1):
@@ -44,7 +44,7 @@ def _absolute_fit(features: Values, wanted: Values, step: int) -> Floats:
 
 
 def _positive_fit(activities: Floats, errors: Floats) -> Floats:
-    """Weights of at least 0 for which weights @ activities (a, P) are near the errors (P,), relative to their size."""
+    """Non-negative weights for which weights @ activities (a, P) approximate the errors (P,), relative to their size."""
     mean = activities.mean(axis=1, keepdims=True) + 1e-9
     activities = activities / mean
     emphasis = (1 + activities.mean(axis=0)) ** -1.5
@@ -63,7 +63,7 @@ def _positive_fit(activities: Floats, errors: Floats) -> Floats:
 
 
 def _normal_equations(rows: Values, wanted: Values, emphasis: Values) -> tuple[Floats, Floats]:
-    """The matrix (k, k) and the right side (k,) of least squares over rows (k, P), in products too small for threads."""
+    """The matrix (k, k) and right side (k,) of least squares over rows (k, P), in products too small for threads."""
     together = np.concatenate([rows, wanted[None]])
     system = np.zeros((len(together), len(together)))
     tile = max(1, _PRODUCT // len(together) ** 2)

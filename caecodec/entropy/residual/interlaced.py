@@ -1,9 +1,9 @@
-"""Integer planes coded lattice by lattice, from coarse to fine (FORMAT.md, 11: Residuals).
+"""Codes integer planes lattice by lattice, from coarse to fine (FORMAT.md, 11: Residuals).
 
     planes ── predictions from known values ── errors in steps of 2 bound + 1 ── class ── table ── ANS ── bytes
                   └─────────────────────────────────── decoded values ◀──┘
 
-In: planes as int64 (n, c, height, width): n images of c channels, each predicted by those before it. Out: bytes.
+In: planes as int64 (n, c, height, width): n images of c channels, each predicted from the channels before it. Out: bytes.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -19,16 +19,16 @@ from . import fit, lattice, scales
 from .lattice import Pass, PhaseGrid
 
 Planes = npt.NDArray[np.int64]
-# Numbers of the groups of values that share a table; those below are classes, those above the channels' coarsest lattices.
+# Groups of values that share a table are numbered: first the classes, then these, then the channels' coarsest lattices.
 CLASSES = 128
 _COEFFICIENTS, _WEIGHTS, _COARSEST = CLASSES, CLASSES + 1, CLASSES + 2
 
 
 class Range(NamedTuple):
-    """The values that planes may have, and how far off each may be.
+    """The values that planes may have, and the error that each may have.
 
-    low, high : smallest and largest value, less than 2^36 apart
-    bound : largest difference of a decoded value, at most high - low
+    low, high : the smallest and largest value, less than 2^36 apart
+    bound : the largest error of a decoded value, at most high - low
     """
 
     low: int
@@ -37,47 +37,47 @@ class Range(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Difference between the largest and the smallest value."""
+        """The difference between the largest and the smallest value."""
         return self.high - self.low
 
     @property
     def step(self) -> int:
-        """Difference between neighbouring quantised errors."""
+        """The difference between neighbouring quantised errors."""
         return 2 * self.bound + 1
 
     @property
     def largest(self) -> int:
-        """Of the magnitudes of quantised errors, of the differences of two, and of coefficients."""
+        """The largest magnitude of quantised errors, of their differences and of coefficients."""
         return max(2 * (self.span // self.step + 1), lattice.MAX_COEFFICIENT)
 
     @property
     def escape_bytes(self) -> int:
-        """Length of an escaped value."""
+        """The number of bytes of an escaped value."""
         return -(-(2 * self.largest).bit_length() // 8)
 
 
 class _Coder(Protocol):
-    """What writes or reads values in the order of coding."""
+    """Writes or reads values in coding order."""
 
     def parameters(self, job: Pass) -> tuple[Planes, Planes]:
-        """Coefficients and weights of a pass."""
+        """The coefficients and weights of a pass."""
 
     def coarsest(self, channel: int, predicted: Planes) -> Planes:
-        """Quantised errors (n, rows, columns) of the coarsest lattice of a channel, as differences."""
+        """The quantised errors (n, rows, columns) of a channel's coarsest lattice, coded as differences."""
 
     def errors(self, job: Pass, predicted: Planes, classes: npt.NDArray[np.uint8]) -> Planes:
-        """Quantised errors (n, rows, columns) of a pass."""
+        """The quantised errors (n, rows, columns) of a pass."""
 
 
 def encode(planes: Planes, prediction: Planes | None, limits: Range) -> bytes:
-    """Code planes (n, c, height, width); a prediction of the same shape helps where it is near."""
+    """Code planes (n, c, height, width); a good prediction of the same shape saves bytes."""
     writer = _Writer(planes.transpose(1, 0, 2, 3) - limits.low, limits)
     _walk(planes.shape, prediction, limits, writer)
     return writer.finish()
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, int, int, int], prediction: Planes | None, limits: Range) -> Planes:
-    """The planes (n, c, height, width) in the data; CorruptionError when it does not hold just them."""
+    """Decode planes (n, c, height, width); CorruptionError unless the data holds exactly these planes."""
     reader = _Reader(data, shape[1], limits)
     planes = _walk(shape, prediction, limits, reader)
     reader.finish()
@@ -85,13 +85,13 @@ def decode(data: bytes | memoryview, shape: tuple[int, int, int, int], predictio
 
 
 def _walk(shape: tuple[int, ...], prediction: Planes | None, limits: Range, coder: _Coder) -> Planes:
-    """Go through all positions in the order of coding; the decoded planes."""
+    """Visit all positions in coding order, and return the decoded planes."""
     n, channels, height, width = shape
     dtype = lattice.precision(limits.span)
     values, errors = (np.zeros((channels, n, height, width), dtype) for _ in range(2))
     given = None if prediction is None else (prediction.transpose(1, 0, 2, 3) - limits.low).clip(0, limits.span).astype(dtype)
     depth = lattice.depth(height, width)
-    before: list[list[tuple[PhaseGrid, PhaseGrid]]] = []  # of channels, the last first, at levels: values, errors
+    before: list[list[tuple[PhaseGrid, PhaseGrid]]] = []  # values and errors of channels, the last one first, at each level
     for channel in range(channels):
         start = np.s_[:, :: 2**depth, :: 2**depth]
         source = given[channel] if given is not None else values[channel - 1] if channel else values[0]
@@ -116,7 +116,7 @@ def _walk(shape: tuple[int, ...], prediction: Planes | None, limits: Range, code
 
 
 def _pass(job: Pass, limits: Range, coder: _Coder) -> None:
-    """Code one pass, into its grids."""
+    """Code one pass, and fill its grids."""
     coefficients, weights = (parameter.astype(job.own.values.dtype) for parameter in coder.parameters(job))
     predicted, classes = np.empty(job.shape, np.int64), np.empty(job.shape, np.uint8)
     for block in job.blocks():
@@ -130,7 +130,7 @@ def _pass(job: Pass, limits: Range, coder: _Coder) -> None:
 
 
 class _Writer:
-    """The encoder: quantises errors as it goes, and codes them when all are known and their tables are chosen."""
+    """The encoder; quantises errors during the walk, then chooses their tables and codes them."""
 
     def __init__(self, planes: Planes, limits: Range) -> None:
         """Take planes (c, n, height, width) from 0 to limits.span."""
@@ -159,7 +159,7 @@ class _Writer:
         return quantised
 
     def finish(self) -> bytes:
-        """The bytes of all."""
+        """Code everything, and return the bytes."""
         length = self._limits.escape_bytes
         members: dict[int, list[Planes]] = {}
         groups = [(group, part) for group, part in self._groups if len(part)]
@@ -188,10 +188,10 @@ class _Writer:
 
 
 class _Reader:
-    """The decoder; every value is checked when it is read."""
+    """The decoder; checks every value that it reads."""
 
     def __init__(self, data: bytes | memoryview, channels: int, limits: Range) -> None:
-        """Read the tables, and find stream and escapes; CorruptionError when they are not there."""
+        """Read the tables, and locate the stream and the escapes; CorruptionError if one is missing."""
         self._limits = limits
         position = 0
 
@@ -202,7 +202,7 @@ class _Reader:
 
         first, count = number(), number()
         if first + count > CLASSES:
-            raise CorruptionError(f"payload has tables of {first + count} classes but at most {CLASSES}: it is damaged")
+            raise CorruptionError(f"payload has tables for {first + count} classes but at most {CLASSES} exist: it is damaged")
         listed = [*range(first, first + count), _COEFFICIENTS, _WEIGHTS, *range(_COARSEST, _COARSEST + channels)]
         self._tables = {group: scales.parse(number()) for group in listed}
         end = 4 * number() + position
@@ -232,21 +232,21 @@ class _Reader:
         return quantised.reshape(predicted.shape)
 
     def finish(self) -> None:
-        """CorruptionError unless all has been read."""
+        """Raise CorruptionError unless everything has been read."""
         streams.finish(self._coder)
         if len(self._escapes):
-            raise CorruptionError("payload holds more escapes than values escape: it is damaged")
+            raise CorruptionError("payload holds more escapes than escaped values: it is damaged")
 
     def _take(self, groups: list[tuple[int, int]]) -> Planes:
-        """The next values, in runs of (group, how many)."""
+        """Read the next values, in runs of (group, count)."""
         for group, _ in groups:
             if group not in self._tables:
-                raise CorruptionError(f"payload has no table of class {group}: it is damaged")
+                raise CorruptionError(f"payload has no table for class {group}: it is damaged")
         values, escaped = scales.join(self._coder, [(count, self._tables[group]) for group, count in groups])
         if len(escaped):
             length = self._limits.escape_bytes
             if len(escaped) * length > len(self._escapes):
-                raise CorruptionError("payload holds fewer escapes than values escape: it is damaged")
+                raise CorruptionError("payload holds fewer escapes than escaped values: it is damaged")
             raw = np.zeros((len(escaped), 8), np.uint8)
             raw[:, :length] = self._escapes[: len(escaped) * length].reshape(-1, length)
             self._escapes = self._escapes[len(escaped) * length :]
@@ -262,6 +262,6 @@ class _Reader:
 
 
 def _sorted(classes: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
-    """The positions in order of their classes, and how many each class has."""
+    """The positions sorted by class, and how many each class has."""
     flat = classes.reshape(-1)
     return np.argsort(flat, kind="stable"), np.bincount(flat)

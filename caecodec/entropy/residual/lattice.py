@@ -1,10 +1,10 @@
-"""The lattices on which planes are coded from coarse to fine, and what predicts a value there (FORMAT.md, 11: Residuals).
+"""The lattices on which planes are coded from coarse to fine, and how values are predicted (FORMAT.md, 11: Residuals).
 
     a channel's known values ── taps around a position ── features ── prediction
                              └─ magnitudes of errors ── activity ── class
 
-Everything is an integer, held in float32 where all sums stay below 2^24 and in float64 otherwise, so that no order of
-summation matters.
+All values are integers, held in float32 if all sums stay below 2^24 and in float64 otherwise, so that the order of summation
+does not matter.
 """
 
 from collections.abc import Iterator
@@ -17,34 +17,34 @@ import numpy.typing as npt
 
 Values = npt.NDArray[Any]  # integers in float32 or float64
 COEFFICIENT_BITS = 7
-MAX_COEFFICIENT = 255  # and of the weights of activities, which are taken as integers
+MAX_COEFFICIENT = 255  # also the largest weight of activities, which are integers
 CLASS_OFFSET = 16  # added to activities, so that the smallest ones share a class
 MAX_RANGE = 2**36
-FEW_POSITIONS = 2048  # a pass of fewer codes fewer coefficients
+FEW_POSITIONS = 2048  # a pass of fewer positions uses fewer coefficients
 COARSEST_POSITIONS = 256
 _STRIP = 2**13  # positions whose features are in memory at once
 _PAD = 4
 
 PASSES = ((1, 1), (1, 0), (0, 1))
-"""Row and column of the positions of each pass, modulo 2, in the order of coding; (0, 0) is known from the coarser lattice."""
+"""Row and column modulo 2 of the positions of each pass, in coding order; (0, 0) is known from the coarser lattice."""
 _AXIAL = ((-1, 0), (0, -1), (0, 1), (1, 0))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _WIDE = ((-3, -1), (-3, 1), (-1, -3), (-1, 3), (1, -3), (1, 3), (3, -1), (3, 1))
 _KNIGHT = ((-2, -1), (-2, 1), (-1, -2), (-1, 2), (1, -2), (1, 2), (2, -1), (2, 1))
 TAPS = {(1, 1): _DIAGONAL + _WIDE, (1, 0): _AXIAL + _KNIGHT, (0, 1): _AXIAL + _DIAGONAL}
-"""Known positions around those of each pass; the first four are the nearest."""
+"""The known positions around a position of each pass; the first four are the nearest."""
 _AROUND = _AXIAL + _DIAGONAL
 
 
 class Block(NamedTuple):
-    """Some positions of a pass: a range of images, and one of rows."""
+    """Some positions of a pass: a range of images and a range of rows."""
 
     images: slice
     rows: slice
 
 
 def depth(height: int, width: int) -> int:
-    """How often a plane is halved before at most COARSEST_POSITIONS are left."""
+    """How often a plane must be halved until at most COARSEST_POSITIONS are left."""
     halvings = 0
     while -(-height // 2**halvings) * -(-width // 2**halvings) > COARSEST_POSITIONS:
         halvings += 1
@@ -52,24 +52,24 @@ def depth(height: int, width: int) -> int:
 
 
 def precision(span: int) -> type[np.floating[Any]]:
-    """The float type whose sums are exact for values within a range of `span`: 2^24 and 2^53 are its bounds.
+    """The float type whose sums are exact for values within a range of `span`; the limits are 2^24 and 2^53.
 
-    The largest sums are those of activities: at most 44 span + 1, times weights up to 255.
+    The largest sums are those of activities, at most 44 span + 1, times weights of up to 255.
     """
     return np.float32 if MAX_COEFFICIENT * (44 * span + 1) + CLASS_OFFSET < 2**24 else np.float64
 
 
 class PhaseGrid:
-    """One channel at one level, split by rows and columns modulo 2, each part padded by reflection about the outermost rows."""
+    """One channel at one level, split by row and column modulo 2; each part is padded by reflection at the border."""
 
     def __init__(self, values: Values) -> None:
-        """Take values (n, rows, columns); later ones come by `put`."""
+        """Take the known values (n, rows, columns); `put` sets later ones."""
         self.values = values
         self._rows, self._columns = ([_reflected(size, phase) for phase in (0, 1)] for size in values.shape[1:])
         self._parts: dict[tuple[int, int], Values] = {}
 
     def spread(self) -> None:
-        """Give unknown positions the value of the known one before, where a single row or column stands for all around it."""
+        """If there is only one row or column, give unknown positions the value of the known one before them."""
         if 1 in self.values.shape[1:]:
             rows, columns = self.values.shape[1:]
             known = self.values[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2)
@@ -78,12 +78,12 @@ class PhaseGrid:
     def put(self, phase: tuple[int, int], values: npt.NDArray[np.int64]) -> None:
         """Set the positions of a phase."""
         self.values[:, phase[0] :: 2, phase[1] :: 2] = values
-        if 1 in self.values.shape[1:]:  # a single row is in the parts of both phases
+        if 1 in self.values.shape[1:]:  # a single row belongs to both phases
             self._parts.clear()
         self._parts.pop(phase, None)
 
     def at(self, phase: tuple[int, int], tap: tuple[int, int], block: Block) -> Values:
-        """The values at an offset from the positions of a phase, (n, rows, columns)."""
+        """The values (n, rows, columns) at an offset from the positions of a phase."""
         y, x = phase[0] + tap[0], phase[1] + tap[1]
         part = self._part((y & 1, x & 1))
         columns = (self.values.shape[2] - phase[1] + 1) // 2
@@ -99,11 +99,11 @@ class PhaseGrid:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """The positions of one phase of a channel's grid of this spacing, and all that is known when they are coded.
+    """The positions of one phase of a channel's grid, and what is known when they are coded.
 
-    own, errors : the channel's values, and the magnitudes of its prediction errors; grids
-    before : the same two of the one or two channels before it, the last one first
-    prediction : of this channel by another means, or None
+    own, errors : grids of the channel's values and of the magnitudes of its prediction errors
+    before : the same two grids for up to two channels before it, the last one first
+    prediction : a grid of a given prediction of this channel, or None
     """
 
     channel: int
@@ -122,12 +122,12 @@ class Pass:
 
     @property
     def size(self) -> int:
-        """How many positions there are."""
+        """The number of positions."""
         return prod(self.shape)
 
     @property
     def few(self) -> bool:
-        """Whether there are too few positions for all coefficients to pay."""
+        """Whether there are too few positions for all coefficients to be worth their bytes."""
         return self.size < FEW_POSITIONS
 
     def of(self, plane: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -136,14 +136,14 @@ class Pass:
 
     @property
     def coefficients(self) -> int:
-        """How many features there are."""
+        """The number of features."""
         own = 0 if self.few else len(TAPS[self.phase])
         before = len(self.before) if self.few else (0, 9, 14)[len(self.before)]
         return own + before + (0 if self.prediction is None else 2 if self.few else 10)
 
     @property
     def weights(self) -> int:
-        """How many activities there are."""
+        """The number of activities."""
         return 3 + 2 * len(self.before) + (self.prediction is not None)
 
     def blocks(self, most: int = _STRIP) -> Iterator[Block]:
@@ -175,7 +175,7 @@ class Pass:
         return anchor.reshape(-1), out.reshape(len(out), anchor.size)
 
     def activities(self, block: Block, step: int) -> Values:
-        """What tells how large an error may be, (weights, P)."""
+        """The activities (weights, P), which indicate how large an error is likely to be."""
         taps = TAPS[self.phase]
         anchor = self._mean(self.own, taps[:4], block)
         parts = [
@@ -194,7 +194,7 @@ class Pass:
         return np.stack(parts).reshape(len(parts), -1)
 
     def predict(self, block: Block, coefficients: Values, weights: Values, step: int) -> tuple[Values, npt.NDArray[np.uint8]]:
-        """The predictions (P,), not limited to any range, and the classes (P,) of the errors."""
+        """The predictions (P,), not clipped, and the classes (P,) of the errors."""
         anchor, features = self.features(block)
         sums = weighted(coefficients, features)
         sums += 2 ** (COEFFICIENT_BITS - 1)
@@ -211,7 +211,7 @@ class Pass:
 
 
 def weighted(weights: Values, rows: Values) -> Values:
-    """Products of weights (k,) and rows (k, P), summed; a BLAS would start threads for them, which a busy machine waits for."""
+    """The sum of weights (k,) times rows (k, P); without BLAS, whose threads cost waiting on a busy machine."""
     total = np.zeros(rows.shape[1], rows.dtype)
     product = np.empty_like(total)
     for weight, row in zip(weights, rows, strict=True):
@@ -220,16 +220,16 @@ def weighted(weights: Values, rows: Values) -> Values:
 
 
 def classes(activity: Values) -> npt.NDArray[np.uint8]:
-    """Two classes an octave: 2 floor(log2 v), and one more from 1.5 times that power of two on; v = activity + 16."""
+    """Two classes per octave of v = activity + 16: 2 floor(log2 v), and one more from 1.5 times that power of two on."""
     shifted = activity + activity.dtype.type(CLASS_OFFSET)
-    # Exponent and first digit of a float, whose bias is 127 or 1023.
+    # The exponent, whose bias is 127 or 1023, and the first digit of a float.
     integers, digits, bias = (np.int32, 22, 127) if shifted.dtype == np.float32 else (np.int64, 51, 1023)
     found: npt.NDArray[np.uint8] = ((shifted.view(integers) >> digits) - 2 * bias).astype(np.uint8)
     return found
 
 
 def _reflected(size: int, phase: int) -> npt.NDArray[np.intp]:
-    """The rows of a grid of `size` rows that stand for rows -_PAD + phase, 2 further, ... beyond its end."""
+    """The rows of a grid of `size` rows that rows -_PAD + phase, -_PAD + phase + 2, ... to beyond its end are reflected to."""
     rows = np.arange(phase - _PAD, size + _PAD, 2)
     period = max(1, 2 * (size - 1))
     rows %= period

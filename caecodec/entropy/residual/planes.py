@@ -1,4 +1,4 @@
-"""Integer planes <-> bytes, every value within a bound of what it was; three kinds of coding (FORMAT.md, 11: Residuals).
+"""Integer planes <-> bytes in three kinds of coding, with a bound on the error of every value (FORMAT.md, 11: Residuals).
 
     planes ┬── interlaced, from a prediction of the planes ──┐
            ├── interlaced, from themselves alone ────────────┼── bytes
@@ -18,11 +18,11 @@ from .lattice import MAX_RANGE
 _PREDICTED, _ZSTD = "predicted", "zstd"
 KINDS = (_PREDICTED, "plain", _ZSTD)
 _ZSTD_LEVEL = 9
-_MAGIC, _SIZES = b"\x28\xb5\x2f\xfd", (0, 2, 4, 8)  # of a Zstandard frame, and of the field that says how much it holds
+_MAGIC, _SIZES = b"\x28\xb5\x2f\xfd", (0, 2, 4, 8)  # magic bytes of a Zstandard frame, and lengths of its size field
 
 
 def limits(low: int, high: int, bound: int) -> Range:
-    """The limits of planes of values from low to high, of which each may become another at most `bound` away.
+    """The limits of planes whose values lie from low to high and may each change by at most `bound`.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def limits(low: int, high: int, bound: int) -> Range:
 
 
 def encode(planes: Planes, kind: str, within: Range, prediction: Planes | None = None) -> bytes:
-    """The bytes of planes, coded in one of KINDS.
+    """Code planes in one of KINDS.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def encode(planes: Planes, kind: str, within: Range, prediction: Planes | None =
     within
         What `limits` returned.
     prediction
-        int64, of the same shape: values that are near those of planes, the same when decoding. For "predicted" alone.
+        int64, of the same shape: values near those of planes; `decode` needs the same ones. Only for "predicted".
     """
     if kind == _ZSTD:
         last = planes.transpose(0, 2, 3, 1)  # colours repeat more than rows do
@@ -60,14 +60,14 @@ def encode(planes: Planes, kind: str, within: Range, prediction: Planes | None =
 def decode(
     data: bytes | memoryview, kind: str, shape: tuple[int, int, int, int], within: Range, prediction: Planes | None = None
 ) -> Planes:
-    """The planes of this shape in data, int64, every value at most within.bound from what it was, and within its range.
+    """Decode int64 planes of this shape; every value is within the range, and at most within.bound from the original.
 
     Parameters are those of `encode`.
 
     Raises
     ------
     CorruptionError
-        The data does not hold just these planes.
+        The data does not hold exactly these planes.
     """
     if kind == _ZSTD:
         return _decode_zstd(bytes(data), shape, within)
@@ -80,7 +80,7 @@ def _decode_zstd(data: bytes, shape: tuple[int, int, int, int], within: Range) -
     size = _frame_size(data)
     if size != raw.nbytes:
         raise CorruptionError(
-            f"Zstandard frame holds {size} bytes but planes of shape {shape} have {raw.nbytes}: it is damaged"
+            f"Zstandard frame holds {size} bytes but planes of shape {shape} need {raw.nbytes}: it is damaged"
         )
     try:
         Zstd().decode(data, out=raw)
@@ -95,7 +95,7 @@ def _decode_zstd(data: bytes, shape: tuple[int, int, int, int], within: Range) -
 
 
 def _frame_size(data: bytes) -> int | None:
-    """How many bytes a Zstandard frame says that it holds, or None (RFC 8878, 3.1.1.1)."""
+    """The content size that a Zstandard frame declares, or None (RFC 8878, 3.1.1.1)."""
     if len(data) < 6 or data[:4] != _MAGIC:
         return None
     single, dictionary = data[4] >> 5 & 1, (0, 1, 2, 4)[data[4] & 3]
@@ -106,10 +106,10 @@ def _frame_size(data: bytes) -> int | None:
 
 
 def _dtype(within: Range) -> np.dtype[np.unsignedinteger]:
-    """The narrowest little-endian integers that hold the quantised values."""
+    """The narrowest little-endian integer dtype that holds the quantised values."""
     return np.min_scalar_type(within.span // within.step).newbyteorder("<")
 
 
 def _shuffle(values: np.ndarray) -> Shuffle:
-    """All first bytes, then all second ones, ..."""
+    """The filter that puts all first bytes first, then all second bytes, and so on."""
     return Shuffle(values.itemsize)

@@ -1,6 +1,6 @@
-"""The probability tables of quantised errors: symmetric, heavy-tailed, of any scale (FORMAT.md, 11: Residuals).
+"""The probability tables of quantised errors, which are symmetric, heavy-tailed and of any scale (FORMAT.md, 11: Residuals).
 
-Table 4 j + v has scale 2^(j/4 - 2) and shape v. From j = 24 on, the lowest bits of a value are coded apart as they are.
+Table 4 j + v has scale 2^(j/4 - 2) and shape v. From j = 24 on, the lowest bits of a value are coded separately, as raw bits.
 """
 
 from functools import lru_cache
@@ -14,20 +14,20 @@ import numpy.typing as npt
 from ...errors import CorruptionError
 from ..tables import PRECISION, TOTAL
 
-RADIUS = 127  # entries are the values -127 to 127, and the escape
+RADIUS = 127  # the entries are the values -127 to 127, and the escape
 ESCAPE = 2 * RADIUS + 1
-POWERS = (2, 3, 5, 8)  # of the shapes
-_OCTAVE = 4  # scales in an octave
-_SCALES = 24  # without low bits
+POWERS = (2, 3, 5, 8)  # one for each shape
+_OCTAVE = 4  # scales per octave
+_SCALES = 24  # scales without low bits
 MAX_LOW_BITS = 36
 PIECE_BITS = 16
 TABLES = (_SCALES + _OCTAVE * MAX_LOW_BITS) * len(POWERS)
 
 
 def parse(table: int) -> tuple[int, int]:
-    """The basic table, 0 to 95, and the number of low bits of a table; CorruptionError when there is no such table."""
+    """The basic table, 0 to 95, and the number of low bits of a table; CorruptionError if there is no such table."""
     if table >= TABLES:
-        raise CorruptionError(f"payload names table {table} of {TABLES}: it is damaged")
+        raise CorruptionError(f"payload names table {table} but there are {TABLES}: it is damaged")
     j, v = divmod(table, len(POWERS))
     low = max(0, j // _OCTAVE - _SCALES // _OCTAVE + 1)
     return (j - _OCTAVE * low) * len(POWERS) + v, low
@@ -35,7 +35,7 @@ def parse(table: int) -> tuple[int, int]:
 
 @lru_cache
 def masses(basic: int) -> npt.NDArray[np.int64]:
-    """The masses (256,) of a basic table: of values -127 ... 127 and of the escape; they sum to 2^24."""
+    """The masses (256,) of the values -127 ... 127 and of the escape in a basic table; they sum to 2^24."""
     j, v = divmod(basic, len(POWERS))
     power = POWERS[v]
     square = isqrt(2 ** (j + 16))  # 2^12 times the square of the scale
@@ -51,19 +51,19 @@ def masses(basic: int) -> npt.NDArray[np.int64]:
 
 @lru_cache
 def model(basic: int) -> Any:
-    """A basic table as constriction's model."""
+    """A basic table as a model of constriction."""
     return constriction.stream.model.Categorical((masses(basic) - 1).astype(np.float32), perfect=False)
 
 
 @lru_cache
 def bits() -> npt.NDArray[np.float64]:
-    """Ideal code length of magnitudes 0 ... 127 and of the escape in each basic table, (96, 129)."""
+    """Ideal code lengths (96, 129) in bits of the magnitudes 0 ... 127 and of the escape in each basic table."""
     all_masses = np.array([masses(basic)[RADIUS:] for basic in range(_SCALES * len(POWERS))])
     return PRECISION - np.log2(all_masses)
 
 
 def choose(magnitudes: npt.NDArray[np.int64], escape_bits: int) -> int:
-    """The table that codes values of these magnitudes (k,) in the fewest bits, an escape costing escape_bits more."""
+    """The table that codes values of these magnitudes (k,) in the fewest bits if an escape costs escape_bits more."""
     costs = bits()
     typical = int(np.partition(magnitudes, len(magnitudes) // 2)[len(magnitudes) // 2]).bit_length()
     best = (np.inf, 0)
@@ -78,7 +78,7 @@ def choose(magnitudes: npt.NDArray[np.int64], escape_bits: int) -> int:
 
 
 def split(values: npt.NDArray[np.int64], table: int) -> tuple[list[tuple[npt.NDArray[np.int32], Any]], npt.NDArray[np.int64]]:
-    """Values (k,) as entries and their model, then pieces of low bits and theirs; and those values that escape."""
+    """Split values (k,) into (integers, model) pairs, for the entries and each piece of low bits, and the escaped values."""
     basic, low = parse(table)
     shifted = values + 2**low // 2
     high = shifted >> low
@@ -90,7 +90,7 @@ def split(values: npt.NDArray[np.int64], table: int) -> tuple[list[tuple[npt.NDA
 
 
 def join(coder: Any, runs: list[tuple[int, tuple[int, int]]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
-    """The next values from a coder, in runs of (how many, their parsed table); and where those are that escape."""
+    """Decode the next values, in runs of (count, parsed table), and return them with the positions of those that escape."""
     values = np.empty(sum(count for count, _ in runs), np.int64)
     shifted = []
     start = 0
@@ -109,11 +109,11 @@ def join(coder: Any, runs: list[tuple[int, tuple[int, int]]]) -> tuple[npt.NDArr
 
 
 def _pieces(low: int) -> list[tuple[int, int]]:
-    """First bit and number of bits of each piece of the low bits."""
+    """The first bit and the number of bits of each piece of the low bits."""
     return [(first, min(PIECE_BITS, low - first)) for first in range(0, low, PIECE_BITS)]
 
 
 @lru_cache
 def _uniform(count: int) -> Any:
-    """All 2^count values alike."""
+    """A model in which all 2^count values are equally likely."""
     return constriction.stream.model.Uniform(2**count)
