@@ -1,1 +1,1 @@
-"""Networks: float32 images <-> integer latents. A model family is one file here and one line in registry.py."""
+"""Networks: float32 images <-> integer latents. A family is a folder here and a line in registry.py."""

@@ -1,4 +1,4 @@
-"""The families of networks, by name and by wire id: one line for each."""
+"""The registry of families, with one line for each."""
 
 from ..bitstream.autoencoder import FAMILIES
 from .factorized.family import Factorized
@@ -9,7 +9,7 @@ _families: dict[str, Family] = {}
 
 
 def register(family: Family) -> None:
-    """Make a family known; ValueError if its name, stored name or wire id belongs to another."""
+    """Register a family; ValueError if another one has its name, stored name or wire id."""
     for other in _families.values():
         if {family.name, family.stored_name} & {other.name, other.stored_name} or family.wire_id == other.wire_id:
             raise ValueError(
@@ -21,12 +21,12 @@ def register(family: Family) -> None:
 
 
 def unregister(name: str) -> None:
-    """Forget the family of this name."""
+    """Remove the family of this name."""
     FAMILIES.remove(_families.pop(name).wire_id)
 
 
 def families() -> tuple[Family, ...]:
-    """All families that are known."""
+    """All registered families."""
     return tuple(_families.values())
 
 
@@ -36,7 +36,7 @@ def by_name(name: str) -> Family:
 
 
 def by_stored_name(name: str) -> Family:
-    """The family that weights files call so; KeyError if there is none."""
+    """The family with this name in weights files; KeyError if there is none."""
     for family in _families.values():
         if family.stored_name == name:
             return family
@@ -44,7 +44,7 @@ def by_stored_name(name: str) -> Family:
 
 
 def by_wire_id(wire_id: int) -> Family:
-    """The family that payloads call so; KeyError if there is none."""
+    """The family with this number in payloads; KeyError if there is none."""
     for family in _families.values():
         if family.wire_id == wire_id:
             return family

@@ -124,11 +124,11 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"qualities": (5, 6), "steps": 1}, "one network has"),
-        ({"qualities": (), "steps": 1}, "one network has"),
+        ({"qualities": (5, 6), "steps": 1}, "one network serves"),
+        ({"qualities": (), "steps": 1}, "one network serves"),
         ({"qualities": (2, 2), "steps": 1}, "each once"),
-        ({}, "one of them must be above 0"),
-        ({"steps": 3, "minutes": 1}, "one of them must be above 0"),
+        ({}, "exactly one must be above 0"),
+        ({"steps": 3, "minutes": 1}, "exactly one must be above 0"),
         ({"steps": 1, "crop": 100}, "multiple of 32"),
         ({"steps": 1, "metric": "ms-ssim", "crop": 128}, "at least 192 for ms-ssim"),
         ({"steps": 1, "metric": "psnr"}, "metric is 'psnr'"),

@@ -1,8 +1,8 @@
-"""CompressAI's FactorizedPrior state dicts <-> the tensors of a weights file (no CompressAI needed, but for its downloads).
+"""State dicts of CompressAI's FactorizedPrior <-> the tensors of a weights file; only downloads need CompressAI itself.
 
 CompressAI stores GDN's parameters as square roots (NonNegativeParametrizer) and 16-bit cumulative tables whose last
 entry is the escape. Its releases spell the learned density's parameters in three ways (``matrices.0``, ``_matrix0``,
-``_matrices.0``); reading needs none of them, since the tables come with the checkpoint.
+``_matrices.0``); reading ignores them, because the tables come with the checkpoint.
 """
 
 import math
@@ -30,11 +30,11 @@ _TAIL_MASS = 1e-9
 def read(path: Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint file, whether bare or under "state_dict", without DataParallel's prefix.
 
-    Raises WeightsError when the file holds no state dict, or anything that PyTorch's weights_only=True refuses.
+    Raises WeightsError if the file holds no state dict, or anything that PyTorch's weights_only=True refuses.
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    # torch.load documents no set of errors: damaged files raise UnpicklingError, RuntimeError, EOFError and others.
+    # torch.load does not document its errors: damaged files raise UnpicklingError, RuntimeError, EOFError and others.
     except Exception as error:
         raise WeightsError(f"checkpoint {path} cannot be read with weights_only=True: {error}") from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
@@ -44,9 +44,9 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
-    """The state dict of CompressAI's own pretrained model, downloaded by CompressAI on first use.
+    """The state dict of CompressAI's pretrained model, which CompressAI downloads on first use.
 
-    Raises WeightsError when CompressAI is not installed or the download fails.
+    Raises WeightsError if CompressAI is not installed or the download fails.
     """
     try:
         from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # an extra: one world has it
@@ -69,8 +69,8 @@ def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
 def from_state_dict(state: Mapping[str, Tensor], quality: int) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a weights file for one quality, from a FactorizedPrior's state dict.
 
-    Raises WeightsError when parameters are missing, or when its tables are (they must come with the checkpoint: computed
-    again from floats they would differ between machines).
+    Raises WeightsError if parameters or tables are missing. Tables must come with the checkpoint, because tables recomputed
+    from floats would differ between machines.
     """
     try:
         return _convert(state, f"q{quality}.")
@@ -78,16 +78,16 @@ def from_state_dict(state: Mapping[str, Tensor], quality: int) -> dict[str, npt.
         raise WeightsError(f"checkpoint lacks {error}: it is not of a bmshj2018-factorized network") from error
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"checkpoint has tensors of another shape or dtype than a bmshj2018-factorized network ({error})"
+            f"checkpoint is not of a bmshj2018-factorized network: a tensor has the wrong shape or dtype ({error})"
         ) from error
 
 
 def to_state_dict(plain: Mapping[str, npt.NDArray[np.float32]], mass: npt.NDArray[np.int64], length: npt.NDArray[np.int64],
                   offset: npt.NDArray[np.int64]) -> dict[str, Tensor]:  # fmt: skip
-    """A state dict that CompressAI's FactorizedPrior loads, from a folded network and its static tables.
+    """Make a state dict for CompressAI's FactorizedPrior from a folded network and its static tables.
 
-    compress() and decompress() give the same symbols and pixels. CompressAI's 16-bit tables round our 24-bit ones, and its
-    density is a logistic of each table's spread: use update() only after training it further.
+    CompressAI's compress() and decompress() then give the same symbols and pixels. Its 16-bit tables are rounded from our
+    24-bit ones. Its density is a logistic with the spread of each table, so call update() only after further training.
     """
     state: dict[str, Tensor] = {}
     for layer in _CONV:
@@ -109,7 +109,7 @@ def _is_real(value: Any) -> bool:
 
 
 def effective(stored: Tensor, minimum: float = 0.0) -> Tensor:
-    """A non-negative parameter from the square root that is trained (NonNegativeParametrizer)."""
+    """The non-negative parameter that a trained square root stands for (NonNegativeParametrizer)."""
     return stored.float().clamp_min((minimum + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
 
 
@@ -124,7 +124,7 @@ def _convert(state: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[
     tensors[f"{prefix}medians"] = state["entropy_bottleneck.quantiles"][:, 0, 1].float().contiguous().numpy()
     cdf = state["entropy_bottleneck._quantized_cdf"].numpy()
     if not cdf.size:
-        raise WeightsError("checkpoint has no entropy tables; call model.update() in CompressAI and save its state dict again")
+        raise WeightsError("checkpoint has no entropy tables; call model.update() in CompressAI, and save the state dict again")
     entries = state["entropy_bottleneck._cdf_length"].numpy().astype(np.int32) - 1
     masses = [np.diff(row[: n + 1]) for row, n in zip(cdf, entries, strict=True)]
     tensors[f"{prefix}static.mass"] = np.concatenate(masses).astype(np.int32) << (TABLE_BITS - CDF_BITS)
@@ -135,7 +135,7 @@ def _convert(state: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[
 
 def _bottleneck(medians: Tensor, mass: npt.NDArray[np.int64], length: npt.NDArray[np.int64],
                 offset: npt.NDArray[np.int64]) -> dict[str, Tensor]:  # fmt: skip
-    """The entropy_bottleneck.* entries: tables in 16 bits, and a logistic density of the same spread."""
+    """The entropy_bottleneck.* entries: 16-bit tables, and a logistic density of the same spread."""
     channels = len(length)
     cdf = np.zeros((channels, length.max() + 1), np.int32)
     spread = np.empty(channels)
@@ -152,7 +152,7 @@ def _bottleneck(medians: Tensor, mass: npt.NDArray[np.int64], length: npt.NDArra
         f"{prefix}_offset": torch.from_numpy(offset.astype(np.int32)),
         f"{prefix}likelihood_lower_bound.bound": torch.tensor([_TAIL_MASS]),
     }
-    # Five layers of equal positive weights and no non-linearity make one logistic, of gain 1 / spread in all.
+    # Five layers of equal positive weights without non-linearity make one logistic, with a total gain of 1 / spread.
     layers = len(_FILTERS) - 1
     inner = math.prod(_FILTERS[1:-1])
     weight = torch.from_numpy((1 / spread / inner) ** (1 / layers)).float()
@@ -173,14 +173,14 @@ def _bottleneck(medians: Tensor, mass: npt.NDArray[np.int64], length: npt.NDArra
 
 
 def _rescale(table: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
-    """Masses scaled to this total, each at least 1."""
+    """Scale masses to this total, each at least 1."""
     scaled: npt.NDArray[np.int64] = np.maximum(1, table * total // table.sum())
     excess = int(scaled.sum()) - total
-    while excess > 0:  # many ones rounded up: take from the largest
+    while excess > 0:  # many masses were raised to 1, so take from the largest
         largest = int(scaled.argmax())
         taken = min(excess, int(scaled[largest]) - 1)
         if not taken:
-            raise ParameterError(f"a table of {len(table)} entries does not fit CompressAI's {CDF_BITS} bits")
+            raise ParameterError(f"a table has {len(table)} entries, too many for {CDF_BITS} bits; export another quality")
         scaled[largest] -= taken
         excess -= taken
     scaled[scaled.argmax()] -= excess

@@ -4,8 +4,8 @@
 
 In: symbols as int32 (n, M, h, w). Out: reconstruction planes as int32 (n, 3, 16 h, 16 w) in 0 ... levels.
 
-All values are integers held in float64, and no sum can pass 2^52 in whatever order it is taken, so that the result does not
-depend on the machine, the BLAS, threads, tiles or batches. That is proven for the weights when they are loaded.
+All values are integers held in float64, and no sum exceeds 2^52 in any order of summation, so the result does not depend on
+the machine, the BLAS, threads, tiles or batches. This is proven for each weights file when it is loaded.
 """
 
 from collections.abc import Mapping
@@ -21,23 +21,23 @@ from ...chunks import tiling
 from ...errors import WeightsError
 from .family import HALO, STRIDE, pixel_bytes
 
-LATENT_BITS = 10  # a latent is 2^-10 times its integer
+LATENT_BITS = 10  # a latent is its integer times 2^-10
 LATENT_WEIGHT_BITS = 22
 WEIGHT_BITS = 18
 ACTIVATION_BITS = 14
 SQUARE_BITS = 14
 GAMMA_BITS = 16
-NORM_BITS = SQUARE_BITS + GAMMA_BITS  # even: its root has half as many
-SHIFT = WEIGHT_BITS  # from a convolution's sums to activations
+NORM_BITS = SQUARE_BITS + GAMMA_BITS  # even, because the square root has half as many
+SHIFT = WEIGHT_BITS  # turns a convolution's sums into activations
 HALF = 2.0 ** (SHIFT - 1)
-OUTPUT_BITS = ACTIVATION_BITS + WEIGHT_BITS  # of the last convolution's sums
-INPUT_LIMIT = 2**24  # of latents, and of what the IGDN put out
-NORM_INPUT_LIMIT = 2**22  # of what they take in
+OUTPUT_BITS = ACTIVATION_BITS + WEIGHT_BITS  # scale of the last convolution's sums
+INPUT_LIMIT = 2**24  # largest latent, and largest output of an IGDN
+NORM_INPUT_LIMIT = 2**22  # largest input of an IGDN
 SUM_LIMIT = 2**52
-STRIP_POSITIONS = 2**9  # on a CPU, input positions whose output stays in cache
+STRIP_POSITIONS = 2**9  # input positions whose output stays in a CPU's cache
 
-# Row 2 m + p of a transposed convolution's output has kernel row 2 j + p of input row m + 1 - j. The four phases (p, q) of rows
-# and columns are columns of one matrix, in an order that gives the phases of every shift consecutive columns.
+# Row 2 m + p of a transposed convolution's output is the sum over j of kernel row 2 j + p times input row m + 1 - j. The four
+# phases (p, q) of rows and columns are columns of one matrix, ordered so that the phases of every shift are consecutive.
 _PHASES = ((1, 0), (0, 0), (0, 1), (1, 1))
 
 
@@ -45,9 +45,9 @@ _PHASES = ((1, 0), (0, 0), (0, 1), (1, 1))
 class _Layer:
     """One transposed convolution of stride 2.
 
-    taps : for each of nine shifts, its row and column, 0 to 2, in the padded input, the first of its columns, and its
-        weights (inputs, phases x outputs)
-    bias : (4 x outputs,), with half a unit of the result's last place for rounding
+    taps : for each of nine shifts, its row and column in the padded input, 0 to 2, its first matrix column, and its weights
+        (inputs, phases x outputs)
+    bias : (4 x outputs,), including half a unit in the last place of the result for rounding
     """
 
     taps: tuple[tuple[int, int, int, Tensor], ...]
@@ -56,7 +56,7 @@ class _Layer:
 
 @dataclass(frozen=True, eq=False)
 class _Norm:
-    """Inverse GDN: gamma (inputs, outputs), beta (outputs,)."""
+    """Inverse GDN, with gamma (inputs, outputs) and beta (outputs,)."""
 
     gamma: Tensor
     beta: Tensor
@@ -64,7 +64,7 @@ class _Norm:
 
 @dataclass(frozen=True, eq=False)
 class ExactSynthesis:
-    """The synthesis of one quality; every device, batch, tile and thread count gives the same integers."""
+    """The synthesis of one quality, with the same integers for every device, batch, tile and number of threads."""
 
     medians: Tensor
     layers: tuple[_Layer, ...]
@@ -72,12 +72,12 @@ class ExactSynthesis:
 
     @classmethod
     def build(cls, tensors: Mapping[str, npt.NDArray[np.float32]], device: str = "cpu") -> "ExactSynthesis":
-        """The network with these float32 parameters, named as in the state dict.
+        """Build the network from float32 parameters, named as in the state dict.
 
         Raises
         ------
         WeightsError
-            Their sums could pass 2^52, where float64 stops being exact.
+            A sum could exceed 2^52, the limit for exact sums in float64.
         """
 
         def place(values: npt.NDArray[np.float64]) -> Tensor:
@@ -106,7 +106,7 @@ class ExactSynthesis:
     def run(self, symbols: npt.NDArray[np.int32], levels: int, memory: int = 2**30) -> npt.NDArray[np.int32]:
         """Symbols (n, M, h, w) -> planes (n, 3, 16 h, 16 w) in 0 ... levels, levels from 1 to 65535.
 
-        Images run one after the other, and in tiles where one would take more than about `memory` bytes.
+        Images run one after the other, in tiles if an image would take more than about `memory` bytes.
         """
         tile = tiling.tile_positions(
             memory // pixel_bytes(len(self.norms[0].beta), self.medians.device.type, exact=True), STRIDE, HALO
@@ -131,19 +131,19 @@ class ExactSynthesis:
 
 
 def _integers(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float64]:
-    """The multiples of 2^-bits nearest to the values, halves to even."""
+    """Round values to integer multiples of 2^-bits, halves to even."""
     return np.rint(values.astype(np.float64) * 2.0**bits)
 
 
 def _refusal(name: str) -> WeightsError:
     return WeightsError(
-        f"{name} has weights too large or invalid for the exact reconstruction that max_error needs; "
+        f"{name} has weights that are invalid or too large for the exact reconstruction, which max_error needs; "
         "use other weights, or leave max_error out"
     )
 
 
 def _layer(name: str, weight: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], half: float, place: Any) -> _Layer:
-    """A layer of integer weights (inputs, outputs, 5, 5) that adds `half`; WeightsError when a sum could reach 2^52."""
+    """A layer with integer weights (inputs, outputs, 5, 5) that adds `half`; WeightsError if a sum could reach 2^52."""
     outputs = weight.shape[1]
     for row, column in _PHASES:
         largest = np.abs(weight[:, :, row::2, column::2]).sum(axis=(0, 2, 3)) * INPUT_LIMIT + np.abs(bias) + HALF
@@ -159,11 +159,11 @@ def _layer(name: str, weight: npt.NDArray[np.float64], bias: npt.NDArray[np.floa
 
 
 def _grow(values: Tensor, layer: _Layer, then: _Norm | int) -> Tensor:
-    """One layer and what follows it, strip by strip: (h, w, inputs) -> (2 h, 2 w, outputs)."""
+    """Run one layer and the step after it, strip by strip: (h, w, inputs) -> (2 h, 2 w, outputs)."""
     height, width, inputs = values.shape
     outputs = len(layer.bias) // 4
     wide = width + 2
-    # A shift of the image, rows one after the other, is an offset; one position more for the last shift of the last row.
+    # With rows one after the other, a shift is an offset. The last shift of the last row needs one position more.
     padded = values.new_zeros((height + 2) * wide + 2, inputs)
     padded[: (height + 2) * wide].view(height + 2, wide, inputs)[1:-1, 1:-1] = values
     out = values.new_empty(height, 2, width, 2, outputs)
@@ -182,7 +182,7 @@ def _grow(values: Tensor, layer: _Layer, then: _Norm | int) -> Tensor:
 
 
 def _normalise(sums: Tensor, norm: _Norm) -> Tensor:
-    """A convolution's sums (positions, channels), half a unit included -> activations after inverse GDN; in place."""
+    """Sums of a convolution (positions, channels), with half a unit added -> activations after inverse GDN; in place."""
     x = sums.mul_(2.0**-SHIFT).floor_().clamp_(-NORM_INPUT_LIMIT, NORM_INPUT_LIMIT)
     squares = (x * x).mul_(2.0 ** (SQUARE_BITS - 2 * ACTIVATION_BITS)).floor_()
     root = torch.addmm(norm.beta, squares, norm.gamma).sqrt_().floor_().add_(0.5)
@@ -191,6 +191,6 @@ def _normalise(sums: Tensor, norm: _Norm) -> Tensor:
 
 
 def _levels(sums: Tensor, levels: int) -> Tensor:
-    """The last convolution's sums -> the nearest of 0 ... levels; in place."""
+    """Sums of the last convolution -> the nearest of 0 ... levels; in place."""
     inside = sums.clamp_(0, 2.0**OUTPUT_BITS)
     return inside.mul_(levels).add_(2.0 ** (OUTPUT_BITS - 1)).mul_(2.0**-OUTPUT_BITS).floor_()

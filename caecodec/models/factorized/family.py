@@ -1,4 +1,4 @@
-"""The family bmshj2018-factorized: what caecodec knows of the network without running it."""
+"""The family bmshj2018-factorized: what caecodec knows about the network without running it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,50 +25,50 @@ class Factorized(Family):
     exact = True
 
     def check(self, tensors: Tensors, quality: int) -> None:
-        """As `Family.check`."""
+        """See `Family.check`."""
         file.check(tensors, quality)
 
     def fold(self, tensors: Tensors, quality: int) -> FoldedNetwork:
-        """As `Family.fold`."""
+        """See `Family.fold`."""
         return file.fold(tensors, quality)
 
     def build(self, tensors: Mapping[str, Floats]) -> "FactorizedPrior":
-        """As `Family.build`."""
+        """See `Family.build`."""
         from .network import FactorizedPrior
 
         return FactorizedPrior.build(tensors)
 
     def pixel_bytes(self, tensors: Mapping[str, Floats], device: str, exact: bool = False) -> int:
-        """As `Family.pixel_bytes`."""
+        """See `Family.pixel_bytes`."""
         return pixel_bytes(len(tensors["g_a.0.bias"]), device, exact)
 
     def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:
-        """As `Family.reduce_precision`: the largest layers run in bfloat16 where the processor has it."""
+        """See `Family.reduce_precision`: the largest layers run in bfloat16 if the processor supports it."""
         from .precision import layers
 
         network.reduce_precision(layers(precision, quality, device))
 
     def build_exact(self, tensors: Mapping[str, Floats], device: str) -> "ExactSynthesis":
-        """As `Family.build_exact`."""
+        """See `Family.build_exact`."""
         from .exact import ExactSynthesis
 
         return ExactSynthesis.build(tensors, device)
 
     def channels(self, network: FoldedNetwork) -> dict[str, int]:
-        """As `Family.channels`."""
+        """See `Family.channels`."""
         return {"hidden": len(network.tensors["g_a.0.bias"]), "latent": network.latent_channels}
 
     def trainer(self) -> Trainer:
-        """As `Family.trainer`."""
+        """See `Family.trainer`."""
         from .training.trainer import FactorizedTrainer
 
         return FactorizedTrainer()
 
 
 def pixel_bytes(hidden: int, device: str, exact: bool = False) -> int:
-    """Bytes that a pass takes for each pixel, at most; `hidden` is N.
+    """The most bytes that a pass takes per pixel; `hidden` is N.
 
-    On a CPU, where the widest layer is only there in strips, four float32 arrays at a quarter of the resolution; elsewhere
-    three at half of it. The exact synthesis has four of float64.
+    A CPU holds the widest layer only in strips, and so needs four float32 arrays at a quarter of the resolution. Other devices
+    need three at half of it. The exact synthesis needs four of float64.
     """
     return 8 * hidden if exact else hidden if device == "cpu" else 3 * hidden

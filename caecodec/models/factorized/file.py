@@ -1,6 +1,6 @@
-"""The tensors of a weights file that are this network's: proven, and folded into one quality (FORMAT.md, 8).
+"""Checks this network's tensors of a weights file, and folds them into one quality (FORMAT.md, 8).
 
-layers, and a scale and a shift of each per quality ── fold ──▶ plain layers
+layers, each with a scale and a shift per quality ── fold ──▶ plain layers
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ NORMALISATIONS = ("g_a.1", "g_a.3", "g_a.5", "g_s.1", "g_s.3", "g_s.5")
 
 
 def check(tensors: Tensors, quality: int) -> None:
-    """KeyError for a tensor that is absent, ValueError for one of another shape or dtype than FORMAT.md says."""
+    """Raise KeyError if a tensor is missing, and ValueError if its shape or dtype is not that of FORMAT.md."""
     prefix = f"q{quality}."
     hidden, latent = (tensors[name].size for name in ("g_a.0.bias", "g_a.6.bias"))
     widths = {"g_a": (3, hidden, hidden, hidden, latent), "g_s": (latent, hidden, hidden, hidden, 3)}
@@ -34,9 +34,9 @@ def check(tensors: Tensors, quality: int) -> None:
 
 
 def fold(tensors: Tensors, quality: int) -> FoldedNetwork:
-    """The plain network: each convolution times its scale plus its shift, and the latents' scale into g_s.0.
+    """Fold each scale and shift into its convolution, and the scale of the latents into g_s.0.
 
-    Raises ValueError for a beta that is not above 0.
+    Raises ValueError if a beta is not above 0.
     """
     prefix = f"q{quality}."
     latent = len(tensors["g_a.6.bias"])
@@ -54,7 +54,7 @@ def fold(tensors: Tensors, quality: int) -> FoldedNetwork:
     for layer in NORMALISATIONS:
         plain[f"{layer}.beta"] = tensors[f"{layer}.beta"].astype(np.float32)
         if plain[f"{layer}.beta"].min() <= 0:
-            raise ValueError(f"{layer}.beta holds values that no network has")
+            raise ValueError(f"{layer}.beta holds values that are not above 0")
         plain[f"{layer}.gamma"] = tensors[f"{layer}.gamma"].astype(np.float32)[:, :, None, None]
     plain["medians"] = tensors.get(f"{prefix}medians", np.zeros(latent, np.float32))
     scales = np.ones(latent, np.float32) if latent_scale is None else latent_scale.astype(np.float32)

@@ -1,10 +1,10 @@
-"""The bmshj2018-factorized autoencoder (Ballé et al., 2018, https://arxiv.org/abs/1802.01436), folded for running.
+"""The bmshj2018-factorized autoencoder (Ballé et al., 2018, https://arxiv.org/abs/1802.01436), folded for inference.
 
     x ── conv GDN conv GDN conv GDN conv ── y ── round ── symbols ── conv' IGDN conv' IGDN conv' IGDN conv' ── x_hat
 
-Every conv is 5x5 with stride 2, every conv' its transposed mirror. Same layers and state-dict names as CompressAI's
-FactorizedPrior, but GDN holds its effective beta and gamma, everything runs channels-last, and on a CPU the layers above a
-quarter of the resolution run in strips of rows that stay in cache.
+Every conv is 5x5 with stride 2, and every conv' is its transposed mirror. The layers and state-dict names are those of
+CompressAI's FactorizedPrior, but GDN holds its effective beta and gamma, everything runs channels-last, and on a CPU the
+layers above a quarter of the resolution run in strips of rows that stay in cache.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from .precision import rounded
 
 MAX_SYMBOL = 2**23
-# On a CPU the memory of large tensors is new for every call, and costs more than the arithmetic on it; so work in parts.
+# On a CPU every call allocates large tensors anew, which costs more than the arithmetic on them; so work in parts.
 BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
 
 
 class GDN(nn.Module):
-    """Generalised divisive normalisation, y = x / sqrt(beta + gamma x^2), or its inverse (https://arxiv.org/abs/1511.06281)."""
+    """Generalised divisive normalisation y = x / sqrt(beta + gamma x^2), or its inverse (https://arxiv.org/abs/1511.06281)."""
 
     def __init__(self, channels: int, inverse: bool = False) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(channels, channels, 1, 1))
 
     def forward(self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """(n, channels, h, w) -> the same; computed in float32, of x + bias where a bias is given.
+        """Normalise x (n, channels, h, w), after adding the bias if there is one; computes in float32.
 
-        The result is of this dtype, or as x; in the memory of x where that has the dtype and is channels-last.
+        The result has this dtype, by default that of x. It reuses the memory of x if x has the dtype and is channels-last.
         """
         n, channels, height, width = x.shape
-        # Sixteen images rather than one: for fewer, a single thread does not take oneDNN, and needs twice the time.
+        # Make sixteen images of one: with fewer, a single thread does not use oneDNN and takes twice as long.
         images = 16 if n * height * width % 16 == 0 else 1
         flat = x.permute(0, 2, 3, 1).reshape(images, 1, -1, channels)
         out = flat if dtype in (None, x.dtype) else torch.empty_like(flat, dtype=dtype)
@@ -52,20 +52,20 @@ class GDN(nn.Module):
 
 
 def convolve(x: Tensor, layer: Any, norm: GDN, dtype: torch.dtype, **geometry: Any) -> Tensor:
-    """A convolution of stride 2 in the precision of its weights, and the norm after it, its result of this dtype."""
+    """Run a convolution of stride 2 in the precision of its weights, then the norm, whose result has this dtype."""
     run = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv_transpose2d
-    low = layer.weight.dtype != torch.float32  # then the bias, which is not, is for the norm
+    low = layer.weight.dtype != torch.float32  # the bias is float32, so the norm adds it
     sums = run(x, layer.weight, None if low else layer.bias, stride=2, **geometry)
     result: Tensor = norm(sums, layer.bias if low else None, dtype)
     return result
 
 
 def sub_pixel(weight: Tensor) -> Tensor:
-    """The kernel of a transposed conv (inputs, outputs, 5, 5) as that of a 3x3 conv (4 * outputs, inputs, 3, 3).
+    """Turn the kernel of a transposed conv (inputs, outputs, 5, 5) into that of a 3x3 conv (4 * outputs, inputs, 3, 3).
 
-    The conv followed by pixel_shuffle(2) is the transposed conv of stride 2, and much faster on a CPU for few outputs.
+    This conv followed by pixel_shuffle(2) equals the transposed conv of stride 2; for few outputs it is much faster on a CPU.
     """
-    # Row 2 m + p of the output has taps 2 j + p of input rows m + 1 - j, j = 0, 1, 2; there is no tap 5.
+    # Row 2 m + p of the output uses taps 2 j + p of input rows m + 1 - j for j = 0, 1, 2; there is no tap 5.
     inputs, outputs = weight.shape[:2]
     phases = F.pad(weight, (0, 1, 0, 1)).view(inputs, outputs, 3, 2, 3, 2).flip(2, 4)
     kernel = phases.permute(1, 3, 5, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
@@ -73,22 +73,22 @@ def sub_pixel(weight: Tensor) -> Tensor:
 
 
 def strips(rows: int, pixels: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """Cut rows, a multiple of 4 that hold this many pixels, into [start, stop) of about STRIP_PIXELS; on a CPU alone."""
+    """Cut rows (a multiple of 4, with this many pixels) into [start, stop) of about STRIP_PIXELS, but only on a CPU."""
     count = min(rows // 4, -(-pixels // STRIP_PIXELS)) if device.type == "cpu" else 1
     for i in range(count):
         yield rows * i // count, rows * (i + 1) // count
 
 
 def _stack(above: Tensor | None, strip: Tensor, border: int, last: bool) -> Tensor:
-    """A strip (n, c, rows, w) below the rows kept of the one above it; `border` rows of zeros at the two ends of the image."""
+    """Stack a strip (n, c, rows, w) below rows of the one above, and `border` rows of zeros at both ends of the image."""
     zeros = torch.zeros_like(strip[:, :, :border])
     return torch.cat([zeros if above is None else above, strip, *([zeros] if last else [])], 2)
 
 
 class FactorizedPrior(nn.Module):
-    """The network of one quality; for inference alone.
+    """The network of one quality, for inference only.
 
-    hidden, latent : channel counts N and M, (128, 192) for quality 1 to 5, (192, 320) for 6 to 8
+    hidden, latent : channel counts N and M, (128, 192) for quality 1 to 5 and (192, 320) for 6 to 8
     """
 
     def __init__(self, hidden: int, latent: int) -> None:
@@ -113,7 +113,7 @@ class FactorizedPrior(nn.Module):
 
     @classmethod
     def build(cls, tensors: Mapping[str, npt.NDArray[np.float32]]) -> "FactorizedPrior":
-        """A network with these parameters, named as in the state dict; all must be there, and no others."""
+        """Build a network with exactly these parameters, named as in the state dict."""
         hidden, latent = len(tensors["g_a.0.weight"]), len(tensors["g_a.6.weight"])
         with torch.device("meta"):
             network = cls(hidden, latent)
@@ -122,7 +122,7 @@ class FactorizedPrior(nn.Module):
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def reduce_precision(self, layers: Iterable[str]) -> None:
-        """Run these convolutions, of the inner ones of g_a and g_s, in bfloat16."""
+        """Run these of the inner convolutions of g_a and g_s in bfloat16."""
         for name in layers:
             layer: Any = self.get_submodule(name)
             weight = rounded(layer.weight, 2 if isinstance(layer, nn.ConvTranspose2d) else 1)
@@ -133,21 +133,21 @@ class FactorizedPrior(nn.Module):
         return self.latents(images).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL).to(torch.int32)
 
     def latents(self, images: Tensor) -> Tensor:
-        """What `analysis` rounds."""
+        """Images (n, 3, h, w) in [0, 1] -> the latents (n, M, h/16, w/16) that `analysis` rounds."""
         third, norm, last = self.g_a[4:]
         hidden = convolve(self._shallow_analysis(images), third, norm, last.weight.dtype, padding=2)
         latents: Tensor = last(hidden) - self.medians[:, None, None]
         return latents
 
     def synthesis(self, symbols: Tensor) -> Tensor:
-        """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w), about [0, 1], not clipped."""
+        """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w) in about [0, 1], not clipped."""
         latents = (symbols.float() + self.medians[:, None, None]).contiguous(memory_format=torch.channels_last)
         first, first_norm, second, norm, third = self.g_s[:5]
         hidden = convolve(latents, first, first_norm, second.weight.dtype, padding=2, output_padding=1)
         return self._shallow_synthesis(convolve(hidden, second, norm, third.weight.dtype, padding=2, output_padding=1))
 
     def _shallow_analysis(self, images: Tensor) -> Tensor:
-        """g_a[:4] in strips: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
+        """Run g_a[:4] in strips: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
         first, norm, second, second_norm, third = self.g_a[:5]
         n, _, height, width = images.shape
         padded = F.pad(images, (0, 0, 2, 2))
@@ -163,7 +163,7 @@ class FactorizedPrior(nn.Module):
         return torch.cat(parts, 2)
 
     def _shallow_synthesis(self, hidden: Tensor) -> Tensor:
-        """g_s[4:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
+        """Run g_s[4:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
         layer, norm, last = self.g_s[4:]
         n, _, rows, width = hidden.shape
         kernel, bias = sub_pixel(last.weight), last.bias.repeat_interleave(4)
@@ -172,7 +172,7 @@ class FactorizedPrior(nn.Module):
         parts = []
         for start, stop in strips(rows, n * rows * width * 4, hidden.device):
             strip = padded[:, :, start : stop + 2]
-            # Padding 4 drops the rows that lack a neighbour; an odd number of rows would be a third slower.
+            # Padding 4 drops the rows without a neighbour; an odd number of rows would be slower by a third.
             strip = convolve(strip, layer, norm, kernel.dtype, padding=(4, 2), output_padding=1)
             strip = _stack(above, strip, 1, stop == rows)
             above = strip[:, :, -2:].clone()

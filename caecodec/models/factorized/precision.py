@@ -1,22 +1,22 @@
-"""Which convolutions run in bfloat16, and weights for it.
+"""Chooses the convolutions that run in bfloat16, and rounds their weights.
 
-bfloat16 has eight bits, and dot products of it take half the time or less of float32's on processors that have them. Most
-of the arithmetic is in two layers on each side; all else, GDN included, stays in float32.
+bfloat16 has eight bits of precision, and on processors that support it dot products take at most half as long as in float32.
+Most of the arithmetic is in two layers on each side; everything else, including GDN, stays in float32.
 """
 
 import torch
 from torch import Tensor
 
 LAYERS = frozenset({"g_a.2", "g_a.4", "g_s.2", "g_s.4"})
-# By quality, as tests/benchmarks/precision.py measures it on Kodak: encoder and decoder together lose less than 0.02 dB.
+# With these layers, encoder and decoder together lose less than 0.02 dB on Kodak (tests/benchmarks/precision.py).
 _AUTO = {7: LAYERS - {"g_s.2"}, 8: frozenset({"g_a.2"})}
-_GPU_BFLOAT16 = (8, 0)  # compute capability
+_GPU_BFLOAT16 = (8, 0)  # least compute capability
 
 
 def layers(precision: str, quality: int, device: str) -> frozenset[str]:
-    """The convolutions to run in bfloat16, by their names in the state dict.
+    """Names, as in the state dict, of the convolutions to run in bfloat16.
 
-    precision : of the settings; "auto" is none but on a processor or GPU that has such dot products
+    precision : as in the settings; "auto" chooses none unless the processor or GPU supports bfloat16
     """
     if precision == "auto":
         there = processor_has_bfloat16() if device == "cpu" else torch.cuda.get_device_capability(device) >= _GPU_BFLOAT16
@@ -25,16 +25,16 @@ def layers(precision: str, quality: int, device: str) -> frozenset[str]:
 
 
 def processor_has_bfloat16() -> bool:
-    """Whether the processor has instructions for dot products in bfloat16."""
+    """Whether the processor has instructions for bfloat16 dot products."""
     return torch.cpu._is_avx512_bf16_supported()
 
 
 def rounded(weight: Tensor, stride: int) -> Tensor:
-    """A kernel (..., rows, columns) in bfloat16; what rounding takes from one tap is given to the next.
+    """Round a kernel (..., rows, columns) to bfloat16, and carry the rounding error of each tap over to the next.
 
-    So the sum of the taps, which is what smooth images see, stays the same but for one rounding.
+    So the sum of the taps, which determines the result on smooth images, changes by one rounding only.
 
-    stride : of taps that meet the same output: 2 in a transposed convolution of that stride, else 1
+    stride : distance of taps that contribute to the same output; 2 in a transposed convolution of stride 2, else 1
     """
     out = torch.empty_like(weight, dtype=torch.bfloat16)
     height, width = weight.shape[-2:]

@@ -1,1 +1,1 @@
-"""How the factorized network is trained: for several qualities at once."""
+"""Training of the factorized network, for several qualities at once."""

@@ -1,13 +1,13 @@
-"""The network that is trained: one backbone for several qualities, and a rate that follows from the channels before.
+"""The network in training: one backbone for several qualities, and a rate conditioned on earlier channels.
 
     x ── conv, modulate ── GDN ── ... ── conv, modulate ── y ── round ── scale ── conv', modulate ── IGDN ── ... ── x_hat
-                                                           └─ + noise ── bits of each channel, given those before it
+                                                           └─ + noise ── bits of each channel, given earlier ones
 
-A modulation is a scale and a shift per channel and quality. Here they are applied to what a convolution gives, so that a batch
-has samples of all qualities; they fold into the convolutions, and every quality becomes a plain FactorizedPrior (file.fold).
-Rounding passes gradients straight through: the synthesis learns from the latents that it will decode. The rate is that of a
-logistic whose scale is a non-negative linear function of the magnitudes of earlier channels, at the same place and in the 3x3
-mean: a differentiable form of context coding (FORMAT.md, 7).
+A modulation is a scale and a shift per channel and quality. In training it is applied to the output of a convolution, so that
+a batch can have samples of all qualities; later it folds into the convolution, and every quality becomes a plain
+FactorizedPrior (file.fold). Rounding passes gradients straight through, so the synthesis learns from the latents that it will
+decode. The rate assumes a logistic whose scale is a non-negative linear function of the magnitudes of earlier channels, at the
+same position and in the 3x3 mean: a differentiable form of context coding (FORMAT.md, 7).
 """
 
 from itertools import pairwise
@@ -22,7 +22,7 @@ from ..compressai import BETA_MINIMUM, PEDESTAL
 from .normalise import EAGER, ModulatedNormalisation, Pointwise
 
 LAYERS = 4
-LOW_QUALITIES = 5  # up to this quality networks are narrow
+LOW_QUALITIES = 5  # networks are narrow up to this quality
 RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}  # relative learning rates
 METRIC_IDS = {name: number for number, name in METRICS.items()}
 CLIP = 8.0
@@ -30,7 +30,7 @@ _SMALLEST_LIKELIHOOD = 1e-7
 
 
 class Width(NamedTuple):
-    """Channels of a network: N between the layers, M of the latents."""
+    """The channel counts of a network: N between the layers, and M of the latents."""
 
     hidden: int
     latent: int
@@ -40,7 +40,7 @@ NARROW, WIDE = Width(128, 192), Width(192, 320)
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound), through which gradients pass that move x up (as CompressAI's)."""
+    """max(x, bound), which passes gradients that increase x (like CompressAI's)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
@@ -55,27 +55,27 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """max(x, bound) with a gradient that can leave the bound."""
+    """max(x, bound), with a gradient that lets x leave the bound."""
     result: Tensor = _LowerBound.apply(x, bound)
     return result
 
 
 class TrainableGDN(nn.Module):
-    """Generalised divisive normalisation, its parameters stored as square roots so that they stay non-negative."""
+    """Generalised divisive normalisation, with parameters stored as square roots so that they stay non-negative."""
 
     def __init__(self, channels: int, inverse: bool = False) -> None:
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(self.stored(torch.ones(channels)))
-        self.gamma = nn.Parameter(self.stored(0.002 * torch.eye(channels) + 0.0004))  # off the diagonal zero would stay zero
+        self.gamma = nn.Parameter(self.stored(0.002 * torch.eye(channels) + 0.0004))  # zeros off the diagonal would stay zero
 
     @staticmethod
     def stored(value: Tensor) -> Tensor:
-        """What is stored for an effective value."""
+        """The square root that is stored for an effective value."""
         return (value + PEDESTAL).sqrt()
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor, parts: Pointwise = EAGER) -> Tensor:
-        """(n, channels, h, w), channels last, times scale plus shift (n, channels), normalised -> the same."""
+        """Multiply x (n, channels, h, w), channels last, by scale and add shift (n, channels); then normalise it."""
         beta = lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
         gamma = lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
         n, channels, height, width = x.shape
@@ -96,7 +96,7 @@ class Modulation(nn.Module):
 
 
 class ConditionalRate(nn.Module):
-    """One quality's parameters of the scale of each latent channel, which follows from the magnitudes of those before it."""
+    """For one quality, how the scale of each latent channel depends on the magnitudes of earlier channels."""
 
     mask: Tensor
 
@@ -108,20 +108,20 @@ class ConditionalRate(nn.Module):
         self.register_buffer("mask", torch.cat([before, before], 1))
 
     def effective(self) -> tuple[Tensor, Tensor]:
-        """Weight (M, 2 M) of the magnitudes of other channels, zero where these do not come before, and bias (M,)."""
+        """Weights (M, 2 M) of the magnitudes of earlier channels, zero for all other channels, and biases (M,)."""
         return lower_bound(self.w, 0.0) * self.mask, F.softplus(self.b) + 0.05
 
 
 class Backbone(nn.Module):
-    """The trainable network of these qualities, 128 hidden and 192 latent channels wide for 1 to 5, 192 and 320 from 6.
+    """The trainable network for `qualities`, with 128 hidden and 192 latent channels for 1 to 5, and 192 and 320 from 6.
 
-    Its state dict is what `caecodec export` reads. Methods take for each sample the index of its quality in `qualities`, int64
-    (n,). The layers between the outermost ones compute in `dtype`, and what is point-wise by `parts`.
+    `caecodec export` reads its state dict. Methods take `quality`, int64 (n,): the index of each sample's quality in
+    `qualities`. All layers but the outermost ones compute in `dtype`; `parts` does the point-wise work.
     """
 
     order: Tensor
     qualities: Tensor
-    ga: Any  # lists of layers, whose types nn.ModuleList does not say
+    ga: Any  # lists of layers; nn.ModuleList does not declare their types
     gs: Any
     gan: Any
     gsn: Any
@@ -167,9 +167,8 @@ class Backbone(nn.Module):
             scale, shift = _modulation(conv, modulation, quality)
             if i == LAYERS - 1:
                 weight = _last(_to_blocks(conv.weight), self.dtype)
-                y = F.pixel_shuffle(
-                    F.conv2d(y, weight, None, 1, 1).float(), 2
-                )  # pixels in half precision would be half a level off
+                # In half precision, pixels would be wrong by half a level.
+                y = F.pixel_shuffle(F.conv2d(y, weight, None, 1, 1).float(), 2)
             else:
                 dtype = torch.float32 if i == 0 else self.dtype
                 y = F.conv_transpose2d(y.to(dtype), _last(conv.weight, dtype), None, 2, 2, 1)
@@ -178,12 +177,12 @@ class Backbone(nn.Module):
         return images
 
     def bits(self, y: Tensor, quality: Tensor) -> Tensor:
-        """Estimated bits of each value of latents (n, M, h, w), in coding order."""
+        """The estimated bits of each value of latents (n, M, h, w), in coding order."""
         weight, bias = (torch.stack(parts)[quality] for parts in zip(*(rate.effective() for rate in self.cond), strict=True))
         return conditional_bits(y[:, self.order], weight, bias)
 
     def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """As `TrainableNetwork.learning_groups`."""
+        """See `TrainableNetwork.learning_groups`."""
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in RATES}
         for name, parameter in self.named_parameters():
             first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
@@ -194,14 +193,14 @@ class Backbone(nn.Module):
         return [(RATES[kind], parameters) for kind, parameters in groups.items()]
 
     def use_compiled(self, compiled: bool) -> None:
-        """As `TrainableNetwork.use_compiled`."""
+        """See `TrainableNetwork.use_compiled`."""
         self.parts = EAGER.compiled() if compiled else EAGER
 
 
 def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """-log2 of the probability of each value of y (n, M, h, w), noisy or rounded, in coding order.
+    """-log2 of the probability of each value of noisy or rounded latents y (n, M, h, w), in coding order.
 
-    weight (M, 2 M) and bias (M,) of a ConditionalRate, or (n, M, 2 M) and (n, M) of each sample's.
+    weight, bias : (M, 2 M) and (M,) of one ConditionalRate, or (n, M, 2 M) and (n, M) with one for each sample
     """
     n, channels = y.shape[:2]
     size = y.abs()
@@ -214,7 +213,7 @@ def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _modulation(conv: nn.Conv2d | nn.ConvTranspose2d, modulation: Modulation, quality: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift (n, channels) of each sample, the bias of the convolution among the shift."""
+    """The scale and shift (n, channels) of each sample; the shift includes the bias of the convolution."""
     scale = modulation.s[quality].exp()
     assert modulation.b is not None
     assert conv.bias is not None
@@ -222,9 +221,9 @@ def _modulation(conv: nn.Conv2d | nn.ConvTranspose2d, modulation: Modulation, qu
 
 
 def _by_blocks(weight: Tensor) -> Tensor:
-    """The 3x3 kernel on 2x2 blocks of pixels (out, 4 in, 3, 3) that does what a 5x5 one of stride 2 (out, in, 5, 5) does.
+    """Turn a 5x5 kernel of stride 2 (out, in, 5, 5) into the equal 3x3 kernel on 2x2 blocks of pixels (out, 4 in, 3, 3).
 
-    Processors with matrix units take twelve channels better than three.
+    Processors with matrix units work better with twelve channels than with three.
     """
     out, channels = weight.shape[:2]
     blocks = F.pad(weight, (0, 1, 0, 1)).view(out, channels, 3, 2, 3, 2)
@@ -232,7 +231,7 @@ def _by_blocks(weight: Tensor) -> Tensor:
 
 
 def _to_blocks(weight: Tensor) -> Tensor:
-    """The 3x3 kernel to 2x2 blocks (4 out, in, 3, 3) that does what a transposed 5x5 one of stride 2 (in, out, 5, 5) does."""
+    """Turn a transposed 5x5 kernel of stride 2 (in, out, 5, 5) into the equal 3x3 kernel to 2x2 blocks (4 out, in, 3, 3)."""
     channels, out = weight.shape[:2]
     blocks = F.pad(weight, (0, 1, 0, 1)).view(channels, out, 3, 2, 3, 2).flip((2, 4))
     return blocks.permute(1, 3, 5, 0, 2, 4).reshape(4 * out, channels, 3, 3)

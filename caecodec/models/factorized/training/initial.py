@@ -1,7 +1,7 @@
-"""How a network starts: from principal components, or from weights there are, widened and rescaled where they differ.
+"""Initialises a network from principal components, or from existing weights, widened and rescaled if they differ.
 
-KLT: every stride-2 layer is the PCA of 2x2 blocks of the layer below, its mirror the inverse. No training of the transforms
-is needed for a usable codec, which then learns from there.
+KLT: every stride-2 layer is the PCA of 2x2 blocks of the layer below, and its mirror is the inverse. This is a usable codec
+before any training.
 """
 
 import math
@@ -17,9 +17,9 @@ from torch import Tensor
 from ...family import Tensors
 from .backbone import LAYERS, Backbone, ConditionalRate, TrainableGDN, conditional_bits
 
-NOISE = 1e-3  # in weights that the start leaves at zero, so that they can learn
-SPARE = 0.02  # in channels that the layer has beyond those of the start
-STEP = 4e-4  # lmbda at which a latent's quantisation step is 1 in units of the PCA
+NOISE = 1e-3  # in weights that would otherwise start at zero, so that they can learn
+SPARE = 0.02  # noise in channels that have no start
+STEP = 4e-4  # lmbda at which the quantisation step of latents is 1 in units of the PCA
 ROWS = 200_000
 RATE_STEPS = 200
 RATE_BATCH = 32
@@ -28,7 +28,7 @@ RATE_LR = 0.02
 
 @torch.no_grad()
 def klt(backbone: Backbone, images: Tensor, lmbdas: list[float]) -> None:
-    """Set the transforms from images (n, 3, size, size) in [0, 1], and latent scales from each quality's lmbda."""
+    """Set the transforms from images (n, 3, size, size) in [0, 1], and the scales of the latents from the lmbdas."""
     mean = images.mean((0, 2, 3))
     x = images - mean[:, None, None]
     for layer in range(LAYERS):
@@ -52,10 +52,10 @@ def klt(backbone: Backbone, images: Tensor, lmbdas: list[float]) -> None:
 
 @torch.no_grad()
 def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float]) -> None:
-    """Set the transforms from the tensors of a weights file; `lmbdas` are of the qualities of both.
+    """Set the transforms from the tensors of a weights file; `lmbdas` must cover the qualities of both.
 
-    Channels that the file lacks start small. A quality that it lacks starts from the nearest one, its latents scaled by the
-    root of the ratio of lmbdas.
+    Channels that the file lacks start small. A quality that it lacks starts from the nearest one, with latents scaled by the
+    square root of the ratio of lmbdas.
     """
     for ours, convs, norms, films in (("g_a", "ga", "gan", "fa"), ("g_s", "gs", "gsn", "fs")):
         for i, conv in enumerate(getattr(backbone, convs)):
@@ -91,7 +91,7 @@ def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float
 
 
 def fit_rate(backbone: Backbone, images: Tensor) -> None:
-    """Order the channels by variance, and fit each quality's rate to the latents of these images (n, 3, size, size)."""
+    """Order the channels by variance, and fit the rate of each quality to the latents of images (n, 3, size, size)."""
     with torch.no_grad():
         everywhere = torch.zeros(len(images), dtype=torch.long, device=images.device)
         latents = [backbone.analysis(images, everywhere + index) for index in range(len(backbone.qualities))]
@@ -115,7 +115,7 @@ def fit_rate(backbone: Backbone, images: Tensor) -> None:
 
 
 def _nearest(stored: Tensors, quality: int) -> int:
-    """The quality of a weights file that is nearest to this one."""
+    """The quality of a weights file that is nearest to `quality`."""
     there = {int(name[1 : name.index(".")]) for name in stored if re.match(r"q\d+\.", name)}
     return min(there, key=lambda other: abs(other - quality))
 

@@ -1,9 +1,9 @@
-"""Scale, shift and GDN of a layer's output as one operation with a gradient of its own.
+"""Scale, shift and GDN of a layer's output as one operation with its own gradient.
 
     rows (n, P, C) ── x = rows * scale + shift ── norm = beta + x^2 gamma' ── x * norm^-1/2, or x * norm^1/2
 
-scale and shift (n, C) are of each sample. Autograd's own would go over memory several times more; what is left between the
-matrix products are point-wise functions, which torch.compile makes one pass each.
+Each sample has its own scale and shift (n, C). The gradient of autograd would pass over memory several times more. Between the
+matrix products there are only point-wise functions, each of which torch.compile turns into one pass.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def _finish(x: Tensor, norm: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
 
 
 def _slope(gradient: Tensor, x: Tensor, factor: Tensor, inverse: bool) -> Tensor:
-    """Twice the gradient of the norm."""
+    """Twice the gradient with respect to the norm."""
     product = gradient * x
     return product / factor if inverse else -product * factor * factor * factor
 
@@ -35,12 +35,12 @@ def _of_input(gradient: Tensor, x: Tensor, factor: Tensor, through_norm: Tensor,
 
 
 def _row_product(a: Tensor, b: Tensor) -> Tensor:
-    """The sum over rows of a * b (n, P, C): (n, C), float32."""
+    """The sum of a * b (n, P, C) over rows: (n, C), float32."""
     return (a * b).sum(1, dtype=torch.float32)
 
 
 class Pointwise(NamedTuple):
-    """The parts between the matrix products."""
+    """The point-wise functions between the matrix products."""
 
     begin: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = _begin
     finish: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]] = _finish
@@ -49,7 +49,7 @@ class Pointwise(NamedTuple):
     row_product: Callable[[Tensor, Tensor], Tensor] = _row_product
 
     def compiled(self) -> "Pointwise":
-        """The same through torch.compile, which needs a C compiler, and Triton on CUDA; compiled when first called."""
+        """The same functions through torch.compile, which needs a C compiler, and Triton on CUDA; first calls compile."""
         parts: list[Any] = [torch.compile(part, dynamic=True) for part in self]
         return Pointwise(*parts)
 
@@ -60,14 +60,14 @@ EAGER = Pointwise()
 class ModulatedNormalisation(torch.autograd.Function):
     """(rows (n, P, C), scale (n, C), shift (n, C), beta (C,), gamma (C, C), inverse, parts) -> rows.
 
-    scale and shift are float32, the others of the dtype of rows.
+    scale and shift are float32; the other tensors have the dtype of rows.
     """
 
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, scale: Tensor, shift: Tensor, beta: Tensor, gamma: Tensor, inverse: bool, parts: Pointwise
     ) -> Tensor:
-        """The operation."""
+        """Compute the result."""
         x, square = parts.begin(rows, scale, shift)
         norm = torch.addmm(beta, square.view(-1, rows.shape[2]), gamma.t()).view(rows.shape)
         normalised, factor = parts.finish(x, norm, inverse)
@@ -77,7 +77,7 @@ class ModulatedNormalisation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the first five arguments."""
+        """Compute the gradients of the first five arguments."""
         x, square, factor, gamma, scale, shift = ctx.saved_tensors
         (gradient,), parts = gradients, ctx.parts
         gradient = gradient.contiguous()
@@ -88,5 +88,5 @@ class ModulatedNormalisation(torch.autograd.Function):
         of_gamma = torch.mm(flat.t(), square.view(-1, channels)) / 2
         of_beta = slope.sum((0, 1), dtype=torch.float32) / 2
         of_shift = of_x.sum(1, dtype=torch.float32)
-        of_scale = (parts.row_product(of_x, x) - shift * of_shift) / scale  # rows are (x - shift) / scale
+        of_scale = (parts.row_product(of_x, x) - shift * of_shift) / scale  # because rows = (x - shift) / scale
         return of_rows, of_scale, of_shift, of_beta.to(x.dtype), of_gamma, None, None

@@ -1,8 +1,8 @@
-"""What the training loop asks of this family, and what a state dict of its backbone becomes in a weights file.
+"""How this family is trained, and what a state dict of its backbone becomes in a weights file.
 
-The state dict has ``ga.i``/``gs.i`` convolutions, ``gan.i``/``gsn.i`` GDN with square-root parameters, ``fa.i``/``fs.i``
-per-quality log-scale ``s`` and shift ``b`` of each convolution's output, ``fi.s`` log-scale of the latents before the
-synthesis. The layers are stored in fp16.
+The state dict has convolutions ``ga.i`` and ``gs.i``, GDN with square-root parameters ``gan.i`` and ``gsn.i``, the log-scale
+``s`` and shift ``b`` of each convolution's output per quality, ``fa.i`` and ``fs.i``, and the log-scale ``fi.s`` of the latents
+before the synthesis. Weights files store the layers in fp16.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,49 +19,49 @@ from .backbone import LAYERS, LOW_QUALITIES, NARROW, Backbone
 
 
 class FactorizedTrainer(Trainer):
-    """Trains a `Backbone` for some of the qualities 1 to 5, or some of 6 to 8."""
+    """Trains a `Backbone` for qualities from 1 to 5, or from 6 to 8."""
 
     def check_qualities(self, qualities: Sequence[int]) -> None:
-        """As `Trainer.check_qualities`: networks of low and high qualities differ in width."""
+        """See `Trainer.check_qualities`: networks for low and for high qualities differ in width."""
         if len({quality <= LOW_QUALITIES for quality in qualities}) != 1:
             raise ParameterError(
-                f"qualities are {qualities} but one network has some of 1 to 5 or some of 6 to 8, each once; "
-                "train two networks for others"
+                f"qualities are {qualities} but one network serves some of 1 to 5 or some of 6 to 8, each once; "
+                "train a network for each range"
             )
 
     def network(self, qualities: tuple[int, ...], metric: str, dtype: torch.dtype) -> Backbone:
-        """As `Trainer.network`."""
+        """See `Trainer.network`."""
         return Backbone(qualities, metric, dtype)
 
     def start_from_images(self, network: Backbone, images: Tensor, lmbdas: list[float]) -> None:
-        """As `Trainer.start_from_images`, from principal components."""
+        """See `Trainer.start_from_images`; starts from principal components."""
         initial.klt(network, images, lmbdas)
 
     def start_from_weights(self, network: Backbone, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
-        """As `Trainer.start_from_weights`."""
+        """See `Trainer.start_from_weights`."""
         initial.from_weights(network, tensors, lmbdas)
 
     def start_rate(self, network: Backbone, images: Tensor) -> None:
-        """As `Trainer.start_rate`."""
+        """See `Trainer.start_rate`."""
         initial.fit_rate(network, images)
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
-        """As `Trainer.recognises`."""
+        """See `Trainer.recognises`."""
         return "fa.0.s" in state
 
     def qualities(self, state: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """As `Trainer.qualities`; where the state names none, those that follow from its width."""
+        """See `Trainer.qualities`; if the state names none, they follow from its width."""
         if "qualities" in state:
             return tuple(state["qualities"].tolist())
         first = 1 if len(state[f"fa.{LAYERS - 1}.s"][0]) == NARROW.latent else LOW_QUALITIES + 1
         return tuple(range(first, first + len(state["fa.0.s"])))
 
     def metric(self, state: Mapping[str, Tensor]) -> str | None:
-        """As `Trainer.metric`."""
+        """See `Trainer.metric`."""
         return METRICS[int(state["metric"])] if "metric" in state else None
 
     def tensors(self, state: Mapping[str, Tensor]) -> Tensors:
-        """As `Trainer.tensors`."""
+        """See `Trainer.tensors`."""
         half: dict[str, Tensor] = {}
         for ours, conv, norm in (("g_a", "ga", "gan"), ("g_s", "gs", "gsn")):
             for i in range(LAYERS):
