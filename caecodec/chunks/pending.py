@@ -1,4 +1,4 @@
-"""A result that is under way: what a device does already, and what is left for the thread that asks for the result."""
+"""A result in progress: the part that a device is working on, and the part left to the thread that asks for the result."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,10 +10,10 @@ U = TypeVar("U")
 
 
 class Pending(Generic[T]):
-    """A result that is under way.
+    """A result in progress.
 
-    begun : a device's part of the work; None: nothing has begun, and the first thread that asks does all of it. A result of
-        None says that the device gave up, and that the thread has the work to do.
+    begun : the device's part of the work; None: nothing has begun, and the first thread that asks for the result does it all.
+        If its result is None, the device gave up, and the thread does the work.
     """
 
     def __init__(self, finish: Callable[[], T], begun: "Future[Any] | None" = None) -> None:
@@ -22,17 +22,17 @@ class Pending(Generic[T]):
         self.begun = begun
 
     def result(self) -> T:
-        """The result; waits for it or works on it, and raises its errors."""
+        """Wait for the result, or compute it; raises its errors."""
         if self._finish is not None:
             self._value = self._finish()
             self._finish = None
         return self._value
 
     async def wait(self) -> None:
-        """Until `result` has no work left; an event loop is kept neither from work nor waiting. Raises the result's errors."""
+        """Wait until `result` has no work left, without blocking the event loop; raises the result's errors."""
         if self.begun is None or await asyncio.wrap_future(self.begun) is None:
             await asyncio.to_thread(self.result)
 
     def then(self, function: Callable[[T], U]) -> "Pending[U]":
-        """What a function makes of the result."""
+        """Apply a function to the result."""
         return Pending(lambda: function(self.result()), self.begun)

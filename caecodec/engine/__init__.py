@@ -1,11 +1,10 @@
-"""One process-wide engine: networks loaded when they are first needed, and threads that run concurrent requests on them.
+"""The engine of a process: it loads networks on first use, and runs concurrent requests on its own threads.
 
     Engine.run ── parts ──▶ Pool (one per device) ── batches ──▶ Networks.run
-    Engine.line ──▶ Line (the CPU's, or that of a CUDA device), which encodes and decodes whole chunks
+    Engine.line ──▶ Line (one for the CPU, one per CUDA device), which encodes and decodes whole chunks
 
-Zarr asks for one chunk at a time, from many threads. Small requests for the same network and size that wait together are run
-as one batch, large ones side by side. All PyTorch work happens on the engine's own threads, and a forked child starts with a
-fresh engine.
+Zarr asks for one chunk at a time, from many threads. Waiting small requests for the same network and size run as one batch;
+large requests run side by side. All PyTorch work happens on the engine's own threads. A forked child starts with a new engine.
 """
 
 import threading
@@ -37,11 +36,11 @@ __all__ = [
     "engine",
 ]
 
-CPU_BATCH_PIXELS = 2**16  # what one core takes at once: larger batches only wait for fresh memory
+CPU_BATCH_PIXELS = 2**16  # pixels per batch on one core; larger batches are slower because they wait for new memory
 
 
 class Engine:
-    """Networks that are loaded, and the threads that run them."""
+    """The loaded networks, and the threads that run them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,7 +51,7 @@ class Engine:
         self._lines: dict[str, Line] = {"cpu": self.cpu}
 
     def source(self, digest: bytes, spec: weights.Spec | None, metric: str, quality: int) -> weights.Source:
-        """The weights of this digest: used before in this process, or found by `weights.find`."""
+        """The weights of this digest, from an earlier use in this process or from `weights.find`."""
         known = self._sources.get(digest)
         return known if known and quality in known.qualities else weights.find(digest, spec, metric, quality)
 
@@ -62,17 +61,17 @@ class Engine:
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = weights.load(source, quality)
-                if source.content is None:  # what a group carries is known for the length of an operation
+                if source.content is None:  # weights that a group carries are known only during an operation
                     self._sources[source.digest] = source
             return self._loaded[key]
 
     def run(self, network: PlacedNetwork, direction: Direction, batch: Array) -> Array:
-        """Analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images; waits for it.
+        """Run analysis of images (n, 3, h, w) float32 into symbols int32, or synthesis of symbols into images, and wait for it.
 
-        "exact" is the synthesis into levels int32, from 0 to 65535, that are the same on every machine.
+        The direction "exact" is the synthesis into int32 levels from 0 to 65535, which are the same on every machine.
 
-        As many images go through the network at once as the settings allow: max_batch, and memory for all that run. Where as
-        much waits already, this waits before it adds to that.
+        The settings limit how many images go through the network at once (max_batch), and the memory of all running jobs. If
+        too many jobs wait already, this waits before it adds its own.
         """
         placement, loaded = network.placement, self.load(network.source, network.quality)
         now, family, device = placement.current_settings(), loaded.family, placement.device
@@ -87,7 +86,7 @@ class Engine:
         self._pool(device).submit(jobs, processor.cores() if placement.on_cpu else 1, now.memory)
         try:
             results = [job.result.result() for job in jobs]
-        except BaseException:  # an error of one part, or an interrupt: nobody waits for the others
+        except BaseException:  # after an error of one part or an interrupt, nobody waits for the others
             for job in jobs:
                 job.result.cancel()
             raise
@@ -101,7 +100,7 @@ class Engine:
             return self._pools[device]
 
     def line(self, placement: DevicePlacement) -> Line:
-        """What encodes and decodes whole chunks there."""
+        """The line that encodes and decodes whole chunks on this device."""
         with self._lock:
             if placement.device not in self._lines:
                 self._lines[placement.device] = CudaLine(placement.device, self.load, self.cpu)

@@ -1,4 +1,4 @@
-"""The CPU's line: pixels and entropy coding on the thread that asks, networks by the engine on any device.
+"""The line of the CPU: the calling thread converts pixels and codes symbols, and the engine runs networks on any device.
 
 chunk ── tiles ── images ── Engine.run ──▶ symbols ── entropy model ──▶ coded symbols          and back
 """
@@ -25,14 +25,14 @@ Run = Callable[[PlacedNetwork, Direction, Array], Array]
 
 
 class CpuLine(Line):
-    """Takes chunks of every kind, cut into tiles where memory asks for it.
+    """Encodes and decodes chunks of every kind, in tiles if memory requires it.
 
     Parameters
     ----------
     load
-        The network and tables of a quality.
+        Returns the network and tables of a quality.
     run
-        Runs a network, as `Engine.run`.
+        Runs a network; see `Engine.run`.
     """
 
     batches = False
@@ -41,16 +41,16 @@ class CpuLine(Line):
         self._load, self._run = load, run
 
     def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
-        """As `Line.encode`; all of the work is done when the result is asked for."""
+        """See `Line.encode`; asking for the result does all of the work."""
         array = chunk.cpu().numpy() if isinstance(chunk, Tensor) else chunk
         return Pending(partial(self._encode, task, array))
 
     def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
-        """As `Line.decode`; all of the work is done when the result is asked for."""
+        """See `Line.decode`; asking for the result does all of the work."""
         return Pending(partial(self._decode_tensor if keep else self._decode, task, coded))
 
     def analyse(self, task: ChunkTask, array: Array) -> npt.NDArray[np.int32]:
-        """The symbols (m, M, rows, columns) of a chunk, m above 0."""
+        """Array of a chunk -> symbols (m, M, rows, columns); m must be above 0."""
         spec, stride = task.spec, self._load(task.network.source, task.network.quality).family.stride
         rows, columns = tiling.latent_size(spec.height, spec.width, stride)
         out = None
@@ -67,7 +67,7 @@ class CpuLine(Line):
         return out
 
     def symbols(self, task: ChunkTask, coded: CodedSymbols) -> npt.NDArray[np.int32]:
-        """The symbols (m, M, rows, columns) that are coded; CorruptionError where they are damaged."""
+        """Decode symbols (m, M, rows, columns); CorruptionError if they are damaged."""
         loaded = self._load(task.network.source, task.network.quality)
         shape = task.symbols_shape(loaded)
         if shape[0]:
@@ -77,7 +77,7 @@ class CpuLine(Line):
         return np.empty(shape, np.int32)
 
     def exact_levels(self, task: ChunkTask, coded: CodedSymbols) -> npt.NDArray[np.int32]:
-        """The planes (m, 3, height, width), from 0 to EXACT_LEVELS, that the exact synthesis makes of coded symbols."""
+        """Coded symbols -> planes (m, 3, height, width) from the exact synthesis, int32 from 0 to EXACT_LEVELS."""
         symbols = self.symbols(task, coded)
         levels: npt.NDArray[np.int32] = self._images(task.network, "exact", symbols)
         return levels[:, :, : task.spec.height, : task.spec.width]
@@ -97,7 +97,9 @@ class CpuLine(Line):
             images = self._images(task.network, "synthesis", symbols[:, :, *tile.seen()])[:, :, *tile.kept(stride)]
             images = images[:, :, : region.shape[spec.axes.height], : region.shape[spec.axes.width]]
             if images.size and not planes.plausible(images):
-                raise CorruptionError("payload holds symbols that decode to no pixels: it is damaged, or of other weights")
+                raise CorruptionError(
+                    "payload holds symbols that decode to no pixels: it is damaged, or was made with other weights"
+                )
             region[...] = planes.to_array(images, region.shape, region.dtype, spec.axes, spec.layout)
         return chunk
 
@@ -105,7 +107,7 @@ class CpuLine(Line):
         return torch.from_numpy(self._decode(task, coded)).to(task.network.placement.device)
 
     def _images(self, network: PlacedNetwork, direction: Direction, symbols: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
-        """What the synthesis makes (m, 3, s rows, s columns) of symbols (m, M, rows, columns), m possibly 0."""
+        """Symbols (m, M, rows, columns) -> images (m, 3, s rows, s columns); m may be 0."""
         if len(symbols):
             return self._run(network, direction, symbols)
         stride = self._load(network.source, network.quality).family.stride
@@ -113,7 +115,7 @@ class CpuLine(Line):
         return np.empty((0, planes.COLOURS, height, width), np.float32)
 
     def _tiles(self, network: PlacedNetwork, rows: int, columns: int) -> list[tiling.Tile]:
-        """What the network sees at once of latents of this size, as the memory setting allows."""
+        """Cut latents of this size into tiles that fit the memory setting."""
         loaded, placement = self._load(network.source, network.quality), network.placement
         family = loaded.family
         pixels_at_once = placement.current_settings().memory // family.pixel_bytes(loaded.network.tensors, placement.device)

@@ -1,11 +1,11 @@
-"""The line of one CUDA device: entropy coding, network and pixels of many chunks at once, without leaving its memory.
+"""The line of one CUDA device: it codes many chunks at once, from symbols to pixels, without leaving the device's memory.
 
     words ── symbols ── images ── chunks     and back
 
-LANES batches run at a time, each on a thread and a stream of its own: while one takes its bytes in, decodes its streams (which
-is long but takes little of the device) or hands its results over, the network of another runs. What it does not take, the CPU's
-line does: chunks whose images are none or too many for the memory, entropy models that have no coder for the device, and
-payloads in which the device found damage, of which the CPU's coder says more.
+LANES batches run at a time, each on its own thread and stream. While one batch copies its input, decodes its streams (which
+takes long but uses little of the device) or copies its results, the network of another batch runs. The line of the CPU handles
+the rest: chunks without images or with too many for the memory, entropy models without a coder for the device, and payloads in
+which the device found damage, because the CPU's coder can say what is wrong.
 """
 
 import queue
@@ -42,9 +42,9 @@ LANES = 3
 class ChunkJob(ABC):
     """A chunk on its way through the line.
 
-    coder : of its entropy model
-    shape : (m, M, rows, columns) of its symbols
-    limit, cost : how many images a batch may have, and about how many bytes each takes
+    coder : the device coder of its entropy model
+    shape : the shape (m, M, rows, columns) of its symbols
+    limit, cost : the most images in a batch, and about how many bytes each image takes
     """
 
     task: ChunkTask
@@ -55,11 +55,11 @@ class ChunkJob(ABC):
 
     @property
     def images(self) -> int:
-        """How many images it has."""
+        """The number of images."""
         return self.shape[0]
 
     def fits(self, other: Any) -> bool:
-        """Whether both can be one batch."""
+        """Whether both jobs can share a batch."""
         if type(self) is not type(other):
             return False
         one, two = self.task, other.task
@@ -69,20 +69,20 @@ class ChunkJob(ABC):
     @property
     @abstractmethod
     def chunk_device(self) -> str:
-        """The kind of device that the chunk is on, or will be."""
+        """The device that holds the chunk, before encoding or after decoding."""
 
     def together(self, jobs: "list[ChunkJob]") -> "list[ChunkJob]":
-        """Jobs that fit this one as what is run."""
+        """Join jobs that fit this one into a batch."""
         return jobs
 
     def split(self, out: Sequence[Any], jobs: "list[ChunkJob]") -> Sequence[Any]:
-        """The part of each job of what came of them."""
+        """Split the result of a batch into the parts of its jobs."""
         return out
 
 
 @dataclass(eq=False)
 class DecodeJob(ChunkJob):
-    """A payload to decode; `keep` leaves the chunk on the device. The result is None where the payload is damaged."""
+    """A payload to decode; `keep` leaves the chunk on the device. The result is None if the payload is damaged."""
 
     prepared: Prepared
     keep: bool
@@ -91,18 +91,18 @@ class DecodeJob(ChunkJob):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the job takes while it waits."""
         return self.prepared.nbytes
 
     @property
     def chunk_device(self) -> str:
-        """As `ChunkJob.chunk_device`."""
+        """See `ChunkJob.chunk_device`."""
         return self.task.network.placement.device if self.keep else "cpu"
 
 
 @dataclass(eq=False)
 class EncodeJob(ChunkJob):
-    """A chunk to encode; `ready` is passed when a chunk on the device is complete."""
+    """A chunk to encode; `ready` is the event after which a chunk on the device is complete."""
 
     chunk: Tensor
     ready: torch.cuda.Event | None
@@ -111,26 +111,26 @@ class EncodeJob(ChunkJob):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the job takes while it waits."""
         return self.chunk.nbytes
 
     @property
     def chunk_device(self) -> str:
-        """As `ChunkJob.chunk_device`."""
+        """See `ChunkJob.chunk_device`."""
         return str(self.chunk.device)
 
 
 class CudaLine(Line):
-    """What one device does with whole chunks.
+    """Encodes and decodes whole chunks on one CUDA device.
 
     Parameters
     ----------
     device
-        Of PyTorch.
+        The device's name in PyTorch.
     load
-        The network and tables of a quality.
+        Returns the network and tables of a quality.
     cpu
-        Does what this does not take.
+        The line that handles what this one cannot.
     """
 
     def __init__(self, device: str, load: Load, cpu: CpuLine) -> None:
@@ -146,11 +146,11 @@ class CudaLine(Line):
 
     @property
     def batches(self) -> bool:
-        """As `Line.batches`: where there is Triton, in which the coders are written."""
+        """See `Line.batches`: true if Triton, which the coders need, is installed."""
         return device_entropy.available()
 
     def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
-        """As `Line.decode`; the array is in pinned memory."""
+        """See `Line.decode`; the array is in pinned memory."""
         coder, shape, limit, cost, memory = self._judge(task)
         if coder is None:
             return self._cpu.decode(task, coded, keep)
@@ -159,7 +159,7 @@ class CudaLine(Line):
         return Pending(partial(self._finish, job, coded), job.result)
 
     def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
-        """As `Line.encode`."""
+        """See `Line.encode`."""
         coder, shape, limit, cost, memory = self._judge(task)
         if coder is None:
             return self._cpu.encode(task, chunk)
@@ -174,17 +174,17 @@ class CudaLine(Line):
         return Pending(job.result.result, job.result)
 
     def _finish(self, job: DecodeJob, coded: CodedSymbols) -> Array | Tensor:
-        """The chunk of a job; where the device found damage, the CPU's line has the last word."""
+        """The chunk of a job; if the device found damage, the line of the CPU decides."""
         chunk = job.result.result()
         if chunk is None:
             return self._cpu.decode(job.task, coded, job.keep).result()
         return chunk if job.keep else chunk.numpy()
 
     def _judge(self, task: ChunkTask) -> tuple[DeviceCoder[Any] | None, Shape, int, int, int]:
-        """The coder of a chunk, None if it is not for this line; and its limits.
+        """The coder of a chunk, or None if this line cannot handle the chunk, and its limits.
 
-        They are the shape of the symbols, the most images of a batch, bytes that each takes, and bytes that all may take that
-        run.
+        These are the shape of the symbols, the most images in a batch, the bytes that each image takes, and the bytes that all
+        running jobs may take.
         """
         now = task.network.placement.current_settings()
         loaded = self._load(task.network.source, task.network.quality)
@@ -196,7 +196,7 @@ class CudaLine(Line):
 
     @torch.inference_mode()
     def _run(self, first: ChunkJob, jobs: list[Any]) -> Sequence[Any]:
-        """What comes of jobs that fit together, one by one."""
+        """Run jobs that fit together as one batch; a result for each."""
         with self._stream():
             network, tables = self._parts(first)
             if isinstance(first, DecodeJob):
@@ -205,7 +205,7 @@ class CudaLine(Line):
             return _encode(jobs, network, tables, stride, self._device)
 
     def _parts(self, job: ChunkJob) -> tuple[InferenceNetwork, Any]:
-        """A network and its tables, complete in the device's memory."""
+        """The network and tables of a job, completely copied to the device."""
         placed, entropy = job.task.network, job.task.entropy
         with self._lock:
             network = self._networks.network(placed)
@@ -218,7 +218,7 @@ class CudaLine(Line):
 
     @contextmanager
     def _stream(self) -> Iterator[None]:
-        """Run on a stream that nothing else runs on."""
+        """Run on a stream that nothing else uses."""
         if self._device.type == "cpu":
             yield
             return
@@ -260,7 +260,7 @@ def _encode(
 
 
 def _fetch(values: Tensor) -> Tensor:
-    """A copy in pinned memory, complete when the stream has been waited for."""
+    """Copy values to pinned memory; the copy is complete once the stream has been synchronised."""
     if not values.is_cuda:
         return values
     return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)

@@ -1,6 +1,6 @@
-"""Forks: they wait until no thread of ours is inside PyTorch, and the child makes anew what there is once in a process.
+"""Makes forks safe: they wait until no thread of ours is inside PyTorch, and the child recreates per-process objects.
 
-PyTorch's locks would stay locked in the child for ever.
+Otherwise PyTorch's locks could stay locked in the child for ever.
 """
 
 import os
@@ -11,14 +11,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _change = threading.Condition()
-_inside = 0  # threads in a block that forks wait for
-_forks = 0  # threads that are about to fork
+_inside = 0  # number of threads in a block that forks wait for
+_forks = 0  # number of threads that are about to fork
 _here = threading.local()
 
 
 @contextmanager
 def no_fork() -> Iterator[None]:
-    """Until the block ends no thread forks; a fork that was asked for before comes first. Blocks may be nested."""
+    """Prevent forks until the block ends; a fork that already waits goes first. Blocks can be nested."""
     depth = _depth()
     if not depth:
         _enter()
@@ -32,7 +32,7 @@ def no_fork() -> Iterator[None]:
 
 
 def _depth() -> int:
-    """How many blocks the calling thread is in."""
+    """The number of blocks that the calling thread is in."""
     depth: int = getattr(_here, "depth", 0)
     return depth
 
@@ -75,7 +75,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class OnePerProcess(Generic[T]):
-    """The one object of this process, as `make` made it, for who calls this; a forked child makes its own."""
+    """Returns this process's one object when called; `make` creates it, again in each forked child."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -88,5 +88,5 @@ class OnePerProcess(Generic[T]):
         return self._made
 
     def renew(self) -> None:
-        """Make another one, as in a new process."""
+        """Create a new object, as in a new process."""
         self._made = self._make()

@@ -1,4 +1,4 @@
-"""What a pool is asked for: a request, who waits for it, and the requests that go through a network."""
+"""Jobs for a pool: the interface of a request, who waits for it, and requests that go through a network."""
 
 import asyncio
 import threading
@@ -18,8 +18,8 @@ Array = npt.NDArray[Any]
 class Waiter(NamedTuple):
     """Who waits for a job.
 
-    daemon : a thread that ends with the main thread
-    loop : an event loop on that thread, for which any other thread may wait
+    daemon : whether the thread ends with the main thread
+    loop : whether an event loop runs on the thread; other threads may wait for that loop
     """
 
     daemon: bool
@@ -27,7 +27,7 @@ class Waiter(NamedTuple):
 
     @classmethod
     def current(cls) -> "Waiter":
-        """The calling thread, or the loop that runs on it."""
+        """The calling thread, and whether an event loop runs on it."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -36,10 +36,10 @@ class Waiter(NamedTuple):
 
 
 class Request(Protocol):
-    """What a pool asks of a job.
+    """What a pool needs to know of a job.
 
-    limit : how many images a batch of several jobs may have
-    cost : bytes that one of its images takes while it runs, about
+    limit : the most images in a batch of several jobs
+    cost : about how many bytes each image takes while it runs
     waiter : who waits for it
     """
 
@@ -50,29 +50,29 @@ class Request(Protocol):
 
     @property
     def images(self) -> int:
-        """How many images it has."""
+        """The number of images."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the job takes while it waits."""
 
     def fits(self, other: Any) -> bool:
-        """Whether both can be one batch."""
+        """Whether both jobs can share a batch."""
 
     def together(self, jobs: Any) -> Any:
-        """Jobs that fit this one as what is run."""
+        """Join jobs that fit this one into a batch."""
 
     def split(self, out: Any, jobs: Any) -> Any:
-        """The part of each job of what came of them."""
+        """Split the result of a batch into the parts of its jobs."""
 
 
 @dataclass(eq=False)
 class NetworkJob:
-    """A part of a request that goes through a network at once, alone or with others like it.
+    """A part of a request that goes through a network in one pass, alone or with similar jobs.
 
     batch : images (n, 3, h, w) float32, or symbols (n, M, h, w) int32
-    limit : how many images a batch of several jobs may have
-    cost : bytes that one of its images takes while it runs, about
+    limit : the most images in a batch of several jobs
+    cost : about how many bytes each image takes while it runs
     waiter : who waits for it
     """
 
@@ -86,36 +86,36 @@ class NetworkJob:
 
     @property
     def images(self) -> int:
-        """How many images it has."""
+        """The number of images."""
         return len(self.batch)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes while it waits."""
+        """The number of bytes that the job takes while it waits."""
         return self.batch.nbytes
 
     def fits(self, other: "NetworkJob") -> bool:
-        """Whether both can be one batch."""
+        """Whether both jobs can share a batch."""
         same = self.network == other.network and self.direction == other.direction
         return same and self.batch.shape[1:] == other.batch.shape[1:]
 
     def together(self, jobs: "list[NetworkJob]") -> Array:
-        """The batches of jobs that fit this one as one."""
+        """Join the batches of jobs that fit this one."""
         return self.batch if len(jobs) == 1 else np.concatenate([job.batch for job in jobs])
 
     def split(self, out: Array, jobs: "list[NetworkJob]") -> list[Array]:
-        """The part of each job of what came of their batches."""
+        """Split the result of a joined batch into the parts of its jobs."""
         return np.split(out, np.cumsum([len(job.batch) for job in jobs])[:-1])
 
 
 def run_together(jobs: list[Any], run: Any) -> None:
-    """Give each job its part of what `run` makes of all their images; where that fails, its own result or error."""
+    """Run jobs as one batch and give each its part of the result; if that fails, run each job alone."""
     try:
         first = jobs[0]
         out = run(first, first.together(jobs))
         for job, result in zip(jobs, first.split(out, jobs), strict=True):
             job.result.set_result(result)
-    except BaseException as error:  # of any kind: it is raised in the caller that waits, and the thread goes on
+    except BaseException as error:  # any error is raised in the caller that waits, and this thread goes on
         if len(jobs) == 1:
             jobs[0].result.set_exception(error)
             return

@@ -1,9 +1,9 @@
-"""The interface of a line: what does the work for whole chunks on one device.
+"""The interface of a line, which encodes and decodes whole chunks on one device.
 
     chunk ── images ── analysis ──▶ symbols ── entropy model ──▶ coded symbols          and back
 
-A line is a file under engine/: `cpu` and `cuda`. Whoever encodes or decodes a chunk asks `Engine.line` for that of the device,
-and need not know more; a line that cannot do something has another one do it.
+Each line is a file under engine/: `cpu` and `cuda`. To encode or decode a chunk, ask `Engine.line` for the line of the device;
+a line passes what it cannot do on to another line.
 """
 
 from abc import ABC, abstractmethod
@@ -22,36 +22,36 @@ from .place import PlacedNetwork
 
 
 class ChunkTask(NamedTuple):
-    """What is to be done with a chunk, in either direction: by which network, in which entropy coding, and what it means."""
+    """A chunk to encode or decode: the network, the entropy model, and how to read the values of the chunk."""
 
     network: PlacedNetwork
     entropy: EntropyModel[Any]
     spec: ChunkSpec
 
     def symbols_shape(self, loaded: QualityWeights) -> Shape:
-        """The shape (m, M, rows, columns) of the chunk's symbols; m is 0 where all planes have one value."""
+        """The shape (m, M, rows, columns) of the chunk's symbols; m is 0 if every plane has a single value."""
         rows, columns = tiling.latent_size(self.spec.height, self.spec.width, loaded.family.stride)
         return self.spec.images, loaded.network.latent_channels, rows, columns
 
 
 class Line(ABC):
-    """What one device does with whole chunks; safe to call from any thread."""
+    """Encodes and decodes whole chunks on one device. All methods are thread-safe."""
 
     @property
     @abstractmethod
     def batches(self) -> bool:
-        """Whether it works on many chunks at once, so that whoever has many should begin all before waiting for one."""
+        """Whether the line works on many chunks at once, so that callers should begin all chunks before they wait for one."""
 
     @abstractmethod
     def encode(self, task: ChunkTask, chunk: Array | Tensor) -> Pending[CodedSymbols]:
-        """The coded symbols of a chunk, in the memory of the CPU, or of the device and complete in stream order."""
+        """Begin to encode a chunk, which is in the CPU's memory, or on the device and complete in stream order."""
 
     @abstractmethod
     def decode(self, task: ChunkTask, coded: CodedSymbols, keep: bool = False) -> Pending[Array | Tensor]:
-        """The C-contiguous chunk whose symbols are coded.
+        """Begin to decode a C-contiguous chunk from its coded symbols.
 
-        keep : as a tensor on the device, complete there; record the streams that use it. Otherwise it is an array, perhaps
-            part of one that holds the other chunks of its batch
+        keep : return a complete tensor on the device, on which the caller records the streams that use it; otherwise return an
+            array, which may be a view into an array of the whole batch
 
-        CorruptionError, at once or with the result, where the coded symbols are damaged.
+        Raises CorruptionError, at once or with the result, if the coded symbols are damaged.
         """

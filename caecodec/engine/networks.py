@@ -1,4 +1,4 @@
-"""Networks of one device: built when they are first needed, and run on batches."""
+"""The networks of one device, which are built on first use and run on batches."""
 
 import threading
 from collections.abc import Callable
@@ -17,10 +17,10 @@ Load = Callable[[weights.Source, int], QualityWeights]
 
 
 class Networks:
-    """The networks in the memory of a device.
+    """Builds and runs networks in the memory of a device.
 
-    PyTorch's thread pools belong to the thread that first used them, and would hang in a forked child if that were a
-    caller's; so even building them is left to the threads of the pool.
+    PyTorch's thread pools belong to the thread that first uses them, and would hang in a forked child if that were a caller's
+    thread. So the pool's threads do everything, even building.
     """
 
     def __init__(self, load: Load) -> None:
@@ -32,7 +32,7 @@ class Networks:
     @no_fork()
     @torch.inference_mode()
     def run(self, job: NetworkJob, batch: Array) -> Array:
-        """What the network of a job makes of a batch."""
+        """Run the network of a job on a batch."""
         placed = job.network
         if job.direction == "exact":
             return self._exact_synthesis(placed).run(batch, EXACT_LEVELS, settings.current().memory)
@@ -42,7 +42,7 @@ class Networks:
         return out
 
     def network(self, placed: PlacedNetwork) -> InferenceNetwork:
-        """The network, in its precision and in the device's memory."""
+        """The network in its precision, in the memory of the device."""
         with self._lock:
             if placed not in self._networks:
                 loaded, placement = self._load(placed.source, placed.quality), placed.placement

@@ -1,4 +1,4 @@
-"""Where and how a network runs: on which device, and in which precision."""
+"""Where and how a network runs: its device and precision."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,16 +14,16 @@ Gpu = bool | str | None
 
 @dataclass(frozen=True)
 class DevicePlacement:
-    """A device of PyTorch's, and a precision of the settings'."""
+    """The name of a device in PyTorch, and a precision as in the settings."""
 
     device: str
     precision: str
 
     @classmethod
     def choose(cls, gpu: Gpu) -> "DevicePlacement":
-        """By argument: True is CUDA where present, False the CPU, None what the settings say, a string as in the settings.
+        """Choose a device: True is CUDA if present, False the CPU, None what the settings say, and a string as in the settings.
 
-        ParameterError for another device, or a CUDA device that is not there.
+        Raises ParameterError for an unknown device, or a CUDA device that PyTorch does not find.
         """
         now = settings.current()
         if isinstance(gpu, str):
@@ -59,5 +59,5 @@ class PlacedNetwork(NamedTuple):
 
 @cache
 def _cuda_devices() -> int:
-    """How many there are; asked once, because each chunk would ask again."""
+    """The number of CUDA devices; cached, because every chunk asks for it."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

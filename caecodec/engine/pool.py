@@ -2,9 +2,8 @@
 
     callers ── submit ──▶ waiting ── batches of jobs that fit together ──▶ threads ── results ──▶ callers
 
-A job that is alone gets all of the processor; as soon as others wait they share it, at best one core each, which is quicker
-than one after the other on all cores. Threads start when there is work and end when there has been none for a moment, so
-that an idle process, one that forks or one that ends has none.
+A lone job gets all cores. As soon as others wait, they share the cores, at best one each, which is faster than one job after
+the other on all cores. Threads start when there is work and end soon after it, so an idle, forking or ending process has none.
 """
 
 import threading
@@ -15,12 +14,12 @@ from typing import Any
 
 from .jobs import Request, run_together
 
-LINGER = 0.1  # seconds that an idle thread waits for work
+LINGER = 0.1  # seconds for which an idle thread waits for work
 
 
 @dataclass(eq=False)
 class _Task:
-    """Jobs that run as one batch, on `cores` cores, taking `cost` bytes."""
+    """Jobs that run as one batch on `cores` cores and take `cost` bytes."""
 
     jobs: list[Any]
     cores: int
@@ -35,12 +34,12 @@ class _Idle:
         self._change = threading.Condition(lock)
 
     def give(self, task: _Task) -> None:
-        """Have it go on with this; holding the lock."""
+        """Give the thread a task; the caller holds the lock."""
         self.task = task
         self._change.notify()
 
     def wait(self) -> None:
-        """Until there is a task, for a moment at most; holding the lock."""
+        """Wait up to LINGER seconds for a task; the caller holds the lock."""
         self._change.wait_for(lambda: self.task, LINGER)
 
 
@@ -50,11 +49,11 @@ class Pool:
     Parameters
     ----------
     name
-        Of the threads.
+        The name of the threads.
     run
         Runs a batch for the first of its jobs.
     limit_cores
-        Called by a thread before it runs a batch, with the number of cores that it may use; None where each takes one.
+        A thread calls it before a batch with the number of cores that it may use; None: each batch counts as one core.
     """
 
     def __init__(self, name: str, run: Callable[[Any, Any], Any], limit_cores: Callable[[int], None] | None) -> None:
@@ -69,9 +68,9 @@ class Pool:
         self._limits = (1, 1)
 
     def submit(self, jobs: Sequence[Request], cores: int, memory: int) -> None:
-        """Queue jobs; waits while those that wait already hold half of `memory`.
+        """Queue jobs, after waiting until the jobs in the queue hold at most half of `memory`.
 
-        cores, memory : how many cores and about how many bytes all running jobs together may take
+        cores, memory : the cores, and about how many bytes, that all running jobs together may take
         """
         with self._room:
             self._room.wait_for(lambda: sum(job.nbytes for job in self._waiting) <= memory // 2)
@@ -80,9 +79,9 @@ class Pool:
             self._start()
 
     def _start(self) -> None:
-        """Start what there are cores and memory for; holding the lock."""
+        """Start as many jobs as cores and memory allow; the caller holds the lock."""
         cores, memory = self._limits
-        if not threading.main_thread().is_alive():  # threads that are daemons would keep the process from ending
+        if not threading.main_thread().is_alive():  # jobs of daemon threads would keep the process alive
             self._drop([job for job in self._waiting if job.waiter.daemon])
         while self._waiting and self._cores < cores:
             first = self._waiting[0]
@@ -93,7 +92,7 @@ class Pool:
             self._room.notify_all()
 
     def _drop(self, jobs: list[Any]) -> None:
-        """Run these jobs never. An event loop is told, because a thread that is no daemon may wait for it; holding the lock."""
+        """Drop jobs, and tell event loops, because a non-daemon thread may wait for one; the caller holds the lock."""
         for job in jobs:
             self._waiting.remove(job)
             if job.waiter.loop:
@@ -101,7 +100,7 @@ class Pool:
         self._room.notify_all()
 
     def _take(self, cores: int, memory: int) -> _Task:
-        """The oldest job, and those behind it that fit it, its batch and the memory."""
+        """Take the oldest job, and later ones that fit it, the batch limit and the memory."""
         first = self._waiting.popleft()
         jobs, images = [first], first.images
         most = min(first.limit, memory // first.cost)
@@ -113,7 +112,7 @@ class Pool:
         return _Task(jobs, cores, images * first.cost)
 
     def _assign(self, task: _Task) -> None:
-        """Have a thread run the task, the one that ran last where there is one."""
+        """Give the task to the most recently idle thread, or to a new one."""
         self._running += 1
         self._cores += task.cores
         self._cost += task.cost
@@ -122,7 +121,7 @@ class Pool:
             return
         try:
             threading.Thread(target=self._work, args=(task,), name=self._name, daemon=False).start()
-        except RuntimeError as error:  # no more threads, or the interpreter is ending
+        except RuntimeError as error:  # there can be no more threads, or the interpreter is ending
             self._finish(task)
             for job in task.jobs:
                 job.result.set_exception(error)
@@ -133,7 +132,7 @@ class Pool:
         self._cost -= task.cost
 
     def _work(self, task: _Task) -> None:
-        """Run tasks until none comes for a while."""
+        """Run tasks until none comes for LINGER seconds."""
         next_task: _Task | None = task
         while next_task:
             task, next_task = next_task, None

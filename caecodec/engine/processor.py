@@ -1,4 +1,4 @@
-"""How many cores of the processor a thread's share of PyTorch's work runs on."""
+"""Limits the number of cores that PyTorch uses for the work of a thread."""
 
 import ctypes
 from functools import lru_cache
@@ -10,18 +10,18 @@ from .. import settings
 
 
 def cores() -> int:
-    """How many cores all running jobs may use: CAECODEC_THREADS, or as many threads as PyTorch would take.
+    """The number of cores that all running jobs may use: CAECODEC_THREADS, or PyTorch's number of threads.
 
-    1 where PyTorch's threads are not OpenMP's, so that jobs run one after the other, each on all of them.
+    It is 1 if PyTorch does not use OpenMP's threads: then jobs run one after the other, each on all cores.
     """
     return 1 if _openmp() is None else settings.current().threads or torch.get_num_threads()
 
 
 def limit_cores(count: int) -> None:
-    """Let PyTorch take this many cores for what the calling thread does; torch.set_num_threads would affect the user's, too."""
+    """Limit the cores that PyTorch uses for the calling thread; torch.set_num_threads would also affect the user's threads."""
     openmp = _openmp()
     if openmp is not None:
-        torch.get_num_threads()  # the first call of a thread sets the number to the default
+        torch.get_num_threads()  # a thread's first call sets the number to the default
         openmp.omp_set_num_threads(count)
     elif settings.current().threads:
         torch.set_num_threads(settings.current().threads)
