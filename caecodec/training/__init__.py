@@ -1,4 +1,4 @@
-"""Making weights: training, fitting entropy tables, exporting networks to the weights format."""
+"""Makes weights: trains networks, fits entropy tables, and exports networks to the weights format."""
 
 from .recipe import Recipe
 from .train import train

@@ -1,4 +1,4 @@
-"""The network that is trained, under the name by which it is imported; it belongs to its family."""
+"""Makes the trainable network, which belongs to its family, importable under its public name."""
 
 from ..models.factorized.training.backbone import Backbone, ConditionalRate
 

@@ -1,4 +1,4 @@
-"""Draws random crops of images that lie in one tensor on the training device, without waiting for the host."""
+"""Draws random crops from images in one tensor on the training device, without waiting for the host."""
 
 from collections.abc import Iterable
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..errors import ParameterError
 
-MIRRORED, UPSIDE_DOWN = 0.5, 0.1  # shares of all crops
+MIRRORED, UPSIDE_DOWN = 0.5, 0.1  # proportions of all crops
 
 
 class Crops:
-    """Draws batches of crops from RGB images (height, width, 3), uint8. An image's chance grows with the root of its area.
+    """Draws batches of crops from uint8 RGB images (height, width, 3). An image's chance grows with the root of its area.
 
     Raises ParameterError if no image has `largest` x `largest` pixels.
     """
@@ -28,11 +28,11 @@ class Crops:
         self.heights, self.widths = sizes.to(device).unbind(1)
         self.starts = (sizes.prod(1).cumsum(0) - sizes.prod(1)).to(device)
         chances = sizes.prod(1).double().sqrt().cumsum(0)
-        self.chances = (chances / chances[-1]).float().to(device)  # that a crop comes from this image or one before it
+        self.chances = (chances / chances[-1]).float().to(device)  # that a crop comes from this image or an earlier one
         self.random = torch.Generator(device).manual_seed(seed)
 
     def draw(self, batch: int, size: int) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1], float32 and channels last; half of them mirrored, a tenth upside down."""
+        """Draw crops (batch, 3, size, size) in [0, 1], float32 and channels last; half are mirrored, a tenth upside down."""
         device = self.pixels.device
         image, y, x, mirrored, turned = torch.rand(5, batch, generator=self.random, device=device)
         which = torch.searchsorted(self.chances, image).clamp(max=self.images - 1)

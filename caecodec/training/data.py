@@ -1,6 +1,6 @@
 """Training images: RGB pixels from folders and tar files of photographs, and from Zarr arrays and OME-NGFF groups.
 
-What an image file must hold is what conversion asks for as well (`images.files.read_rgb`): 8-bit RGB or grey, turned upright.
+Image files must hold 8-bit RGB or grey, as for conversion (`images.files.read_rgb`), and are turned upright.
 A file that cannot be used (damage, 16 bits, transparency, several frames ...) is an error if its own path was given. If it was
 found in a folder or tar file it is passed over with a warning, because one such file among thousands should not stop a run.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints -> weights files: of CompressAI, or of a training run, for which entropy tables are fitted to images."""
+"""Checkpoints of CompressAI -> weights files; checkpoints of training runs and images -> weights files with fitted tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..models.family import Family, Tensors
 from . import data, symbols
 from .state import family_of
 
-CROPS = 1200  # that tables are fitted to; more where there are more images, fewer where these are small
+CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
 
 
 def export(
@@ -29,13 +29,27 @@ def export(
     overwrite: bool = False,
     without: int = 0,
 ) -> weights.Source:
-    """Write `output`, a weights file, from a checkpoint; `metric` is that of the checkpoint, or where it names none, mse.
+    """Write a checkpoint as a weights file.
 
-    A CompressAI checkpoint needs `quality`, the one it was trained for; that of a training run, `images` to fit entropy
-    tables to (folders and tar files of photographs; every `without`-th is left out, 0 being none): to so many `crops` of
-    256x256, by default 1200, and one of each image at least. `name` is by default that
-    of the CompressAI checkpoint's file, so that the weights have the digest that payloads written with the checkpoint itself
-    name; or else that of `output`.
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint of CompressAI or of a training run.
+    output
+        NAME.safetensors.
+    images
+        For a training run: folders and tar files of photographs to fit the entropy tables to.
+    name
+        The weights' name. The default is the name of a CompressAI checkpoint's file, so that the digest equals that of payloads
+        written with the checkpoint itself; for a training run it is the name of `output`.
+    metric
+        The default is the checkpoint's metric, or "mse" if it has none.
+    quality
+        For a CompressAI checkpoint: the quality that it was trained for.
+    crops
+        The number of 256x256 crops that tables are fitted to. The default is 1200, and at least one per image.
+    without
+        Leave out every `without`-th image; 0: none.
 
     Raises
     ------
@@ -45,7 +59,7 @@ def export(
         The checkpoint is of neither kind.
     """
     if output.suffix != ".safetensors":
-        raise ParameterError(f"output is {output} but a weights file is named NAME.safetensors")
+        raise ParameterError(f"output is {output} but must be named NAME.safetensors")
     if output.exists() and not overwrite:
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
     if crops is not None and crops < 1:
@@ -55,7 +69,7 @@ def export(
     if family is None:
         if quality is None:
             raise ParameterError(
-                f"{checkpoint} is a CompressAI checkpoint, which does not say its quality; pass quality (-q 1 to 8)"
+                f"{checkpoint} is a CompressAI checkpoint, which does not store its quality; pass quality (-q 1 to 8)"
             )
         qualities: tuple[int, ...] = (quality,)
         tensors, stored_name = compressai.from_state_dict(state, quality), weights.CHECKPOINTS
@@ -73,28 +87,28 @@ def export(
 
 
 def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:
-    """Write `output`, a state dict that CompressAI's FactorizedPrior loads, from one quality of installed weights or a file.
+    """Write one quality of installed weights, or of a file, as a state dict that CompressAI's FactorizedPrior loads.
 
     Raises
     ------
     ParameterError
         `output` exists.
     WeightsError
-        There are no such weights.
+        The weights do not exist.
     """
     if output.exists() and not overwrite:
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
     loaded = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
     if loaded.family.stored_name != weights.CHECKPOINTS:
-        raise ParameterError(f"weights {name!r} are of family {loaded.family.name!r}, not CompressAI's FactorizedPrior")
+        raise ParameterError(f"weights {name!r} are of family {loaded.family.name!r}, not of CompressAI's FactorizedPrior")
     tables = loaded.tables["static"]
     torch.save(compressai.to_state_dict(loaded.network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
 def _fitted(family: Family, tensors: Tensors, quality: int, images: Sequence[Path], without: int, most: int | None) -> Tensors:
-    """Tables of one quality, fitted to the symbols of random crops, as many of each image."""
+    """Fit the tables of one quality to the symbols of random crops, equally many per image."""
     large = [size for size in data.sizes(images, without) if min(size) >= symbols.CROP]
-    twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that see each pixel two times
+    twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that cover each pixel twice
     total = min(twice, most or max(len(large), CROPS))
     crops = (crop for _, crop in data.spread(images, symbols.CROP, total, without=without))
     batches = [narrow(batch) for batch in symbols.batches(family, family.fold(tensors, quality), crops)]

@@ -1,4 +1,4 @@
-"""Weights with static tables, or a CompressAI checkpoint, and images -> a weights file with context tables as well."""
+"""Weights with static tables, or a CompressAI checkpoint, -> a weights file with context tables fitted to images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from ..models.family import Tensors
 from . import data, symbols
 
 CROPS = 3000
-HELD_OUT = 10  # every tenth image is measured, not fitted to
+HELD_OUT = 10  # every tenth image is held out for measurement
 
 
 class Gain(NamedTuple):
-    """Bytes of the streams and escapes of held-out crops, each coded by itself, with both entropy models."""
+    """The bytes of the streams and escapes of held-out crops with each entropy model; every crop is coded separately."""
 
     quality: int
     crops: int
@@ -28,7 +28,7 @@ class Gain(NamedTuple):
 
     @property
     def saved(self) -> float:
-        """The share of the bytes that context coding saves, in percent."""
+        """The percentage of bytes that context coding saves."""
         return 100 * (1 - self.context / self.static)
 
 
@@ -43,11 +43,11 @@ def fit_entropy(
     quality: int | None = None,
     overwrite: bool = False,
 ) -> tuple[weights.Source, list[Gain]]:
-    """Write the weights at `path` to `output` with context tables for all their qualities, fitted to crops of images.
+    """Write the weights at `path` to `output`, with context tables for all their qualities fitted to crops of images.
 
-    NAME.md beside it, a model card, records what the tables were fitted to and what they gain.
+    A model card beside it, NAME.md, records what the tables were fitted to and what they gain.
 
-    path : a .safetensors file; or a CompressAI checkpoint, which needs the `quality` it was trained for, and `metric`
+    path : a .safetensors file, or a CompressAI checkpoint, which needs the `quality` and `metric` that it was trained for
     images : files, folders and tar files of images; every tenth is held out
     crops : the number of crops of 256x256 pixels, spread over the images
 
@@ -56,7 +56,7 @@ def fit_entropy(
     ParameterError
         `output` exists or has another suffix, quality is missing, or there are too few images.
     WeightsError
-        There are no weights at `path`.
+        `path` holds no weights.
     """
     if output.suffix != ".safetensors":
         raise ParameterError(f"output is {output} but must be named NAME.safetensors")
@@ -84,8 +84,8 @@ def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains
         "",
         f"{source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
         "",
-        f"Network and static tables of {path.name}. Context tables fitted to crops of {symbols.CROP}x{symbols.CROP} pixels of",
-        f"the images of {', '.join(image.name for image in images)}; each tenth image was held out, its crops coded twice:",
+        f"Network and static tables are those of {path.name}. Context tables are fitted to {symbols.CROP}x{symbols.CROP} crops",
+        f"of the images in {', '.join(image.name for image in images)}. Every tenth image is held out, and coded both ways:",
         "",
         "| quality | held-out crops | static bytes | context bytes | saved |",
         "|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""How that network starts, under the name by which it is imported; it belongs to the network's family."""
+"""Makes the initialisation of that network, which belongs to its family, importable under its public name."""
 
 from ..models.factorized.training.initial import fit_rate, from_weights, klt
 

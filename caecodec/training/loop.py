@@ -1,4 +1,4 @@
-"""The training loop: steps of all qualities at once, averaged weights, reports, and checkpoints to resume from."""
+"""The training loop: steps with all qualities at once, averaged weights, reports, and checkpoints to resume from."""
 
 import math
 import time
@@ -21,9 +21,9 @@ REPORT = 50
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Means since the last report: bpp, PSNR in dB and the loss's distortion of each quality, and the mean loss.
+    """Means since the last report: bpp, PSNR in dB and distortion of each quality, and the loss.
 
-    `seconds` is the duration of the run so far, `left` an estimate of what remains.
+    `seconds` is the duration of the run so far, and `left` an estimate of the remaining seconds.
     """
 
     step: int
@@ -38,7 +38,7 @@ class TrainingReport:
 class Training:
     """A training run: the network, its steps and their running average, and the history of reports.
 
-    The recipe's crop and batch are chosen. With `compiled`, what is point-wise goes through torch.compile.
+    The recipe must have its crop and batch. With `compiled`, point-wise parts go through torch.compile.
     """
 
     def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False) -> None:
@@ -49,9 +49,9 @@ class Training:
         self.history: list[dict[str, Any]] = []
 
     def run(self, report: Callable[[TrainingReport], None], save_every: float, save: Callable[["Training"], None]) -> None:
-        """Train to the end of the recipe; call `report` every 50 steps, `save` every save_every seconds and at the end.
+        """Train to the end of the recipe. Call `report` every 50 steps, and `save` every save_every seconds and at the end.
 
-        KeyboardInterrupt passes through after a last `save`. Raises ParameterError, and saves nothing, if the loss is no longer
+        KeyboardInterrupt is raised again after a last `save`. Raises ParameterError, without saving, if the loss is no longer
         finite because lr is too high.
         """
         torch.set_flush_denormal(True)
@@ -94,7 +94,7 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError for a checkpoint of other qualities, or of an earlier version of caecodec.
+        Raises ParameterError if the checkpoint has other qualities, or is of an earlier version of caecodec.
         """
         if "steps" not in state:
             raise ParameterError(
@@ -105,7 +105,7 @@ class Training:
             self.backbone.load_state_dict(state["network"])
         except RuntimeError as error:
             raise ParameterError(
-                f"the checkpoint is of qualities {state['recipe']['qualities']} but the recipe says {self.recipe.qualities}"
+                f"the checkpoint has qualities {state['recipe']['qualities']} but the recipe has {self.recipe.qualities}"
             ) from error
         self.advance.load(state["steps"], state["state_dict"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]

@@ -1,4 +1,4 @@
-"""What a step measures of each of its crops: bits per pixel, squared error, and the distortion that is traded against bits."""
+"""Measures the crops of a step: bits per pixel, squared error, and the distortion that is traded off against bits."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from ..models.family import TrainableNetwork
 WINDOW, SIGMA = 11, 1.5
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 C1, C2 = 0.01**2, 0.03**2
-LEAST = 1e-6  # of a scale's similarity, whose power would have no gradient below zero
+LEAST = 1e-6  # lower limit of the similarity at a scale, because its power has no gradient below zero
 
 
 def rate_distortion(
@@ -17,8 +17,8 @@ def rate_distortion(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bits per pixel, MSE, and the distortion of the loss, each (n,), of images x (n, 3, h, w) at these qualities (n,).
 
-    Bits are those of latents with uniform noise, the image is that of rounded ones, whose gradient is passed straight through
-    the rounding.
+    Bits are of latents with uniform noise. The image is decoded from rounded latents, and gradients pass straight through the
+    rounding.
     """
     y = network.analysis(x, quality)
     noise = torch.rand(y.shape, device=y.device, generator=random) - 0.5
@@ -29,10 +29,10 @@ def rate_distortion(
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM (n,) of images (n, 3, h, w), float32 in [0, 1], h = w of at least 161 (Wang et al. 2003).
+    """MS-SSIM (n,) of images (n, 3, h, w), float32 in [0, 1], with h = w of at least 161 (Wang et al. 2003).
 
-    Unlike the reference, which takes the windows that lie within the image, this has one around every pixel, cut off at the
-    border: otherwise the pixels beside the border of a chunk would count least. Windows are products with banded matrices.
+    The reference takes only windows inside the image. This takes a window around every pixel, cut off at the border, because
+    otherwise the pixels at the border of a chunk would count least. Windows are products with banded matrices.
     """
     logarithms = []
     for scale, weight in enumerate(SCALES):
@@ -49,7 +49,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _windows(images: Tensor) -> Tensor:
-    """Gaussian means of the 11x11 window around every pixel, of the part of it that lies within the image."""
+    """Gaussian means over the part inside the image of the 11x11 window around every pixel."""
     positions = torch.arange(images.shape[-1], device=images.device)
     distance = positions - positions[:, None]
     weight = torch.exp(-(distance**2) / (2 * SIGMA**2)) * (distance.abs() <= WINDOW // 2)

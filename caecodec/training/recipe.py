@@ -1,4 +1,4 @@
-"""How to train: the parameters of a run, and the trade-off of each quality."""
+"""The parameters of a training run, and the rate-distortion trade-off of each quality."""
 
 from dataclasses import dataclass, replace
 
@@ -13,24 +13,24 @@ LMBDAS = {
 }
 SMALLEST = {"mse": 64, "ms-ssim": 192}  # MS-SSIM needs 161 pixels
 CROP, CUDA_CROP = 128, 192
-PIXELS, CUDA_PIXELS = 10 * 128**2, 2 * 10**6  # pixels of a step, if the GPU's memory allows
-PIXEL_BYTES = 4096  # upper limit of the memory for each pixel of a step
+PIXELS, CUDA_PIXELS = 10 * 128**2, 2 * 10**6  # pixels per step, if the GPU has enough memory
+PIXEL_BYTES = 4096  # upper limit of the bytes of memory per pixel of a step
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The parameters of a training run.
 
-    qualities : of one network; for the default family all within 1 to 5 or all within 6 to 8
+    qualities : the qualities of one network; in the default family all from 1 to 5, or all from 6 to 8
     metric : "mse" or "ms-ssim", the distortion in the loss
     steps, minutes : when to stop; exactly one of them is above 0
-    crop : pixels a side of a crop, a multiple of 32; None: `on` chooses
-    batch : crops in a step, at least one of each quality; None: `on` chooses
-    lr : learning rate of the transforms after warm-up, before its cosine decay
-    seed : of the start and of every random choice
+    crop : the side of a crop in pixels, a multiple of 32; None: `on` chooses
+    batch : crops per step, at least one for each quality; None: `on` chooses
+    lr : the learning rate of the transforms between warm-up and cosine decay
+    seed : the seed of the initialisation and of all random choices
     family : the name of the network's family
 
-    Raises ParameterError if these do not fit.
+    Raises ParameterError if a value is invalid.
     """
 
     qualities: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -51,27 +51,27 @@ class Recipe:
             raise ParameterError(f"family is {self.family!r} but must be one of {', '.join(families)}")
         good = self.qualities and set(self.qualities) <= set(range(1, MAX_QUALITY + 1))
         if not good or len(set(self.qualities)) < len(self.qualities):
-            raise ParameterError(f"qualities are {self.qualities} but one network has some of 1 to {MAX_QUALITY}, each once")
+            raise ParameterError(f"qualities are {self.qualities} but one network serves some of 1 to {MAX_QUALITY}, each once")
         self.trainer.check_qualities(self.qualities)
         if (self.steps > 0) == (self.minutes > 0):
-            raise ParameterError(f"steps is {self.steps} and minutes {self.minutes} but one of them must be above 0")
+            raise ParameterError(f"steps is {self.steps} and minutes is {self.minutes} but exactly one must be above 0")
         smallest = SMALLEST[self.metric]
         if self.crop is not None and (self.crop < smallest or self.crop % 32):
             raise ParameterError(f"crop is {self.crop} but must be a multiple of 32, at least {smallest} for {self.metric}")
         if self.batch is not None and self.batch < len(self.qualities):
-            raise ParameterError(f"batch is {self.batch} but a step has a crop of each of the {len(self.qualities)} qualities")
+            raise ParameterError(f"batch is {self.batch} but must be at least {len(self.qualities)}, a crop for each quality")
         if not self.lr > 0:
             raise ParameterError(f"lr is {self.lr} but must be above 0")
 
     @property
     def trainer(self) -> Trainer:
-        """How the family is trained."""
+        """The trainer of the family."""
         return registry.by_name(self.family).trainer()
 
     def on(self, memory: int | None) -> "Recipe":
         """The recipe with crop and batch filled in, for a GPU with this many bytes of memory, or for the CPU (None).
 
-        Each quality gets equally many crops; on a GPU with 8 GiB or more, a step has two megapixels.
+        All qualities get equally many crops. On a GPU with 8 GiB or more, a step has two megapixels.
         """
         crop = self.crop or max(SMALLEST[self.metric], CROP if memory is None else CUDA_CROP)
         pixels = PIXELS if memory is None else min(CUDA_PIXELS, memory // PIXEL_BYTES)
@@ -80,13 +80,13 @@ class Recipe:
 
     @property
     def size(self) -> int:
-        """Pixels a side of a crop, once it is chosen."""
+        """The side of a crop in pixels, after `on` has chosen it."""
         assert self.crop is not None
         return self.crop
 
     @property
     def crops(self) -> int:
-        """Crops in a step, once their number is chosen."""
+        """The number of crops per step, after `on` has chosen it."""
         assert self.batch is not None
         return self.batch
 

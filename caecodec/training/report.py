@@ -1,4 +1,4 @@
-"""What a training run leaves for people: curves, measurements of held-out images, and a model card."""
+"""Reports of a training run: curves, measurements on held-out images, and a model card."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from .loop import Training
 
-CROP = 512  # pixels a side of the part of a held-out image that is measured
-MOST = 32  # held-out images that are measured
+CROP = 512  # side in pixels of the part of a held-out image that is measured
+MOST = 32  # the most held-out images that are measured
 SMALLEST = 176
 
 
 class HeldOutResult(NamedTuple):
-    """Means over the held-out crops at one quality, from real payloads."""
+    """Means over held-out crops at one quality, measured on real payloads."""
 
     quality: int
     bpp: float
@@ -32,7 +32,7 @@ class HeldOutResult(NamedTuple):
 
 
 def require() -> None:
-    """Raise ParameterError unless the packages of the extra are installed, before training rather than after it."""
+    """Raise ParameterError, before training starts, unless the packages of the extra are installed."""
     try:
         import matplotlib  # noqa: F401  # only whether it is installed matters
         import pytorch_msssim  # noqa: F401  # only whether it is installed matters
@@ -64,7 +64,7 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """A PNG of the loss, and of the bpp and the PSNR (or MS-SSIM in dB) of each quality, against the step."""
+    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
@@ -87,7 +87,7 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
 def model_card(
     source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[HeldOutResult]
 ) -> str:
-    """How the weights were made and what they achieve, as Markdown."""
+    """A model card in Markdown: how the weights were made and what they achieve."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
     crops, loaded = training.crops, weights.load(source, source.qualities[0])

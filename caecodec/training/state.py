@@ -1,4 +1,4 @@
-"""The state dict of a training run, and which family's network it is of."""
+"""Finds the family of the network whose state dict a training run wrote."""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ..models.family import Family
 def family_of(state: Mapping[str, Tensor]) -> Family | None:
     """The family whose training wrote this state dict; None if no training did."""
     for family in registry.families():
-        with contextlib.suppress(ParameterError):  # of a family that cannot be trained
+        with contextlib.suppress(ParameterError):  # the family cannot be trained
             if family.trainer().recognises(state):
                 return family
     return None

@@ -1,6 +1,6 @@
-"""One step of training, all of it on the device: crops, loss, gradients, Adam, running average.
+"""One training step, entirely on the device: crops, loss, gradients, Adam, running average.
 
-On CUDA the whole step is one graph, which is launched again and again: nothing in it may ask the device for a number.
+On CUDA the whole step is one graph that is launched repeatedly, so nothing in it may read a number from the device.
 """
 
 import warnings
@@ -15,17 +15,17 @@ from .loss import rate_distortion
 from .recipe import Recipe
 
 BETAS = (0.9, 0.99)
-CLIP = 1.0  # the largest norm of all gradients together
-FORGET = 0.02  # of each quality's typical loss, by which it is divided
-BEFORE_GRAPH = 3  # steps by themselves, in which libraries choose how they do things
+CLIP = 1.0  # the largest norm of the whole gradient
+FORGET = 0.02  # decay of each quality's typical loss, by which its loss is divided
+BEFORE_GRAPH = 3  # steps before the graph is captured, in which libraries choose their algorithms
 
 
 class Step:
     """Advances a network (`models.family.TrainableNetwork`) and its running average.
 
-    average : the averaged parameters, by name
-    typical : (qualities,), running mean of each quality's loss
-    sums : (qualities, 4), of bpp, MSE, distortion and 1 over the crops since they were last set to zero
+    average : the running average of the parameters, by name
+    typical : (qualities,), the running mean of each quality's loss
+    sums : (qualities, 4), sums of bpp, MSE, distortion and 1 over the crops since they were last set to zero
     """
 
     def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, compiled: bool) -> None:
@@ -41,7 +41,7 @@ class Step:
         self.sums = torch.zeros(count, 4, device=self.device)
         self.quality = torch.arange(recipe.crops, device=self.device) % count
         self._share = nn.functional.one_hot(self.quality, count).float()
-        self._share /= self._share.sum(0)  # of each crop in the mean of its quality
+        self._share /= self._share.sum(0)  # weight of each crop in the mean of its quality
         self._lmbdas = torch.tensor(recipe.lmbdas, device=self.device)[self.quality]
         self._keep = torch.zeros((), device=self.device)
         groups = [
@@ -56,7 +56,7 @@ class Step:
             self._compile()
 
     def __call__(self, lr: float, keep: float) -> None:
-        """One step at this learning rate; the average keeps this share of what it was."""
+        """Take one step at this learning rate; the average keeps the share `keep` of its old value."""
         for group in self._optimiser.param_groups:
             group["lr"].fill_(lr * group["rate"])
         self._keep.fill_(keep)
@@ -64,7 +64,7 @@ class Step:
             self._capture()
         if self._graph is not None:
             self._graph.replay()
-        elif self._graphs:  # on a stream of its own, as PyTorch asks of what is captured afterwards
+        elif self._graphs:  # on a separate stream, as PyTorch requires before capture
             stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # its annotations are incomplete
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
@@ -75,7 +75,7 @@ class Step:
         self._taken += 1
 
     def state(self) -> dict[str, Any]:
-        """What goes on: moments of the optimiser by parameter, typical losses, and the state of random numbers."""
+        """The state to continue from: moments of the optimiser, typical losses, and the state of the random numbers."""
         moments = self._optimiser.state_dict()["state"]
         return {
             "optimiser": moments,
@@ -85,7 +85,7 @@ class Step:
         }
 
     def load(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
-        """Go on from a state, of either kind of device; on another kind, with other random numbers."""
+        """Continue from a state, which may come from another kind of device; then the random numbers are different."""
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": state["optimiser"]})
         for name, value in self.average.items():
             value.copy_(average[name])
@@ -100,7 +100,7 @@ class Step:
         torch._foreach_zero_(self._gradients)
         measured = rate_distortion(self.backbone, x, self.quality, self.recipe.metric, self.crops.random)
         bpp, _, distortion = measured
-        losses = self._share.T @ (bpp + self._lmbdas * distortion)  # qualities are weighted alike: each by its own mean
+        losses = self._share.T @ (bpp + self._lmbdas * distortion)  # qualities weigh the same, as each has its own mean
         with torch.no_grad():
             right = losses.isfinite()
             self.typical.copy_(
@@ -113,7 +113,7 @@ class Step:
             norm = torch.stack(torch._foreach_norm(self._gradients)).norm()
             torch._foreach_mul_(self._gradients, (CLIP / norm).clamp(max=1.0))
             for gradient in self._gradients:
-                gradient.nan_to_num_(0.0, 0.0, 0.0)  # a step whose norm is not finite is passed over
+                gradient.nan_to_num_(0.0, 0.0, 0.0)  # skip a step whose norm is not finite
         self._optimiser.step()
         with torch.no_grad():
             averages = list(self.average.values())
@@ -122,7 +122,7 @@ class Step:
             torch._foreach_add_(averages, change)
 
     def _capture(self) -> None:
-        """Record a step as a graph; where that fails, say so, and go on without."""
+        """Capture a step as a graph; if that fails, warn and continue without one."""
         try:
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(self.crops.random)
@@ -131,18 +131,18 @@ class Step:
                 self._advance()
             self._graph = graph
         except RuntimeError as error:
-            warnings.warn(f"training runs without a CUDA graph, more slowly: {error}", stacklevel=2)
+            warnings.warn(f"training continues without a CUDA graph, which is slower: {error}", stacklevel=2)
             self._graphs = False
-            self.crops.random = torch.Generator(self.device).manual_seed(self.recipe.seed + 1)  # the other is of the graph
+            self.crops.random = torch.Generator(self.device).manual_seed(self.recipe.seed + 1)  # the graph has the old one
 
     def _compile(self) -> None:
-        """Compile the point-wise parts of the network; where that fails, say so, and go on without."""
+        """Compile the point-wise parts of the network; if that fails, warn and continue without."""
         self.backbone.use_compiled(True)
         try:
             x = self.crops.draw(self.recipe.crops, self.recipe.size)
             _, mse, _ = rate_distortion(self.backbone, x, self.quality, "mse", self.crops.random)
             mse.sum().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
-        # Compilers fail in ways of their own, which torch.compile does not list; an error of ours comes again without it.
+        # torch.compile does not document its errors; an error of ours would be raised again without it.
         except Exception as error:
-            warnings.warn(f"training runs without torch.compile, more slowly: {error!r}"[:500], stacklevel=2)
+            warnings.warn(f"training continues without torch.compile, which is slower: {error!r}"[:500], stacklevel=2)
             self.backbone.use_compiled(False)

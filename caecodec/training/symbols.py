@@ -1,4 +1,4 @@
-"""Training crops -> the symbols that a network makes of them."""
+"""Training crops -> symbols of a network."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,9 +14,9 @@ BATCH = 8
 
 
 def batches(family: Family, folded: FoldedNetwork, crops: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.int32]]:
-    """Symbols (n, M, rows, columns) of crops (size, size, 3), eight at a time, by this network.
+    """Crops (size, size, 3) -> symbols (n, M, rows, columns) of this network, in batches of eight.
 
-    It runs where `caecodec.settings` says, in float32.
+    The network runs in float32 on the device of `caecodec.settings`.
     """
     device = DevicePlacement.choose(None).device
     network = family.build(folded.tensors).to(device)

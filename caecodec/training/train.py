@@ -1,4 +1,4 @@
-"""Train weights on one's own images: images -> network -> checkpoints -> a weights file with fitted entropy tables."""
+"""Trains weights on the user's images: images -> network -> checkpoints -> a weights file with fitted entropy tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ KLT = "klt"
 START_CROPS = 1200
 START_SIZE = 128
 RATE_CROPS = 128
-POOL = 2**30  # training pixels that are kept in memory, three bytes each
-POOL_SHARE = 32  # bytes of a GPU's memory for each pixel that is kept: a tenth of its memory is used
+POOL = 2**30  # training pixels kept in memory, three bytes each
+POOL_SHARE = 32  # bytes of a GPU's memory per pixel kept, so that pixels take a tenth of the memory
 REGION = 512
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The paths that a run reads and writes: NAME.safetensors, and beside it NAME.ckpt, NAME.png and NAME.md."""
+    """The paths of a run: its images, the output NAME.safetensors, and beside it NAME.ckpt, NAME.png and NAME.md."""
 
     images: Sequence[Path]
     output: Path
@@ -53,7 +53,7 @@ class Paths:
                     f"{path} exists already; pass resume (--resume) or overwrite (--overwrite), or another name"
                 )
         if resume and not self.checkpoint.exists():
-            raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume from; leave out resume to start")
+            raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume from; leave out resume to start anew")
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
     overwrite: bool = False,
     on_report: Callable[[TrainingReport], None] = lambda report: None,
 ) -> weights.Source:
-    """Train a network on images and write `output`, a weights file; beside it a model card, the checkpoint and its curves.
+    """Train a network on images, and write a weights file, with a model card, the checkpoint and curves beside it.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def train(
         What to start from: the name of installed weights, the path of a weights file or of a checkpoint, or "klt" (principal
         components of the images).
     name
-        The weights' name, by default that of `output`.
+        The weights' name; the default is the name of `output`.
     validation
-        The share of the images that is held out, and measured at the end. 0: none.
+        The share of images that is held out and measured at the end; 0: none.
     gpu
-        True: CUDA where present; False: CPU; None: as `caecodec.settings` says.
+        True: CUDA if present; False: the CPU; None: as `caecodec.settings` says.
     compiled
-        Put the point-wise parts through torch.compile: slower to start, faster steps. None: on CUDA only. If torch.compile or
-        a CUDA graph is not available, a warning says so, and training continues without.
+        Run the point-wise parts through torch.compile, which makes the start slower and steps faster; None: only on CUDA. If
+        torch.compile or a CUDA graph is not available, a warning says so, and training continues without it.
     on_report
         Called every 50 steps.
 
@@ -104,7 +104,7 @@ def train(
     ParameterError
         No image is as large as a crop, output exists, there is nothing to resume, or the loss diverged.
     WeightsError
-        init names weights that do not exist, or those of a wider network.
+        init names weights that do not exist, or that are of a wider network.
     """
     paths = Paths(images, output)
     paths.check(resume, overwrite)
@@ -149,7 +149,7 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
 
 
 def _stored(init: str, recipe: Recipe) -> Tensors:
-    """The tensors of weights by name, or of a weights file or a checkpoint by path, of the recipe's family."""
+    """The tensors of installed weights, of a weights file or of a checkpoint; they must be of the recipe's family."""
     spec = weights.Spec.parse(init)
     wanted = registry.by_name(recipe.family)
     if spec.path is None or spec.path.suffix == ".safetensors":

@@ -73,7 +73,7 @@ def test_refusals(tmp_path, images):
 def test_weights_to_a_state_dict(tmp_path, capsys):
     command = ["export", "default", "-o", str(tmp_path / "model.pth")]
     assert main(command) == 1
-    assert "say which (-q 1 to 8)" in capsys.readouterr().err
+    assert "holds a single quality; pass it (-q 1 to 8)" in capsys.readouterr().err
     assert main([*command, "-q", "2"]) == 0
     back = tmp_path / "back.safetensors"
     assert main(["export", str(tmp_path / "model.pth"), "-q", "2", "-o", str(back)]) == 0
