@@ -1,1 +1,1 @@
-"""Speed, memory and start-up of the codec beside others: python tests/benchmarks --help."""
+"""Speed, memory and start-up time of the codec, compared with others: python tests/benchmarks --help."""

@@ -1,7 +1,8 @@
-"""Speed and memory of the codec beside others, on photographs: python tests/benchmarks [IMAGES] [--json FILE].
+"""Speed and memory of the codec and others on photographs: python tests/benchmarks [IMAGES] [--json FILE].
 
-Prints Markdown tables, at last what is wished and what was found, and writes the same as JSON. Times are medians of rounds in
-which all take turns; ratios are taken round by round. Without IMAGES, a folder, scikit-image's photographs are used.
+Prints Markdown tables, the last of which compares targets with results, and writes the same as JSON. All codecs take turns in
+every round; times are medians of the rounds, and ratios are taken round by round. IMAGES is a folder; the default is
+scikit-image's photographs.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from . import fresh, images, scaling, speed, stages, startup, tables, targets, t
 PARTS = ("speed", "stages", "zarr", "startup", "scaling")
 DEVICES = ("cpu", "cuda")
 PACKAGES = ("caecodec", "torch", "numpy", "zarr", "compressai", "imagecodecs")
-MULTIPLE = 16  # CompressAI takes no other sides
+MULTIPLE = 16  # CompressAI requires sides to be multiples of this
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse, measure, print."""
+    """Parse the arguments, measure, and print the results."""
     options = _parser().parse_args(arguments)
     found = images.load(options.images)
     devices, absent = _devices(options.device)
@@ -41,19 +42,25 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python tests/benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="?", type=Path, help="a folder of photographs")
-    parser.add_argument("--parts", type=_choices(PARTS), default=list(PARTS), help="of " + ",".join(PARTS) + "; default all")
+    parser.add_argument(
+        "--parts", type=_choices(PARTS), default=list(PARTS), help="some of " + ",".join(PARTS) + "; default all"
+    )
     parser.add_argument("--qualities", type=_numbers(1, 8), default=[4], help="default 4")
-    parser.add_argument("--chunks", type=_sides, default=[128, 256, 512, 1024, 2048], help="sides, default 128,256,...,2048")
+    parser.add_argument(
+        "--chunks", type=_sides, default=[128, 256, 512, 1024, 2048], help="sides of chunks, default 128,256,...,2048"
+    )
     parser.add_argument("--concurrency", type=_numbers(1, 256), default=[1, 8], help="chunks at once, default 1,8")
-    parser.add_argument("--device", type=_choices(DEVICES), default=list(DEVICES), help="of cpu,cuda; default both")
-    parser.add_argument("--seconds", type=float, default=5, help="for each codec, direction and cell, default %(default)s")
-    parser.add_argument("--count", type=int, help="chunks in a cell; default about two megapixels, and one for each caller")
-    parser.add_argument("--across", type=int, default=8, help="chunks across an array through zarr, default %(default)s")
-    parser.add_argument("--rounds", type=int, default=startup.ROUNDS, help="of start-up, default %(default)s")
-    parser.add_argument("--up-to", type=int, default=64, help="megapixels of scaling, default %(default)s; 1024 takes long")
+    parser.add_argument("--device", type=_choices(DEVICES), default=list(DEVICES), help="some of cpu,cuda; default both")
+    parser.add_argument("--seconds", type=float, default=5, help="time for each codec, direction and cell, default %(default)s")
+    parser.add_argument("--count", type=int, help="chunks per cell; default about two megapixels, at least one per caller")
+    parser.add_argument("--across", type=int, default=8, help="chunks along a side of arrays for zarr, default %(default)s")
+    parser.add_argument("--rounds", type=int, default=startup.ROUNDS, help="rounds of start-up, default %(default)s")
+    parser.add_argument(
+        "--up-to", type=int, default=64, help="largest array for scaling, in megapixels, default %(default)s; 1024 takes long"
+    )
     parser.add_argument(
         "--regions", type=_numbers(0, 2**15), default=[2048, scaling.WHOLE],
-        help="sides of what scaling writes and reads in one call, 0 being the whole array; default 2048,0",
+        help="sides of the regions that scaling writes and reads in one call, 0 for the whole array; default 2048,0",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results here")
     return parser
@@ -63,7 +70,7 @@ def _choices(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         chosen = text.split(",")
         if not set(chosen) <= set(known):
-            raise argparse.ArgumentTypeError(f"{text!r} must be some of {','.join(known)}")
+            raise argparse.ArgumentTypeError(f"{text!r} must be some of {','.join(known)}, separated by commas")
         return chosen
 
     return parse
@@ -72,7 +79,7 @@ def _choices(known: tuple[str, ...]) -> Callable[[str], list[str]]:
 def _numbers(least: int, most: int) -> Callable[[str], list[int]]:
     def parse(text: str) -> list[int]:
         if not all(part.isdecimal() and least <= int(part) <= most for part in text.split(",")):
-            raise argparse.ArgumentTypeError(f"{text!r} must be numbers from {least} to {most}, with commas between them")
+            raise argparse.ArgumentTypeError(f"{text!r} must be numbers from {least} to {most}, separated by commas")
         return [int(part) for part in text.split(",")]
 
     return parse
@@ -86,16 +93,16 @@ def _sides(text: str) -> list[int]:
 
 
 def _devices(wanted: list[str]) -> tuple[list[str], list[str]]:
-    """Those that are there, and a line for each that is not."""
+    """The devices that are present, and a line for each one that is missing."""
     import torch
 
     if "cuda" in wanted and not torch.cuda.is_available():
-        return [device for device in wanted if device != "cuda"], ["cuda: not measured, PyTorch finds no CUDA device"]
+        return [device for device in wanted if device != "cuda"], ["cuda: not measured, because PyTorch finds no CUDA device"]
     return wanted, []
 
 
 def about(options: argparse.Namespace, count: int) -> dict[str, Any]:
-    """Machine, packages and options."""
+    """The machine, the packages and the options."""
     import torch
 
     versions: dict[str, str | None] = {}
@@ -151,16 +158,16 @@ def _measure(part: str, options: argparse.Namespace, found: list[images.Pixels],
 def _show(part: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     if part == "speed":
         yield (
-            "Classical codecs have the setting whose PSNR on these chunks is nearest to caecodec's, and as many threads as "
-            "leave each caller a share of the cores. `caecodec is` compares speeds: 2 x is twice as fast. Peak memory is "
-            "that of a process of its own; work is above what it had after one small chunk."
+            "Classical codecs use the setting whose PSNR on these chunks is nearest to caecodec's, and the threads that each "
+            "caller's share of the cores allows. `caecodec is` compares speeds: 2 x is twice as fast. Peak memory is measured "
+            "in a separate process; work is the part above its memory after one small chunk."
         )
         yield from tables.speed(rows)
         yield from tables.summary(rows)
     elif part == "stages":
-        yield f"Shares of the codec's time, one chunk after the other:\n\n{tables.stages(rows)}"
+        yield f"Shares of the codec's time, with one chunk after the other:\n\n{tables.stages(rows)}"
     elif part == "zarr":
-        yield f"Arrays in memory, through zarr with its default settings:\n\n{tables.zarr(rows)}"
+        yield f"Arrays in memory, written and read through zarr with its default settings:\n\n{tables.zarr(rows)}"
     elif part == "startup":
         yield f"Fresh processes:\n\n{tables.startup(rows)}"
     else:

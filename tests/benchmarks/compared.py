@@ -1,4 +1,4 @@
-"""What is timed: caecodec, its network alone, CompressAI, and codecs of imagecodecs: encode and decode of a chunk."""
+"""The codecs that are timed: caecodec, its network alone, CompressAI, and codecs of imagecodecs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from . import fresh
 from .images import Pixels, psnr, squared_errors
 
 CAECODEC, STATIC, NETWORK, COMPRESSAI = "caecodec", "caecodec, static tables", "its network alone", "CompressAI"
-SAMPLE = 2**22  # pixels on which the level of a classical codec is sought
+SAMPLE = 2**22  # pixels used to find the level of a classical codec
 
 
 class MissingError(Exception):
-    """A codec that cannot run here, and why."""
+    """Says why a codec cannot run here."""
 
 
 def _same(chunk: Pixels) -> Any:
@@ -24,9 +24,9 @@ def _same(chunk: Pixels) -> Any:
 
 @dataclass(frozen=True)
 class ComparedCodec:
-    """Chunks (side, side, 3) uint8 to what is stored and back, from what `prepare` makes of them, which is not timed.
+    """Encodes and decodes uint8 chunks (side, side, 3), after `prepare`, which is not timed.
 
-    `size`: the bytes of what is stored; None for a network alone, whose numbers are not stored.
+    `size` returns the number of bytes of an encoded chunk; it is None for a network alone, whose output is not stored.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ComparedCodec:
 
 
 class Classical(NamedTuple):
-    """A codec of imagecodecs: its levels from the worst quality to the best, and how it is called."""
+    """A codec of imagecodecs: its levels from the worst quality to the best, and the arguments of its functions."""
 
     stem: str
     levels: tuple[float, ...]
@@ -62,12 +62,12 @@ CLASSICAL = {
 
 
 def names(device: str) -> tuple[str, ...]:
-    """The names of what is compared on a device, in the order of the tables."""
+    """The names of the codecs that are compared on a device, in the order of the tables."""
     return (CAECODEC, STATIC, NETWORK, COMPRESSAI, *(CLASSICAL if device == "cpu" else ()))
 
 
 def build(name: str, quality: int, device: str, concurrency: int, level: float | None = None) -> ComparedCodec:
-    """A codec at a quality of caecodec, or a level of its own; MissingError where it cannot run."""
+    """A codec at a quality of caecodec, or at its own level; MissingError if it cannot run."""
     if name in CLASSICAL:
         assert level is not None
         return classical(name, level, concurrency)
@@ -79,7 +79,7 @@ def build(name: str, quality: int, device: str, concurrency: int, level: float |
 
 
 def caecodec(name: str, quality: int, device: str) -> ComparedCodec:
-    """The codec as users call it."""
+    """caecodec as users call it."""
     import caecodec
 
     gpu = device == "cuda"
@@ -93,7 +93,7 @@ def caecodec(name: str, quality: int, device: str) -> ComparedCodec:
 
 
 def network(quality: int, device: str) -> ComparedCodec:
-    """Analysis and synthesis by the engine: from float32 images in memory to symbols, and back."""
+    """The engine's analysis and synthesis, from float32 images in memory to symbols and back."""
     from caecodec import weights
     from caecodec.engine import DevicePlacement, PlacedNetwork, engine
 
@@ -108,7 +108,7 @@ def network(quality: int, device: str) -> ComparedCodec:
 
 
 def compressai(quality: int, device: str) -> ComparedCodec:
-    """CompressAI's own compress() and decompress() of the same network; MissingError where it is not installed."""
+    """CompressAI's compress() and decompress() with the same network; MissingError if it is not installed."""
     import torch
 
     try:
@@ -140,7 +140,7 @@ def compressai(quality: int, device: str) -> ComparedCodec:
 
 
 def classical(name: str, level: float, concurrency: int) -> ComparedCodec:
-    """A codec of imagecodecs, on as many threads as leave each of the callers a share of the cores."""
+    """A codec of imagecodecs, with the threads that each caller's share of the cores allows."""
     codec, module = CLASSICAL[name], imagecodecs(name)
     threads = {"numthreads": max(1, fresh.cores() // concurrency)} if codec.threads else {}
     encode, decode = (getattr(module, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
@@ -153,7 +153,7 @@ def classical(name: str, level: float, concurrency: int) -> ComparedCodec:
 
 
 def imagecodecs(name: str) -> Any:
-    """The package, if it has this codec; MissingError if not."""
+    """The module imagecodecs; MissingError if it is not installed or lacks this codec."""
     try:
         import imagecodecs
     except ImportError:
@@ -164,7 +164,7 @@ def imagecodecs(name: str) -> Any:
 
 
 def quality_of(codec: ComparedCodec, chunks: list[Pixels]) -> tuple[float, float]:
-    """PSNR in dB of all chunks together, and bits per pixel."""
+    """The PSNR in dB of all chunks together, and their bits per pixel."""
     assert codec.size is not None
     stored = [codec.encode(chunk) for chunk in chunks]
     errors = sum(squared_errors(codec.decode(one), chunk) for one, chunk in zip(stored, chunks, strict=True))
@@ -173,7 +173,7 @@ def quality_of(codec: ComparedCodec, chunks: list[Pixels]) -> tuple[float, float
 
 
 def sample(chunks: list[Pixels]) -> list[Pixels]:
-    """As many of the chunks as a level is sought on, spread over them."""
+    """Evenly spread chunks with about SAMPLE pixels."""
     count = max(1, min(len(chunks), SAMPLE * 3 // chunks[0].size))
     return [chunks[i * len(chunks) // count] for i in range(count)]
 

@@ -1,4 +1,4 @@
-"""Functions of this package in a process of their own, and what a process has of memory."""
+"""Calls functions of this package in a new process, and measures the memory of a process."""
 
 import json
 import os
@@ -20,9 +20,9 @@ print("\\n" + json.dumps(result))
 
 
 def call(module: str, function: str, **arguments: Any) -> dict[str, Any]:
-    """The result of a function of a module of this package, called in a new process with arguments that JSON can hold.
+    """Call a function of a module of this package in a new process, with arguments that JSON can hold.
 
-    RuntimeError, with the last line that it wrote, when it fails.
+    Raises RuntimeError, with the last line of its error output, if it fails.
     """
     command = [sys.executable, "-W", "ignore", "-c", _CODE, str(_TESTS), module, function, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -34,8 +34,8 @@ def call(module: str, function: str, **arguments: Any) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had resident."""
-    # Not ru_maxrss where there is a choice: Linux carries that of the parent into a new process.
+    """The peak of this process's resident memory."""
+    # Avoid ru_maxrss if possible: on Linux a new process inherits that of its parent.
     peak = _status("VmHWM")
     if peak is not None:
         return peak
@@ -43,17 +43,17 @@ def peak_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """The memory that this process has resident now (where that is not known, the most it has had)."""
+    """The resident memory of this process now, or its peak if that is not known."""
     return _status("VmRSS") or peak_bytes()
 
 
 def available_bytes() -> int | None:
-    """The memory that the machine could still give, or None where that is not known."""
+    """The memory that is still available, or None if that is not known."""
     return _field(Path("/proc/meminfo"), "MemAvailable")
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

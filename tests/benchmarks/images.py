@@ -1,4 +1,4 @@
-"""Photographs, and what is cut out of them or tiled from them: uint8 (height, width, 3)."""
+"""Loads photographs, uint8 (height, width, 3), and cuts chunks from them or tiles arrays with them."""
 
 from itertools import count as numbers
 from pathlib import Path
@@ -14,23 +14,23 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 
 
 def load(folder: Path | None) -> list[Pixels]:
-    """The first MOST images of a folder, or scikit-image's; SystemExit when there are none."""
+    """The first MOST images of a folder, or scikit-image's photographs; SystemExit if there are none."""
     if folder is None:
         try:
             import skimage.data
         except ImportError:
-            raise SystemExit("no IMAGES are named and scikit-image is not installed: pip install scikit-image") from None
+            raise SystemExit("scikit-image is not installed: pip install scikit-image, or name a folder of images") from None
         return [np.ascontiguousarray(getattr(skimage.data, name)()) for name in BUNDLED]
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
     if not paths:
-        raise SystemExit(f"{folder} is no folder of images ({', '.join(sorted(_SUFFIXES))})")
+        raise SystemExit(f"{folder} is no folder of images ({', '.join(sorted(_SUFFIXES))}); name another")
     return [np.asarray(Image.open(path).convert("RGB")) for path in paths[:MOST]]
 
 
 def chunks(images: list[Pixels], side: int, count: int) -> list[Pixels]:
-    """`count` chunks (side, side, 3), spread over the images. Images that are smaller are continued by their mirror image.
+    """`count` chunks (side, side, 3), spread over the images.
 
-    Where the images have fewer chunks, these are turned.
+    Images smaller than a chunk are extended by reflection. If there are too few chunks, they are repeated with rotations.
     """
     found = [chunk for image in images for chunk in _cut(image, side)]
     if len(found) >= count:
@@ -48,14 +48,14 @@ def _cut(image: Pixels, side: int) -> list[Pixels]:
 
 
 def mosaic(images: list[Pixels], side: int) -> Pixels:
-    """Chunks of 512 side by side, (about side, about side, 3): real pixels for an array of any size, when repeated."""
+    """Chunks of 512 side by side, about (side, side, 3); repeated, they give an array of any size real pixels."""
     across = -(-side // 512)
     parts = chunks(images, 512, across**2)
     return np.concatenate([np.concatenate(parts[i : i + across], axis=1) for i in range(0, across**2, across)])
 
 
 def region(source: Pixels, rows: slice, columns: slice) -> Pixels:
-    """A part of the plane that `source` tiles."""
+    """A region of the plane that is tiled with `source`."""
     height, width = source.shape[:2]
     y, x = (np.arange(s.start, s.stop) % n for s, n in ((rows, height), (columns, width)))
     part: Pixels = source[y[:, None], x[None, :]]
@@ -63,7 +63,7 @@ def region(source: Pixels, rows: slice, columns: slice) -> Pixels:
 
 
 def psnr(errors: float, values: int) -> float:
-    """PSNR in dB of a sum of squared errors of so many 8-bit values."""
+    """PSNR in dB for the sum of squared errors of `values` 8-bit values."""
     return float(10 * np.log10(255**2 * values / errors)) if errors else float("inf")
 
 

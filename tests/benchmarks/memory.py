@@ -1,17 +1,17 @@
-"""Peak memory of a codec, in a process of its own."""
+"""Measures the peak memory of a codec in a separate process."""
 
 from pathlib import Path
 from typing import Any
 
 from . import fresh
 
-MARGIN = 0.8  # of the memory that the machine could give
+MARGIN = 0.8  # proportion of the available memory that may be used
 
 
 def measure(name: str, quality: int, device: str, concurrency: int, level: float | None, chunks: Path) -> dict[str, Any]:
-    """Bytes: `peak` of the whole process, `work` above what it had after one small chunk, `gpu` on the device.
+    """Bytes of memory: `peak` of the process, `work` above its memory after one small chunk, and `gpu` on the device.
 
-    `chunks` is a .npy file of (n, side, side, 3). RuntimeError when the process fails.
+    `chunks` is a .npy file of shape (n, side, side, 3). Raises RuntimeError if the process fails.
     """
     return fresh.call(
         "memory", "child", name=name, quality=quality, device=device, concurrency=concurrency, level=level, chunks=str(chunks)
@@ -19,7 +19,7 @@ def measure(name: str, quality: int, device: str, concurrency: int, level: float
 
 
 def child(name: str, quality: int, device: str, concurrency: int, level: float | None, chunks: str) -> dict[str, Any]:
-    """What `measure` says: all chunks encoded, then all decoded, by so many callers."""
+    """The result of `measure`: encode all chunks, then decode all, with `concurrency` callers."""
     import numpy as np
 
     from .compared import build
@@ -32,7 +32,7 @@ def child(name: str, quality: int, device: str, concurrency: int, level: float |
     before = fresh.resident_bytes()
     with callers(concurrency) as each:
         stored = each(lambda chunk: codec.encode(codec.prepare(chunk)), arrays)
-        each(lambda one: codec.decode(one) is None, stored)  # the pixels are not kept
+        each(lambda one: codec.decode(one) is None, stored)  # does not keep the pixels
     gpu = None
     if device == "cuda":
         import torch
@@ -42,9 +42,9 @@ def child(name: str, quality: int, device: str, concurrency: int, level: float |
 
 
 def refusal(alone: dict[str, Any], concurrency: int) -> str | None:
-    """Why so many callers at once must not be tried, if the machine has too little memory for as many times the work of one."""
+    """Say why not to run this many callers, if the machine has too little memory for this many times the work of one."""
     available = fresh.available_bytes()
     needed = alone["peak"] + (concurrency - 1) * alone["work"]
     if available is None or needed <= MARGIN * available:
         return None
-    return f"not run: {concurrency} at once would take about {needed / 2**30:.0f} GiB, of {available / 2**30:.0f} available"
+    return f"not run: {concurrency} at once would need about {needed / 2**30:.0f} GiB but {available / 2**30:.0f} are available"

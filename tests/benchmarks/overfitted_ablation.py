@@ -1,7 +1,7 @@
-"""What each part of a fit brings: python tests/benchmarks/overfitted_ablation.py [IMAGES] [--preset faster].
+"""What each part of a fit contributes: python tests/benchmarks/overfitted_ablation.py [IMAGES] [--preset faster].
 
-The loss (mean squared error over lmbda, plus bits per pixel, those of the network included) without one part after the other,
-beside that of all of them: the geometric mean over the middle of each image; and the time.
+Prints the loss (mean squared error over lmbda, plus bits per pixel including the network) and the time without one part at a
+time, relative to those with all parts: geometric means over the middle of each image.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from caecodec.codecs.overfitted.network import Network
 
 
 class Adam:
-    """In the place of SOAP, at the rate that suits it best."""
+    """Adam in place of SOAP, at its best learning rate."""
 
     def __init__(self, parameters):
         self.parameters = parameters
@@ -38,7 +38,7 @@ class Adam:
 
 
 def without_parents():
-    """Probabilities that do not depend on the next level."""
+    """Make probabilities independent of the next level."""
     inputs, backward = Objective._inputs, Objective._add_inputs_backward
 
     def blind(self, latents, count):
@@ -54,7 +54,7 @@ def without_parents():
 
 
 def one_step(objective, latents, parameters, decoder, network):
-    """The network in steps of 2^-8, whatever the loss."""
+    """Quantise the network in steps of 2^-8, regardless of the loss."""
     floats = {name: value[0].numpy() for name, value in parameters.items()}
     network = Network.quantise(decoder, parameters["syn_w2"].shape[1], floats, (8,) * 6)
     return network, quantise._loss(objective, latents, network)
@@ -65,7 +65,7 @@ def fresh(self, *shape):
 
 
 def scheduled(change):
-    """All presets with another schedule."""
+    """Change the schedule of all presets."""
     presets = {name: replace(preset, schedule=change(preset.schedule)) for name, preset in fit.PRESETS.items()}
     return [mock.patch.object(fit, "PRESETS", presets)]
 
@@ -125,7 +125,7 @@ def main():
 
 
 def loss(image, fitted, lmbda):
-    """Of what is stored, network and all, in bits per pixel."""
+    """The loss of a stored image, including the network, in bits per pixel."""
     objective = Objective(torch.from_numpy(image[None]), lmbda)
     latents = torch.zeros(objective.shape)
     for level, values in enumerate(fitted.latents):

@@ -1,7 +1,7 @@
-"""When one network for all chunks pays: python tests/benchmarks/overfitted_shared.py [IMAGES] [--preset faster].
+"""When one network for all chunks saves bits: python tests/benchmarks/overfitted_shared.py [IMAGES] [--preset faster].
 
-The loss (mean squared error over lmbda, plus bits per pixel) of the chunks in the middle of each image, with a network of their
-own, counted, and with one that is fitted to all of them and stored once; the geometric mean over the images.
+Compares the loss (mean squared error over lmbda, plus bits per pixel) of the chunks in the middle of each image in two cases:
+each chunk stores its own network, or one network is fitted to all chunks and stored once. Prints geometric means over images.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--every", type=int, default=1, help="take the first image and every Nth after it")
     parser.add_argument("--preset", default="faster", choices=fit.PRESETS)
     parser.add_argument("--lmbda", type=float, default=1e-3)
-    parser.add_argument("--region", type=int, default=256, help="side of what is cut into chunks")
+    parser.add_argument("--region", type=int, default=256, help="side of the region that is cut into chunks")
     parser.add_argument("--sides", default="64,128")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -37,7 +37,7 @@ def main():
 
 
 def measure(image, side, options):
-    """Bits per pixel of own networks and of the shared one; the loss with the shared one over that with own ones."""
+    """Bits per pixel of own networks and of the shared one, and the loss with the shared one relative to that with own ones."""
     count = image.shape[1] // side
     tiles = image.reshape(3, count, side, count, side).transpose(1, 3, 0, 2, 4).reshape(-1, 1, 3, side, side)
     own = fit.fit(tiles, choose(None, side * side), options.lmbda, options.preset)
@@ -49,7 +49,7 @@ def measure(image, side, options):
     network_bits = np.mean([8 * len(fitted.network.section()) / side**2 for fitted in own])
     of_own = np.mean([loss(tile, fitted, options.lmbda) for tile, fitted in zip(tiles, own, strict=True)])
     of_shared = np.mean([loss(tile, fitted, options.lmbda) for tile, fitted in zip(tiles, shared, strict=True)])
-    of_shared += per_tile - 8 * len(section) / side**2  # which `loss` counts for each chunk
+    of_shared += per_tile - 8 * len(section) / side**2  # `loss` counts the section for each chunk
     return network_bits, per_tile, of_shared / of_own
 
 

@@ -1,8 +1,8 @@
 """How long overfitted payloads take to encode and decode: python tests/benchmarks/overfitted_speed.py.
 
-Encoding: a picture of 512x512 at the shortest preset, on one core; the time of the others is by their iterations. Decoding: the
-same picture, and 64 chunks of 256x256: one after the other, and all at once from as many threads, as Zarr would ask for them
-with async.concurrency and threading.max_workers at 64. There the networks are made by hand, which makes no difference to time.
+Encoding: a 512x512 picture with the shortest preset on one core; the times of the other presets follow from their iterations.
+Decoding: the same picture, and 64 chunks of 256x256, one after the other and all at once from 64 threads, like Zarr with
+async.concurrency and threading.max_workers of 64. The networks of the chunks are made by hand, which does not affect the time.
 """
 
 import argparse
@@ -27,13 +27,13 @@ CHUNKS = 64
 
 
 def clocks():
-    """Seconds of the wall and of the processor."""
+    """Wall-clock time and processor time, in seconds."""
     times = os.times()
     return np.array([time.perf_counter(), times.user + times.system])
 
 
 def measure(function, count, rounds):
-    """Milliseconds of wall and processor for each of `count` results, the least of several rounds."""
+    """Wall-clock and processor milliseconds per result, of `count` results; the least of several rounds."""
     found = []
     for _ in range(rounds):
         start = clocks()
@@ -43,7 +43,7 @@ def measure(function, count, rounds):
 
 
 def fits(image):
-    """Print the processor's seconds per megapixel of each preset."""
+    """Print the processor seconds per megapixel of each preset."""
     pixels = image[..., 0].size
     least = fit.work(fit.PRESETS["instant"], pixels)
     for name in DECODERS:
@@ -51,7 +51,7 @@ def fits(image):
         _, seconds = measure(lambda coder=coder: coder.encode(image), 1, 1) / 1000
         each = 1e6 * seconds / pixels / least
         presets = [f"{preset} {each * fit.work(steps, pixels):.0f}" for preset, steps in fit.PRESETS.items()]
-        print(f"{name}: {each:.2f} s of a core for an iteration and megapixel: {', '.join(presets)} s/MP", flush=True)
+        print(f"{name}: {each:.2f} s of one core per iteration and megapixel: {', '.join(presets)} s/MP", flush=True)
 
 
 def main():
@@ -71,7 +71,7 @@ def main():
             together = measure(lambda chunks=chunks: list(pool.map(caecodec.decode, chunks)), CHUNKS, options.rounds)
             print(
                 f"{name}: 512x512 {wall:.0f} ms; 256x256 alone {single[0]:.1f} ms, {CHUNKS} together {together[0]:.1f} ms each "
-                f"(of the processor {single[1]:.1f} and {together[1]:.1f}): {single[0] / together[0]:.1f} times as fast"
+                f"(processor time {single[1]:.1f} and {together[1]:.1f} ms): {single[0] / together[0]:.1f} times as fast"
             )
 
 

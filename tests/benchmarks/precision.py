@@ -1,8 +1,8 @@
 """What bfloat16 costs: python tests/benchmarks/precision.py FOLDER [--qualities 1-8] [--metric mse] [--every N].
 
-For each quality and each choice of convolutions that run in bfloat16, with the rest and the other transform in float32: the
-change of PSNR, the change of the ideal length of the symbols, and both as one loss in dB. A change of rate is worth what the
-next quality makes of it. The table of what stays below 0.02 dB, for both transforms together, is in
+For each quality and each choice of convolutions that run in bfloat16, while all others run in float32, it prints the change of
+PSNR, the change of the ideal length of the symbols, and both as one loss in dB. A change of rate counts for what the next
+quality gains from it. The choices that lose less than 0.02 dB, for both transforms together, are in
 caecodec/models/factorized/precision.py.
 """
 
@@ -18,15 +18,15 @@ from caecodec.entropy import context
 from caecodec.models.factorized.network import FactorizedPrior
 
 CHOICES = {"g_a": [("g_a.2",), ("g_a.4",), ("g_a.2", "g_a.4")], "g_s": [("g_s.2",), ("g_s.4",), ("g_s.2", "g_s.4")]}
-DB_PER_DOUBLING = 4.5  # of the rate: what the next quality gains, on photographs
+DB_PER_DOUBLING = 4.5  # gain when the rate doubles, from one quality to the next on photographs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of photographs, PNG")
-    parser.add_argument("--qualities", default="1-8", help="one, or first-last; default %(default)s")
+    parser.add_argument("folder", type=Path, help="a folder of photographs (PNG)")
+    parser.add_argument("--qualities", default="1-8", help="one quality, or FIRST-LAST; default %(default)s")
     parser.add_argument("--metric", default="mse")
-    parser.add_argument("--every", type=int, default=1, help="take every Nth photograph, default all")
+    parser.add_argument("--every", type=int, default=1, help="use every Nth photograph; default all")
     options = parser.parse_args()
     first, last = map(int, (options.qualities.split("-") * 2)[:2])
     paths = sorted(options.folder.glob("*.png"))[:: options.every]
@@ -67,19 +67,19 @@ def measure(images: list[torch.Tensor], metric: str, quality: int) -> None:
 
 
 def show(layers: tuple[str, ...], loss: np.ndarray, rate: np.ndarray) -> None:
-    """Print one line: of losses of PSNR and ratios of rate."""
+    """Print one line, from losses of PSNR and ratios of rate."""
     both = loss + DB_PER_DOUBLING * np.log2(rate)
     print(f"  {' '.join(layers):12} PSNR {-loss.mean():+.4f} dB  rate {100 * (rate.mean() - 1):+.3f} %"
           f"  loss {both.mean():+.4f} dB, at most {both.max():+.4f}", flush=True)  # fmt: skip
 
 
 def scaled(image: torch.Tensor) -> torch.Tensor:
-    """uint8 (1, 3, h, w) as the network takes it."""
+    """uint8 image (1, 3, h, w) -> float32 in [0, 1], for the network."""
     return (image.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def psnr(decoded: torch.Tensor, image: torch.Tensor) -> float:
-    """Of what the synthesis made, rounded, in dB."""
+    """PSNR in dB of a decoded image, after rounding."""
     levels = (decoded.clamp(0, 1) * 255).round()
     return float(10 * torch.log10(255**2 / (levels.double() - image).square().mean()))
 

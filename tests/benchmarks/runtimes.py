@@ -1,9 +1,9 @@
 """The network in other runtimes: python tests/benchmarks/runtimes.py [--sizes 256 512] [--rounds 7] [--only NAME ...].
 
-Milliseconds of the analysis into latents and of the synthesis, quality 4, one image on all cores: this package's own runtime,
-torch.compile of the plain layers, ONNX Runtime (pip install onnx onnxruntime) and OpenVINO (pip install onnx openvino). All
-take turns in every round; the best round counts, since whatever else runs on a machine only adds to it. A runtime that is not
-installed is left out.
+Prints the milliseconds of analysis into latents and of synthesis at quality 4, with one image on all cores, for this package's
+own runtime, torch.compile of the plain layers, ONNX Runtime (pip install onnx onnxruntime) and OpenVINO (pip install onnx
+openvino). All take turns in every round. The best round counts, because other work on the machine only adds time. A runtime
+that is not installed is left out.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", help="parts of the names of what is compared")
+    parser.add_argument("--only", nargs="+", help="parts of the names of runtimes to compare")
     options = parser.parse_args()
     network = FactorizedPrior.build(
         weights.load(weights.resolve(weights.Spec("default"), "mse", QUALITY), QUALITY).network.tensors
@@ -46,11 +46,11 @@ def chosen(name: str, only: list[str] | None) -> bool:
 
 
 def compare(title: str, runs: dict[str, Run], given: np.ndarray, rounds: int) -> None:
-    """Print the milliseconds of each, and how far its result is from the first's."""
+    """Print the milliseconds of each runtime, and the largest difference of its result from that of the first."""
     start = {}
     first = None
     results = {}
-    for name, run in runs.items():  # compiles, packs, and fills caches
+    for name, run in runs.items():  # the first call compiles, packs and fills caches
         before = time.perf_counter()
         results[name] = run(given)
         start[name] = time.perf_counter() - before
@@ -68,7 +68,7 @@ def compare(title: str, runs: dict[str, Run], given: np.ndarray, rounds: int) ->
 
 
 def networks(network: FactorizedPrior, name: str, shape: tuple[int, ...]):
-    """Names, and functions from images to latents (g_a) or from latents to images (g_s)."""
+    """Names of runtimes, and their functions from images to latents (g_a) or from latents to images (g_s)."""
     yield "caecodec fp32", own(network, name)
     low = FactorizedPrior.build({key: value.numpy() for key, value in network.state_dict().items()})
     low.reduce_precision(LAYERS)
@@ -76,7 +76,7 @@ def networks(network: FactorizedPrior, name: str, shape: tuple[int, ...]):
     yield "torch.compile fp32", compiled(network, name, torch.float32)
     yield "torch.compile bf16", compiled(network, name, torch.bfloat16)
     if importlib.util.find_spec("onnx") is None:
-        print("(onnx is not installed: neither ONNX Runtime nor OpenVINO)")
+        print("(onnx is not installed, so ONNX Runtime and OpenVINO are left out)")
         return
     model = onnx_model(network, name, shape)
     if importlib.util.find_spec("onnxruntime"):
@@ -87,7 +87,7 @@ def networks(network: FactorizedPrior, name: str, shape: tuple[int, ...]):
 
 
 def own(network: FactorizedPrior, name: str) -> Run:
-    """The package's runtime, less the rounding of latents."""
+    """The package's runtime, without rounding of latents."""
 
     @torch.inference_mode()
     def run(given: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def own(network: FactorizedPrior, name: str) -> Run:
 
 
 class Plain(nn.Module):
-    """GDN as its formula, which a compiler may fuse."""
+    """GDN as its plain formula, which a compiler can fuse."""
 
     def __init__(self, gdn: GDN) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Plain(nn.Module):
 
 
 def compiled(network: FactorizedPrior, name: str, dtype: torch.dtype) -> Run:
-    """torch.compile, weights frozen; all of it in this dtype."""
+    """torch.compile with frozen weights; everything runs in this dtype."""
     import torch._inductor.config as inductor
 
     inductor.freezing = True

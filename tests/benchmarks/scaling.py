@@ -1,4 +1,4 @@
-"""Time and memory against the size of an array in a file store, from 1 MP to 1 GP, each size in a process of its own."""
+"""Time and memory by the size of an array in a file store, from 1 MP to 1 GP; each size runs in a separate process."""
 
 import tempfile
 import time
@@ -9,7 +9,7 @@ from typing import Any
 from . import fresh
 from .images import Pixels
 
-SIZES = (1, 4, 16, 64, 256, 1024)  # of 2^20 pixels
+SIZES = (1, 4, 16, 64, 256, 1024)  # units of 2^20 pixels
 CHUNK = 512
 QUALITY = 4
 WHOLE = 0
@@ -18,9 +18,9 @@ WHOLE = 0
 def run(
     images: list[Pixels], up_to: int, regions: list[int], devices: list[str], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """A row for each size up to `up_to` megapixels, side of regions (WHOLE: the array in one call) and device; see `child`.
+    """A row for each size, side of regions (WHOLE: the array in one call) and device; `child` describes its fields.
 
-    Rows of sizes that are left out have `missing`, with an estimate of the time they would take.
+    Sizes above `up_to` megapixels are left out: their rows have `missing`, with an estimate of the time that they would take.
     """
     import numpy as np
 
@@ -32,7 +32,7 @@ def run(
         np.save(path, mosaic(images, 2048))
         for device in devices:
             for region in regions:
-                per_megapixel = 0.0  # seconds, as of the largest size so far
+                per_megapixel = 0.0  # seconds, at the largest size so far
                 for size in SIZES:
                     row = {"size": size, "region": region, "device": device}
                     if size > up_to:
@@ -51,10 +51,10 @@ def run(
 
 
 def child(source: str, folder: str, size: int, region: int, device: str) -> dict[str, Any]:
-    """An array of `size` x 2^20 pixels, 8-bit RGB, written to a LocalStore and read from it, by regions or in one call.
+    """Write an 8-bit RGB array of `size` x 2^20 pixels to a LocalStore and read it, by regions or in one call.
 
-    Seconds, speeds, `psnr`, and bytes: `peak` of the process; `array`, the part of the pixels that is held in memory at once;
-    `above`, the peak above that and what the process had before the first write, with libraries and network loaded.
+    Returns seconds, speeds, `psnr`, and bytes of memory: `peak` is that of the process, `array` the pixels held at once, and
+    `above` the peak minus `array` and minus the memory before the first write, when libraries and network are loaded.
     """
     import numpy as np
     import zarr
@@ -104,13 +104,13 @@ def child(source: str, folder: str, size: int, region: int, device: str) -> dict
 
 
 def _blocks(rows: slice, columns: slice, step: int) -> Iterator[tuple[slice, slice]]:
-    """Squares of `step` that make up a region."""
+    """Cut a region into squares of side `step`."""
     for y in range(rows.start, rows.stop, step):
         for x in range(columns.start, columns.stop, step):
             yield slice(y, min(y + step, rows.stop)), slice(x, min(x + step, columns.stop))
 
 
 def _within(inner: tuple[slice, slice], outer: tuple[slice, slice]) -> tuple[slice, slice]:
-    """A block, counted from the corner of the region that it is in."""
+    """A block relative to the corner of the region that contains it."""
     (y, x), (top, left) = inner, (outer[0].start, outer[1].start)
     return slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left)

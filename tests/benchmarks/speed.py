@@ -1,4 +1,4 @@
-"""Speed and memory of caecodec, its network, CompressAI and imagecodecs' codecs on the same chunks, in turn."""
+"""Speed and memory of caecodec, its network, CompressAI and codecs of imagecodecs, which take turns on the same chunks."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from .compared import CAECODEC, CLASSICAL, ComparedCodec, MissingError
 from .images import Pixels, chunks, psnr, squared_errors
 
 DIRECTIONS = ("encode", "decode")
-PIXELS = 2**21  # of a cell
+PIXELS = 2**21  # pixels per cell
 MOST = 64
 Say = Callable[[str], None]
 Levels = dict[str, float | MissingError]
@@ -23,10 +23,10 @@ def run(
     images: list[Pixels], qualities: list[int], sides: list[int], concurrencies: list[int], devices: list[str], seconds: float,
     count: int | None, say: Say,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A row for each codec in each cell: a quality, side of chunks, device and number of callers.
+    """A row for each codec in each cell; a cell is a quality, side of chunks, device and number of callers.
 
-    A row has `missing`, why it was not measured, or None; then `setting`, `psnr` in dB and `bpp` (None for the network alone),
-    `encode` and `decode` (speeds and ratios, see `_speed`), and `memory` in bytes (memory.measure).
+    In a row, `missing` says why it was not measured, or is None. Then there are `setting`, `psnr` in dB and `bpp` (None for the
+    network alone), `encode` and `decode` (speeds and ratios, see `_speed`), and `memory` in bytes (see memory.measure).
     """
     rows = []
     for quality in qualities:
@@ -44,7 +44,7 @@ def run(
 
 
 def _levels(parts: list[Pixels], quality: int) -> Levels:
-    """The level of each classical codec that comes nearest to caecodec's PSNR at a quality."""
+    """The level of each classical codec at which its PSNR is nearest to caecodec's at a quality."""
     sample = compared.sample(parts)
     target, _ = compared.quality_of(compared.caecodec(CAECODEC, quality, "cpu"), sample)
     levels: Levels = {}
@@ -60,7 +60,7 @@ def _levels(parts: list[Pixels], quality: int) -> Levels:
 def _cell(
     parts: list[Pixels], quality: int, device: str, concurrency: int, levels: Levels, alone: dict[str, Any], seconds: float
 ) -> list[dict[str, Any]]:
-    """The rows of one cell; `alone` keeps what memory each codec takes for one caller."""
+    """The rows of one cell; `alone` keeps the memory that each codec needs for one caller."""
     rows: dict[str, dict[str, Any]] = {}
     ready: dict[str, ComparedCodec] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def _cell(
 def _times(
     ready: dict[str, ComparedCodec], parts: list[Pixels], concurrency: int, seconds: float, rows: dict[str, dict[str, Any]]
 ) -> dict[tuple[str, str], list[float]]:
-    """Seconds by codec and direction, in turn; adds PSNR and bits per pixel to the rows."""
+    """Seconds by codec and direction, taken in turns; adds PSNR and bits per pixel to the rows."""
     stored: dict[str, list[Any]] = {}
     decoded: dict[str, list[Any]] = {}
     with timing.callers(concurrency) as each:
@@ -122,7 +122,7 @@ def _times(
 
 
 def _speed(times: list[float], ours: list[float] | None, megapixels: float) -> dict[str, Any]:
-    """Speeds by the median round; MB are 10^6 bytes of 8-bit RGB. `speedup`: how many times as fast caecodec is."""
+    """Speeds in the median round; an MB is 10^6 bytes of 8-bit RGB. `speedup` says how many times as fast caecodec is."""
     typical = median(times)
     rate = megapixels / typical
     return {

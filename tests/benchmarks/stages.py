@@ -1,4 +1,4 @@
-"""The share of each stage: codec.py's line, by the stages' own functions, in its order, on the same chunks."""
+"""The share of each stage in the codec's time, measured by calling the functions of the stages one by one."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ STAGES = ("pixels", "network", "entropy coding", "container")
 
 
 class Line:
-    """The stages of one quality on a device; `seconds` adds up what each has taken."""
+    """The stages of one quality on a device; `seconds` sums the time of each stage."""
 
     def __init__(self, quality: int, device: str) -> None:
         self.quality, self.gpu = quality, device == "cuda"
@@ -45,7 +45,7 @@ class Line:
         return result
 
     def encode(self, array: Pixels) -> bytes:
-        """A chunk to its payload."""
+        """Encode a chunk as a payload."""
         chunk, images = self._timed("pixels", self._images, array)
         symbols = self._timed("network", self.network.encode, images)
         coded = self._timed("entropy coding", self.coder.encode, symbols, self.tables)
@@ -53,7 +53,7 @@ class Line:
         return payload
 
     def decode(self, payload: bytes) -> Pixels:
-        """A payload to its chunk."""
+        """Decode the chunk of a payload."""
         parsed = self._timed("container", autoencoder.parse, payload)
         header = parsed.header
         axes = Axes.of(len(header.shape), header.channel_axis)
@@ -95,10 +95,10 @@ def run(
     count: int | None,
     say: Say,
 ) -> list[dict[str, Any]]:
-    """For each quality, side of chunks, device and direction: the share of each stage in the whole codec's time.
+    """For each quality, side of chunks, device and direction, the share of each stage in the time of the whole codec.
 
-    One chunk after the other. `other` is what is left: checks, and what the stages gain or lose by being called apart. Devices
-    that take chunks whole are left out: they have other stages.
+    Chunks run one after the other. `other` is the rest: checks, and what the stages gain or lose by being called separately.
+    Devices that process whole chunks are left out, because they have other stages.
     """
     rows = []
     for quality in qualities:

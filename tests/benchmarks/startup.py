@@ -1,4 +1,4 @@
-"""The first decode in a fresh process: imports, weights, network, one chunk."""
+"""The time of the first decode in a fresh process, with imports, weights, network and one chunk."""
 
 import pickle
 import tempfile
@@ -14,9 +14,9 @@ ROUNDS = 5
 
 
 def run(images: list[Any], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Medians of fresh processes in turn, in seconds: `import_s`, `first_s` and `second_s` decode of 256 x 256 pixels.
+    """Medians in seconds over fresh processes: `import_s`, and `first_s` and `second_s` for decoding 256 x 256 pixels.
 
-    `start_s` is from the start of the process to the end of the first decode.
+    `start_s` is the time from the start of the process to the end of the first decode.
     """
     from . import compared
     from .images import chunks
@@ -46,15 +46,15 @@ def run(images: list[Any], rounds: int, say: Callable[[str], None]) -> list[dict
 
 
 def child(name: str, payload: str) -> dict[str, float]:
-    """Import, first decode and second decode, in seconds, and the time at which the first was done.
+    """The seconds of import, first decode and second decode, and the time at which the first decode ended.
 
-    CompressAI's network is made from caecodec's weights, and that is part of its first decode.
+    CompressAI's network is built from caecodec's weights, as a part of its first decode.
     """
     start = time.perf_counter()
     if name == "caecodec":
-        import caecodec  # noqa: F401  # importing it is what is timed
+        import caecodec  # noqa: F401  # only the import is timed
     else:
-        import compressai.models  # noqa: F401  # importing it is what is timed
+        import compressai.models  # noqa: F401  # only the import is timed
     imported = time.perf_counter()
     from . import compared
 

@@ -1,4 +1,4 @@
-"""Results as Markdown tables."""
+"""Formats results as Markdown tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -8,13 +8,13 @@ from .stages import STAGES
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; rows that end early are filled up."""
+    """A Markdown table; short rows are padded."""
     lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Three digits that count, without exponents."""
+    """A number with three significant digits, without exponent."""
     if value is None:
         return ""
     text = f"{value:#.{digits}g}"
@@ -22,12 +22,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def mib(value: float | None) -> str:
-    """Bytes as MiB."""
+    """A number of bytes in MiB."""
     return "" if value is None else f"{value / 2**20:.0f}"
 
 
 def speed(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """A table for each quality, device and number of callers."""
+    """Speeds and memory, in a table for each quality, device and number of callers."""
     head = [
         "chunk", "codec", "setting", "bpp", "PSNR", "encode MP/s", "MB/s", "caecodec is", "decode MP/s", "MB/s", "caecodec is",
         "peak MiB", "of that, work",
@@ -41,7 +41,7 @@ def speed(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """A short table for each quality and device: how many times as fast as the others caecodec is, encoding and decoding."""
+    """A short table for each quality and device: how many times as fast as each codec caecodec encodes and decodes."""
 
     def kind(row: dict[str, Any]) -> tuple[int, str]:
         return row["quality"], row["device"]
@@ -60,7 +60,7 @@ def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
         head = [f"chunks of {chunk}, {_callers(callers)}" for chunk, callers in cells]
         lines = [[name, *(names[name][cell] for cell in cells)] for name in others]
         yield (
-            f"Quality {quality}, {device}: how many times as fast as the others {ours} encodes, and decodes:\n\n"
+            f"Quality {quality}, {device}: how many times as fast as each codec {ours} encodes, and decodes:\n\n"
             + table(["", *head], lines)
         )
 
@@ -94,7 +94,7 @@ def _speed(row: dict[str, Any]) -> list[str]:
 
 
 def stages(rows: list[dict[str, Any]]) -> str:
-    """Shares of the whole codec's time."""
+    """Shares of the time of the whole codec."""
     names = (*STAGES, "other")
     return table(
         ["quality", "device", "chunk", "", *names],
@@ -148,14 +148,14 @@ def scaling(rows: list[dict[str, Any]]) -> str:
 
 
 def targets(rows: list[dict[str, Any]]) -> str:
-    """What is wished, and what was measured."""
+    """Targets and measurements."""
     return table(
-        ["target", "where", "wished", "measured", ""],
+        ["target", "where", "required", "measured", ""],
         (
             (
                 row["target"],
                 row["where"],
-                row["wished"],
+                row["required"],
                 row["missing"] or number(row["measured"]),
                 {None: "", True: "met", False: "missed"}[row["met"]],
             )

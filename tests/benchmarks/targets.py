@@ -1,4 +1,4 @@
-"""What the codec is meant to reach, as ratios within one run, and what a run has found of it."""
+"""The targets of the codec, mostly as ratios within one run, and the results of a run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 def of(results: dict[str, list[Row]]) -> list[Row]:
-    """A row for each target and place: `wished`, `measured` (None: not measured, `missing` says why), `met`."""
+    """A row for each target and place: `required`, `measured` (None: `missing` says why) and `met`."""
     rows = [*_speed(results.get("speed", [])), *_zarr(results.get("zarr", []))]
     rows += [*_scaling(results.get("scaling", [])), *_startup(results.get("startup", []))]
     return rows
@@ -21,19 +21,19 @@ def of(results: dict[str, list[Row]]) -> list[Row]:
 
 def _row(target: str, where: str, sign: str, bound: float, unit: str, measured: float | None, missing: str = "") -> Row:
     met = None if measured is None else measured >= bound if sign == ">=" else measured <= bound
-    wished = f"{sign} {bound:g} {unit}".strip()
+    required = f"{sign} {bound:g} {unit}".strip()
     why = None if measured is not None else missing or "not measured in this run"
-    return {"target": target, "where": where, "wished": wished, "measured": measured, "met": met, "missing": why}
+    return {"target": target, "where": where, "required": required, "measured": measured, "met": met, "missing": why}
 
 
 def _speed(rows: list[Row]) -> Iterator[Row]:
-    wishes = (
+    targets = (
         ("cpu", compared.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 8.0),
         ("cpu", compared.NETWORK, ("encode", "decode"), "time over its network's", "<=", 1.15),
         ("cpu", "JPEG 2000", ("encode",), "speed over JPEG 2000's", ">=", 0.5),
         ("cuda", compared.COMPRESSAI, ("encode", "decode"), "speed over CompressAI's", ">=", 20.0),
     )
-    for device, name, directions, target, sign, bound in wishes:
+    for device, name, directions, target, sign, bound in targets:
         found = [
             row for row in rows
             if (row["quality"], row["device"], row["codec"]) == (QUALITY, device, name) and row["chunk"] in SIDES

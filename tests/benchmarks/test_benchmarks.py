@@ -1,4 +1,4 @@
-"""The benchmarks: one small run of every part, and what its tables rest on."""
+"""The benchmarks: one small run of every part, and the functions behind its tables."""
 
 import json
 import re
@@ -22,7 +22,7 @@ TINY = "--chunks 64 --count 2 --concurrency 2 --seconds 0.01 --across 2 --rounds
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """What the README's command prints, and its JSON; with tiny inputs."""
+    """The output and the JSON of the README's command, with tiny inputs."""
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "photos").mkdir()
     Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / "astronaut.png")
@@ -116,7 +116,7 @@ def test_targets_of_a_run(run):
     first = rows["first decode in a fresh process", "cpu, 256"]
     assert first["met"] == (first["measured"] <= 2.5)
     assert rows["speed over CompressAI's", "cpu"]["missing"] == "not measured in this run"  # no chunks of 256 or 512
-    assert all(f"| {row['target']} | {row['where']} | {row['wished']} |" in printed for row in results["targets"])
+    assert all(f"| {row['target']} | {row['where']} | {row['required']} |" in printed for row in results["targets"])
 
 
 def test_targets_compare_in_the_right_direction():
@@ -136,7 +136,7 @@ def test_targets_compare_in_the_right_direction():
     }
 
 
-def test_packages_that_are_not_there(monkeypatch):
+def test_packages_that_are_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     monkeypatch.setitem(sys.modules, "compressai.models", None)
     for name in ("AVIF", compared.COMPRESSAI):
@@ -180,7 +180,7 @@ def test_chunks_of_small_images(photograph):
     (chunk,) = images.chunks([image], 256, 1)
     np.testing.assert_array_equal(chunk[:100, :150], image)
     np.testing.assert_array_equal(chunk[100:200, :150], image[::-1])
-    assert len({part.tobytes() for part in images.chunks([image], 64, 6)}) == 6  # two, and what is turned
+    assert len({part.tobytes() for part in images.chunks([image], 64, 6)}) == 6  # two chunks, and their rotations
     source = images.mosaic([photograph], 600)
     part = images.region(source, slice(1000, 1300), slice(0, 5))
     np.testing.assert_array_equal(part, np.tile(source, (2, 1, 1))[1000:1300, :5])

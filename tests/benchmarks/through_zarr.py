@@ -1,4 +1,4 @@
-"""Whole arrays in memory, written and read through zarr with its default settings, beside the same chunks one by one."""
+"""Speed of arrays in memory through zarr with its default settings, compared with the same chunks one by one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +15,8 @@ from .compared import CAECODEC, MissingError
 from .images import Pixels, chunks, mosaic
 from .speed import Say
 
-ACROSS = 8  # 64 chunks
-MOST_SIDE = 4096  # of an array
+ACROSS = 8  # makes 64 chunks
+MOST_SIDE = 4096  # largest side of an array
 ZARR, ALONE, NETWORK, JPEG2K = "caecodec through zarr", "caecodec, one by one", "its network alone", "JPEG 2000 through zarr"
 DIRECTIONS = ("write", "read")
 
@@ -24,10 +24,10 @@ DIRECTIONS = ("write", "read")
 def run(
     images: list[Pixels], qualities: list[int], sides: list[int], devices: list[str], seconds: float, across: int, say: Say
 ) -> list[dict[str, Any]]:
-    """For each quality, side of chunks and device, a row for each way, with speeds of writing and reading.
+    """For each quality, side of chunks and device, rows with the speeds of writing and reading in each way.
 
-    `speedup`: how many times as fast caecodec through zarr is. Arrays have `across` x `across` chunks, fewer where these are
-    large. The network alone takes all chunks as one batch.
+    `speedup` says how many times as fast caecodec through zarr is. Arrays have `across` x `across` chunks, or fewer if chunks
+    are large. The network alone takes all chunks as one batch.
     """
     rows = []
     for quality in qualities:
@@ -83,7 +83,7 @@ def _create(array: Pixels, side: int, options: dict[str, Any]) -> zarr.Array[Any
 
 
 def _jpeg2k(parts: list[Pixels], quality: int) -> dict[str, Any]:
-    """A Zarr v2 array's options: imagecodecs has Zarr v3 codecs for some versions of Python alone."""
+    """Options for a Zarr v2 array, because imagecodecs has Zarr v3 codecs only for some versions of Python."""
     compared.imagecodecs("JPEG 2000")
     from imagecodecs import numcodecs
 

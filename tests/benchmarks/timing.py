@@ -1,4 +1,4 @@
-"""What is compared, in turn, round after round, in one process: seconds of each round, medians, and ratios pair by pair."""
+"""Times tasks that take turns in one process, round by round, and computes ratios pair by pair."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Key = TypeVar("Key")
-ROUNDS = 7  # at most
+ROUNDS = 7  # the most rounds
 
 
 @contextmanager
 def callers(concurrency: int) -> Iterator[Map]:
-    """A map by so many threads at once, as zarr calls codecs; by the calling thread for one."""
+    """A map that runs on `concurrency` threads at once, like zarr's calls of codecs; on the calling thread if that is 1."""
     if concurrency == 1:
         yield lambda function, items: [function(item) for item in items]
         return
@@ -23,7 +23,7 @@ def callers(concurrency: int) -> Iterator[Map]:
 
 
 def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, list[float]]:
-    """Seconds that each task took in each round; a task leaves when it has taken `seconds` in all, but runs once."""
+    """The seconds of each task in each round; a task runs once, and leaves when it has taken `seconds` in total."""
     taken: dict[Key, list[float]] = {name: [] for name in tasks}
     for _ in range(ROUNDS):
         for name, task in tasks.items():
@@ -35,5 +35,5 @@ def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, li
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """How many times as long the others took: the median of the rounds that both were in, each by itself."""
+    """How many times as long the others took: the median over the rounds in which both ran."""
     return median(b / a for a, b in zip(times, others, strict=False))
