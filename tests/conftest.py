@@ -3,8 +3,9 @@
 import os
 
 # What is as small as in these tests is not done sooner by several threads; on a busy machine they wait for each other for
-# minutes. PyTorch reads this when it is imported, here and in the processes that tests start.
+# minutes. Those that wait leave the cores to others. Read when PyTorch is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hypothesis
 import pytest

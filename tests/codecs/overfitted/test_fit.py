@@ -66,6 +66,7 @@ def test_a_chunk_does_not_depend_on_what_else_is_encoded(short):
         assert list(pool.map(codec.encode, chunks)) == [codec.encode(chunk) for chunk in chunks]
 
 
+@pytest.mark.slow
 def test_a_batch_is_as_good_as_its_chunks_alone():
     images = pictures(2)
     together, _ = fit(images, LOP, LMBDAS[2], "faster")
