@@ -161,7 +161,8 @@ def test_streams_that_disagree_with_the_geometry():
 
 
 @pytest.mark.parametrize(("escapes", "match"), [
-    (b"", "no valid integer"), (b"\x80", "no valid integer"), (varint.pack(CHANNELS + 1), "13 channels but the weights have 12"),
+    (b"", "no valid integer"), (b"\x80", "no valid integer"),
+    (varint.pack(CHANNELS + 1), "13 channels but the weights have 12"),
     (varint.pack(2**32 - 1), "channels but the weights have 12"), (varint.pack(CHANNELS), "escape list holds 0 values"),
 ])  # fmt: skip
 def test_wrong_counts(escapes, match):
