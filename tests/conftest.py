@@ -3,7 +3,8 @@
 import os
 
 # What is as small as in these tests is not done sooner by several threads; on a busy machine they wait for each other for
-# minutes. Those that wait leave the cores to others. Read when PyTorch is imported, here and in the processes that tests start.
+# minutes. Those that wait leave the cores to others. Read when numpy and PyTorch are imported, here or in the processes that this
+# one starts: some plugins of pytest import numpy before.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
