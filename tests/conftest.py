@@ -2,9 +2,9 @@
 
 import os
 
-# What is as small as in these tests is not done sooner by several threads; on a busy machine they wait for each other for
-# minutes. Those that wait leave the cores to others. Read when numpy and PyTorch are imported, here or in the processes that this
-# one starts: some plugins of pytest import numpy before.
+# The tests are so small that several threads do not speed them up, and on a busy machine threads wait for each other for
+# minutes; threads that wait leave the cores to others. numpy and PyTorch read these variables when they are imported, here or
+# in the processes that tests start; some plugins of pytest import numpy earlier.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

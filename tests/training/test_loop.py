@@ -1,5 +1,6 @@
 """The loop of training: it learns, resumes, and survives steps that are not finite."""
 
+import numpy as np
 import pytest
 import torch
 from helpers.training import each, photographs
@@ -115,3 +116,11 @@ def test_precision_follows_the_settings():
         assert _dtype("cpu") == torch.float32
     with settings.using(precision="bf16"):
         assert _dtype("cpu") == torch.bfloat16
+
+
+def test_denormal_numbers_are_back_after_a_run():
+    """Training takes them as zeros, which what the same thread does next must not."""
+    training, seen = small_run(58), []
+    training.run(lambda report: seen.append(float(np.float32(1e-40) * np.float32(1))), 1e9, lambda _: None)
+    assert seen == [0]
+    assert np.float32(1e-40) * np.float32(1) > 0
