@@ -14,7 +14,7 @@ LAYERS = [
     {"weights", "engine"},
     {"codecs"},
     {"numcodecs", "zarr", "torch", "arrays"},
-    {"ngff", "training", "evaluation"},
+    {"inspection", "ngff", "training", "evaluation"},
     {"cli"},
     {"__main__"},
 ]
@@ -107,7 +107,7 @@ def test_importing_loads_the_standard_library_alone():
 
 
 @pytest.mark.parametrize("name", [
-    "cli.main.main", "cli.train.Progress", "cli.train.parse_qualities", "evaluation.evaluate",
+    "cli.main.main", "cli.train.Progress", "cli.train.parse_qualities", "evaluation.evaluate", "inspection.inspect",
     "evaluation.psnr", "ngff.files.read_image", "training.backbone.Backbone", "training.data.count", "training.data.files",
     "training.data.held_out", "training.data.images", "training.data.sizes", "training.data.spread", "training.initial",
 ])  # fmt: skip
