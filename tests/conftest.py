@@ -1,6 +1,7 @@
 """Photographs and networks that the tests share. The tiny network is seeded, so nothing depends on the shipped weights."""
 
 import os
+import signal
 
 # The tests are so small that several threads do not speed them up, and on a busy machine threads wait for each other for
 # minutes; threads that wait leave the cores to others. numpy and PyTorch read these variables when they are imported, here or
@@ -13,6 +14,9 @@ import pytest
 from helpers.paths import PACKAGE, TINY
 
 from caecodec import settings
+
+# Shells start background jobs with interrupts ignored, and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Any example may take long on a busy machine, or where it is the first.
 COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
