@@ -23,8 +23,9 @@ class Pending(Generic[T]):
 
     def result(self) -> T:
         """Wait for the result, or compute it; raises its errors."""
-        if self._finish is not None:
-            self._value = self._finish()
+        finish = self._finish  # another thread may set it to None at any time
+        if finish is not None:
+            self._value = finish()
             self._finish = None
         return self._value
 

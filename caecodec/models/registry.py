@@ -43,12 +43,4 @@ def by_stored_name(name: str) -> Family:
     raise KeyError(name)
 
 
-def by_wire_id(wire_id: int) -> Family:
-    """The family with this number in payloads; KeyError if there is none."""
-    for family in _families.values():
-        if family.wire_id == wire_id:
-            return family
-    raise KeyError(wire_id)
-
-
 register(Factorized())

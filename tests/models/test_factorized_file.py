@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers.networks import seeded_tensors
 
+from caecodec.bitstream.autoencoder import FAMILIES
 from caecodec.models import registry
 from caecodec.models.family import FoldedNetwork
 
@@ -13,9 +14,10 @@ FACTORIZED = registry.by_name(registry.DEFAULT)
 
 def test_names_and_ids():
     """Weights files and payloads keep what they have always said."""
-    assert registry.by_stored_name("cae") is registry.by_wire_id(1) is FACTORIZED
+    assert FAMILIES.name(1) == "cae"
+    assert registry.by_stored_name("cae") is FACTORIZED
     assert (FACTORIZED.stride, FACTORIZED.halo, FACTORIZED.exact) == (16, 2, True)
-    for find, unknown in ((registry.by_name, "cae"), (registry.by_stored_name, FACTORIZED.name), (registry.by_wire_id, 2)):
+    for find, unknown in ((registry.by_name, "cae"), (registry.by_stored_name, FACTORIZED.name)):
         with pytest.raises(KeyError):
             find(unknown)
 

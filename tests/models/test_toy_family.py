@@ -15,6 +15,7 @@ import caecodec
 from caecodec import settings, weights
 from caecodec.arrays.inspection import inspect
 from caecodec.bitstream import autoencoder
+from caecodec.bitstream.autoencoder import FAMILIES
 from caecodec.cli.main import main
 from caecodec.entropy import static
 from caecodec.entropy.streams import narrow
@@ -171,7 +172,7 @@ def close(array, image):
 
 
 def test_payloads(toy):
-    assert registry.by_wire_id(200) is weights.load(weights.open_file(toy, "mse", 4), 4).family
+    assert registry.by_stored_name(FAMILIES.name(200)) is weights.load(weights.open_file(toy, "mse", 4), 4).family
     sizes = []
     for quality in (1, 4):
         payload = caecodec.encode(IMAGE, quality, weights=toy)

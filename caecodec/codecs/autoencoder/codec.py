@@ -208,7 +208,7 @@ def _start(
 
 
 def _colour(array: npt.NDArray[Any] | Tensor, axes: Axes) -> npt.NDArray[Any] | None:
-    """As `planes.constant`; a tensor is compared on its own device."""
+    """See `planes.constant`; a tensor is compared on its own device."""
     if isinstance(array, Tensor):
         corner = array[tuple(slice(None) if axis == axes.channel else slice(1) for axis in range(array.ndim))]
         if not bool((array == corner).all()):

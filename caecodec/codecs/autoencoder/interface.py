@@ -78,7 +78,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
     carries_weights: ClassVar[bool] = True
 
     def parse(self, **arguments: Any) -> AutoencoderParameters:
-        """As `AutoencoderParameters.parse`."""
+        """See `AutoencoderParameters.parse`."""
         return AutoencoderParameters.parse(**arguments)
 
     def owns(self, version: int, family: int) -> bool:
@@ -86,7 +86,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         return version in (RGB_VERSION, PLANES_VERSION)
 
     def encode(self, parameters: AutoencoderParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
-        """As `caecodec.encode`."""
+        """See `caecodec.encode`."""
         from . import codec
 
         return codec.encode_with(parameters, array, gpu)
@@ -106,7 +106,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         return codec.start_encode(parameters, array, gpu)
 
     def parse_payload(self, data: bytes | bytearray | memoryview) -> AutoencoderPayload:
-        """As `bitstream.autoencoder.parse`."""
+        """See `bitstream.autoencoder.parse`."""
         return autoencoder.parse(data)
 
     def start_decode(

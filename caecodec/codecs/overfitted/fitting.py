@@ -80,7 +80,7 @@ class _Fitter:
         self._pools: dict[str, Pool] = {}
 
     def run(self, task: Task, pictures: npt.NDArray[np.float32]) -> Fitted | None:
-        """As `fitted`."""
+        """See `fitted`."""
         on_cpu = task.device == "cpu"
         pixels = pictures[:, 0].size
         job = _FitRequest(task, pictures, 1 if on_cpu else CUDA_CHUNKS, fit.memory(task.decoder, pixels), listening())

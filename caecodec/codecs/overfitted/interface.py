@@ -75,7 +75,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
     shares: ClassVar[bool] = True
 
     def parse(self, **arguments: Any) -> OverfittedParameters:
-        """As `OverfittedParameters.parse`."""
+        """See `OverfittedParameters.parse`."""
         return OverfittedParameters.parse(**arguments)
 
     def owns(self, version: int, family: int) -> bool:
@@ -89,7 +89,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
         return codec.encode_with(parameters, array, gpu)
 
     def parse_payload(self, data: bytes | bytearray | memoryview) -> OverfittedPayload:
-        """As `bitstream.overfitted.parse`."""
+        """See `bitstream.overfitted.parse`."""
         return overfitted.parse(data)
 
     def start_decode(

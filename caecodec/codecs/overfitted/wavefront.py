@@ -89,7 +89,7 @@ def decode(networks: Sequence[Network], coded: Sequence[Coded], pictures: int, h
 
 
 def walk(reader: ValueReader, networks: Sequence[Network], payloads: int, pictures: int, height: int, width: int) -> Latents:
-    """As `decode`, with values from any reader."""
+    """See `decode`, with values from any reader."""
     levels: Latents = []
     decoder = networks[0].decoder
     arm = Arm(networks, payloads, pictures * max(count for _, count in _steps(height, width, decoder.slope)))
