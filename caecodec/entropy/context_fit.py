@@ -8,7 +8,7 @@ A fit holds two bytes per symbol, and three more while it computes features; mat
 import numpy as np
 import numpy.typing as npt
 
-from .context import difference, features, predict
+from .context_numpy import difference, features, predict
 from .context_tables import LEFT, NONE, OWN, UP, ContextTables
 from .streams import narrow
 from .tables import TOTAL

@@ -6,12 +6,14 @@ order, are integers below 2^24, so floats are exact and every BLAS gives the sam
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import WeightsError
-from .streams import Integers
+from ..bitstream import varint
+from ..errors import CorruptionError, WeightsError
+from .streams import CodedSymbols, Integers
 from .tables import PRECISION, TOTAL
 
 NONE, LEFT, UP = 0, 1, 2
@@ -20,6 +22,7 @@ FEATURE_LIMITS = (CLIP, 9 * CLIP)  # largest magnitude and largest 3x3 sum
 OWN = 8  # factor of a weight of the magnitude at the same position, relative to a weight of a 3x3 sum
 MAX_RADIUS = 126  # so that an index, at most 2 radius + 1, fits a byte
 MAX_CLASSES = 256
+COMPILED_LANES, COMPILED_ENTRIES = 16, 8  # LANES and NEAR in _coder.c
 Floats = npt.NDArray[np.float32]
 
 _INDEX = np.arange(2 * MAX_RADIUS + 2)
@@ -70,7 +73,8 @@ class ContextTables:
             "order": (np.sort(self.order) == np.arange(channels)).all(),
             "difference": np.isin(self.difference, (NONE, LEFT, UP)).all(),
             "radius": 0 <= self.radius.min() <= self.radius.max() <= reach <= MAX_RADIUS,
-            "weight": (np.abs(self._matrix).reshape(channels, channels, 2).sum(axis=1) @ FEATURE_LIMITS).max() < TOTAL,
+            "weight": ((self.weight >= -128) & (self.weight <= 127)).all()
+            and (np.abs(self._matrix).reshape(channels, channels, 2).sum(axis=1) @ FEATURE_LIMITS).max() < TOTAL,
             "threshold": (np.diff(self.threshold) >= 0).all() and (np.abs(self.threshold) < TOTAL).all(),
             "table": 0 <= self.table.min() <= self.table.max() < len(self.mass),
             "mass": self.mass.min() >= 1
@@ -120,3 +124,34 @@ class ContextTables:
     def bits(self) -> list[npt.NDArray[np.float64]]:
         """Ideal code length (K, 2 r + 2) of each index in each class of each channel, in bits."""
         return [PRECISION - np.log2(rows.astype(np.float64) + 1) for rows in self.rows]
+
+    @cached_property
+    def for_compiled_coder(self) -> tuple[int, *tuple[npt.NDArray[Any], ...]]:
+        """What _coder.c calls Tables: the number of entries of its tables, and its arrays."""
+        channels, lanes = len(self.order), COMPILED_LANES
+        blocks = -(-channels // lanes)
+        weight = np.zeros((blocks * lanes, channels, 2), np.int16)
+        weight[:channels] = self._matrix.reshape(channels, channels, 2)
+        classes = 1 << self.threshold.shape[1].bit_length()
+        fill = classes - self.table.shape[1]
+        threshold = np.pad(self.threshold, [(0, 0), (0, fill)], constant_values=2**31 - 1)
+        both = np.concatenate([self.mass[:, :1], np.repeat(self.mass[:, 1:-1], 2, axis=1), self.mass[:, -1:]], axis=1)
+        mass = np.pad(both, [(0, 0), (0, max(0, COMPILED_ENTRIES - both.shape[1]))])
+        cumulative = np.cumsum(mass, axis=1) - mass
+        return (
+            mass.shape[1],
+            self.order.astype(np.int32), self.difference.astype(np.uint8), self.radius.astype(np.uint8),
+            np.ascontiguousarray(weight.reshape(blocks, lanes, channels, 2).swapaxes(1, 2)),
+            threshold.astype(np.int32), np.pad(self.table, [(0, 0), (0, fill)]).astype(np.uint8),
+            cumulative.astype(np.uint32), np.uint64(2**64 - 1) // np.maximum(mass, 1).astype(np.uint64),
+        )  # fmt: skip
+
+
+def coded_channels(coded: CodedSymbols, channels: int) -> tuple[int, int]:
+    """The number of coded channels, and where the escape list begins; CorruptionError if the number is too large."""
+    count, position = varint.unpack(coded.escapes, 0)
+    if count > channels:
+        raise CorruptionError(
+            f"payload codes {count} channels but the weights have {channels}: it is damaged, or was made with other weights"
+        )
+    return count, position

@@ -268,7 +268,7 @@ class KernelCoder(DeviceCoder[T]):
 
 
 def difference(values: Tensor, kind: int) -> Tensor:
-    """See `context.difference`."""
+    """See `context_numpy.difference`."""
     if kind == UP:
         return difference(values.mT, LEFT).mT
     out = values.clone()
@@ -278,7 +278,7 @@ def difference(values: Tensor, kind: int) -> Tensor:
 
 
 def integrate(values: Tensor, kind: int) -> Tensor:
-    """See `context.integrate`."""
+    """See `context_numpy.integrate`."""
     if kind == UP:
         return integrate(values.mT, LEFT).mT
     out = values.clone()

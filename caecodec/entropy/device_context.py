@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from ..bitstream import varint
-from .context import coded_channels
-from .context_tables import ContextTables
+from .context_tables import ContextTables, coded_channels
 from .device import DeviceTables, KernelCoder, load_kernels
 from .streams import MAX_SYMBOL, CodedSymbols
 

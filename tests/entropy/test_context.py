@@ -2,6 +2,7 @@
 
 import dataclasses
 import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,12 +15,19 @@ from hypothesis import strategies as st
 import caecodec
 from caecodec import weights
 from caecodec.bitstream import autoencoder, varint
-from caecodec.entropy import context, static, streams
+from caecodec.entropy import context, context_compiled, context_numpy, static, streams
 from caecodec.entropy.context_tables import LEFT, MAGNITUDES, NONE, UP
 from caecodec.errors import CorruptionError, WeightsError
 
 TABLES = seeded_context(0)
 CHANNELS = len(TABLES.order)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[True, False], ids=["compiled", "numpy"])
+def compiled(request):
+    """Every test runs with the compiled coder, and again without it."""
+    with mock.patch.object(context_compiled, "available", return_value=request.param):
+        yield
 
 
 def random_symbols(seed, shape, spread):
@@ -65,7 +73,7 @@ def test_all_zero_is_one_byte():
 def test_differences(kind):
     """By the formulas of FORMAT.md, 7, one position after the other."""
     y = np.random.default_rng(0).integers(-9, 9, (2, 4, 5)).astype(np.int32)
-    s = context.difference(y, kind)
+    s = context_numpy.difference(y, kind)
     for image, i, k in np.ndindex(y.shape):
         if kind == NONE or (i == 0 and k == 0):
             before = 0
@@ -74,7 +82,7 @@ def test_differences(kind):
         else:
             before = y[image, i - 1, k]
         assert s[image, i, k] == y[image, i, k] - before
-    np.testing.assert_array_equal(context.integrate(s, kind), y)
+    np.testing.assert_array_equal(context_numpy.integrate(s, kind), y)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (2, 4, 7), (2, 1, 9), (1, 64, 64), (1, 65, 3), (2, 70, 80)])
@@ -82,7 +90,7 @@ def test_3x3_sums(shape):
     a = np.random.default_rng(0).integers(0, 9, shape)
     padded = np.pad(a, ((0, 0), (1, 1), (1, 1)), mode="edge")
     expected = sum(padded[:, i : i + shape[1], k : k + shape[2]] for i in range(3) for k in range(3))
-    np.testing.assert_array_equal(context.box(a.astype(np.float32)), expected)
+    np.testing.assert_array_equal(context_numpy.box(a.astype(np.float32)), expected)
 
 
 @pytest.mark.parametrize("positions", [1, 100, 1000])
@@ -96,7 +104,7 @@ def test_predictions_are_exact(positions):
     for weight in (tables.weight, np.full_like(tables.weight, 127), np.full_like(tables.weight, -128)):
         some = dataclasses.replace(tables, weight=weight)
         exact = some.predictor.astype(np.int64) @ known.astype(np.int64)
-        np.testing.assert_array_equal(context.predict(some.predictor, known), exact)
+        np.testing.assert_array_equal(context_numpy.predict(some.predictor, known), exact)
 
 
 def test_shipped_weights_are_exact_on_their_largest_features():
@@ -106,7 +114,7 @@ def test_shipped_weights_are_exact_on_their_largest_features():
             assert tables is not None
             known = np.tile(np.array([[8], [72]], np.uint8), (len(tables.order), 5))
             exact = tables.predictor.astype(np.int64) @ known.astype(np.int64)
-            np.testing.assert_array_equal(context.predict(tables.predictor, known), exact)
+            np.testing.assert_array_equal(context_numpy.predict(tables.predictor, known), exact)
 
 
 def test_context_tables_are_a_tenth_of_their_file_at_most():

@@ -48,7 +48,7 @@ def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
 def seeded_context(seed, latent=12, classes=4, tables=6, reach=7):
     """Random context tables with differences of both kinds, and radii from 0 to `reach`."""
     rng = np.random.default_rng(seed)
-    mass = 1 + rng.integers(0, 2**18, (tables, reach + 2)) // 4 ** np.arange(reach + 2)
+    mass = 1 + rng.integers(0, 2**18, (tables, reach + 2)) // 4 ** np.minimum(np.arange(reach + 2), 9)
     mass[:, 0] = TOTAL - 2 * mass[:, 1:-1].sum(axis=1) - mass[:, -1]
     magnitude = np.arange(latent)[:, None]  # predictions grow with the number of channels before
     return ContextTables(

@@ -1,0 +1,613 @@
+/* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context.py codes in numpy, without Python's lock.
+
+   symbols (images, M, rows, columns) int32 <-> indices (M, P) uint8 in coding order <-> words of each stream, escape list
+
+   M channels, of which `count` are coded; P positions: the rows of all images, one below the other. A position belongs to a
+   stream by `bounds`. Channels are predicted in blocks of LANES, from those before the block and then from those inside it. Since
+   most magnitudes are 0, each position has a list of the channels before the block whose 3x3 sum is not. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__SSE2__) || defined(_M_X64)
+#define SSE2
+#include <emmintrin.h>
+#endif
+
+enum { LANES = 16, CLIP = 8, NEAR = 8, MAX_SYMBOL = 1 << 24 };
+enum { LEFT = 1, UP = 2 };
+#define TOTAL ((uint32_t)1 << 24)
+
+typedef struct {
+    const int32_t *order;       /* (M,): the channels in coding order; all other arrays are in this order */
+    const uint8_t *difference;  /* (M,): LEFT, UP, or 0 */
+    const uint8_t *radius;      /* (M,): index 2 radius + 1 is the escape */
+    const int16_t *weight;      /* (blocks, M, LANES, 2): the factors of magnitude and 3x3 sum; 0 from the channel itself on */
+    const int32_t *threshold;   /* (M, classes - 1), ascending; classes is a power of two */
+    const uint8_t *table;       /* (M, classes): the table of each class */
+    const uint32_t *cumulative; /* (T, entries): the sum of the masses below each index */
+    const uint64_t *reciprocal; /* (T, entries): floor((2^64 - 1) / mass) */
+    Py_ssize_t channels, classes, entries;
+} Tables;
+
+typedef struct {
+    int16_t magnitude, sum; /* sum: of the 3x3 magnitudes */
+} Features;
+
+typedef struct {
+    Features features;
+    uint32_t channel;
+} Known;
+
+typedef struct {
+    Py_ssize_t images, rows, columns, positions, count;
+    uint8_t *index;       /* (M, P) */
+    Features *block;      /* (LANES, P): of the channels of the block, as far as they are known */
+    int32_t *predictions; /* (P, LANES): of the channels of the block from those before it */
+    Known *known;         /* (P, stride): the channels before the block whose 3x3 sum is not 0 */
+    Py_ssize_t stride;
+    uint32_t *filled;     /* (P,): how many these are */
+    uint8_t *magnitude;   /* (P,) of one channel */
+    uint8_t *sums;        /* (columns + 2,) */
+} Context;
+
+static void context_free(Context *s)
+{
+    free(s->index);
+    free(s->block);
+    free(s->predictions);
+    free(s->known);
+    free(s->filled);
+    free(s->magnitude);
+    free(s->sums);
+}
+
+static void *allocate(size_t number, size_t size)
+{
+    return number > (size_t)PTRDIFF_MAX / size ? NULL : malloc(number ? number * size : 1);
+}
+
+static int context_init(Context *s, Py_ssize_t channels)
+{
+    const size_t positions = (size_t)s->positions;
+    s->stride = (channels / 8 + 1) * 8; /* an odd number of cache lines, so that lists fall into all sets of a cache */
+    s->stride += s->stride / 8 % 2 ? 0 : 8;
+    s->index = positions > (size_t)(PTRDIFF_MAX / channels) ? NULL : allocate(positions * (size_t)channels, 1);
+    s->block = allocate(positions, LANES * sizeof(Features));
+    s->predictions = allocate(positions, LANES * sizeof(int32_t));
+    s->known = positions > PTRDIFF_MAX / (size_t)s->stride ? NULL : allocate(positions * (size_t)s->stride, sizeof(Known));
+    s->filled = allocate(positions, sizeof(uint32_t));
+    s->magnitude = allocate(positions, 1);
+    s->sums = allocate((size_t)s->columns + 2, 1);
+    if (!s->index || !s->block || !s->predictions || !s->known || !s->filled || !s->magnitude || !s->sums)
+        return 0;
+    memset(s->filled, 0, positions * sizeof(uint32_t));
+    return 1;
+}
+
+/* Add the products of a position's list to the predictions of a block. */
+static inline void add_known(int32_t *prediction, const int16_t *weight, const Known *known, uint32_t number)
+{
+#ifdef SSE2
+    __m128i p0 = _mm_setzero_si128(), p1 = p0, p2 = p0, p3 = p0, *out = (__m128i *)prediction;
+    for (const Known *end = known + number; known < end; known++) {
+        const __m128i *w = (const __m128i *)(weight + (size_t)known->channel * 2 * LANES);
+        int both;
+        memcpy(&both, &known->features, sizeof(both));
+        const __m128i features = _mm_set1_epi32(both);
+        p0 = _mm_add_epi32(p0, _mm_madd_epi16(_mm_loadu_si128(w), features));
+        p1 = _mm_add_epi32(p1, _mm_madd_epi16(_mm_loadu_si128(w + 1), features));
+        p2 = _mm_add_epi32(p2, _mm_madd_epi16(_mm_loadu_si128(w + 2), features));
+        p3 = _mm_add_epi32(p3, _mm_madd_epi16(_mm_loadu_si128(w + 3), features));
+    }
+    _mm_storeu_si128(out, p0);
+    _mm_storeu_si128(out + 1, p1);
+    _mm_storeu_si128(out + 2, p2);
+    _mm_storeu_si128(out + 3, p3);
+#else
+    memset(prediction, 0, LANES * sizeof(int32_t));
+    for (uint32_t i = 0; i < number; i++) {
+        const int16_t *w = weight + (size_t)known[i].channel * 2 * LANES;
+        for (int lane = 0; lane < LANES; lane++)
+            prediction[lane] += w[2 * lane] * known[i].features.magnitude + w[2 * lane + 1] * known[i].features.sum;
+    }
+#endif
+}
+
+/* Append the features of the channels of a block to the lists, and predict the next block, which begins with `channel`. */
+static void begin_block(Context *s, const Tables *t, Py_ssize_t channel)
+{
+    const int16_t *weight = t->weight + channel / LANES * t->channels * 2 * LANES;
+    for (Py_ssize_t i = 0; i < s->positions; i++) {
+        Known *known = s->known + i * s->stride;
+        uint32_t filled = s->filled[i];
+        for (Py_ssize_t lane = 0; lane < LANES && channel; lane++) {
+            const Features features = s->block[lane * s->positions + i];
+            known[filled] = (Known){features, (uint32_t)(channel - LANES + lane)};
+            filled += features.sum != 0;
+        }
+        s->filled[i] = filled;
+        add_known(s->predictions + i * LANES, weight, known, filled);
+    }
+}
+
+/* Add the products of one channel's features to the predictions of one channel. */
+static inline void add_channel(int32_t *prediction, const int16_t *weight, const Features *features, Py_ssize_t size)
+{
+    Py_ssize_t i = 0;
+#ifdef SSE2
+    int both;
+    memcpy(&both, weight, sizeof(both));
+    const __m128i w = _mm_set1_epi32(both);
+    for (; i + 4 <= size; i += 4) {
+        __m128i *out = (__m128i *)(prediction + i);
+        const __m128i products = _mm_madd_epi16(_mm_loadu_si128((const __m128i *)(features + i)), w);
+        _mm_storeu_si128(out, _mm_add_epi32(_mm_loadu_si128(out), products));
+    }
+#endif
+    for (; i < size; i++)
+        prediction[i] += weight[0] * features[i].magnitude + weight[1] * features[i].sum;
+}
+
+/* How many of the levels a prediction reaches; inlined with a constant number of classes, the search has no branches. */
+static inline uint8_t reached(const int32_t *level, Py_ssize_t classes, int32_t prediction)
+{
+    Py_ssize_t class = 0;
+    for (Py_ssize_t step = classes / 2; step; step /= 2)
+        class += step & -(Py_ssize_t)(level[class + step - 1] <= prediction);
+    return (uint8_t)class;
+}
+
+/* The table of each position of a channel; channels come in order. */
+static void choose(Context *s, const Tables *t, Py_ssize_t channel, uint8_t *chosen)
+{
+    enum { TILE = 64 };
+    const Py_ssize_t first = channel - channel % LANES;
+    const int16_t *weight = t->weight + (first * t->channels + first * LANES + channel % LANES) * 2;
+    const int32_t *level = t->threshold + channel * (t->classes - 1);
+    const uint8_t *table = t->table + channel * t->classes;
+    if (channel == first)
+        begin_block(s, t, channel);
+    for (Py_ssize_t start = 0; start < s->positions; start += TILE) {
+        const Py_ssize_t size = s->positions - start < TILE ? s->positions - start : TILE;
+        int32_t prediction[TILE];
+        for (Py_ssize_t i = 0; i < size; i++)
+            prediction[i] = s->predictions[(start + i) * LANES + channel % LANES];
+        for (Py_ssize_t lane = 0; lane < channel % LANES; lane++) {
+            const int16_t *pair = weight + lane * 2 * LANES;
+            if (pair[0] || pair[1])
+                add_channel(prediction, pair, s->block + lane * s->positions + start, size);
+        }
+        if (t->classes == 32)
+            for (Py_ssize_t i = 0; i < size; i++)
+                chosen[start + i] = table[reached(level, 32, prediction[i])];
+        else
+            for (Py_ssize_t i = 0; i < size; i++)
+                chosen[start + i] = table[reached(level, t->classes, prediction[i])];
+    }
+}
+
+/* Take the features of a channel from its indices. */
+static void learn(Context *s, Py_ssize_t channel)
+{
+    const uint8_t *index = s->index + channel * s->positions;
+    const Py_ssize_t rows = s->rows, columns = s->columns;
+    Features *features = s->block + channel % LANES * s->positions;
+    uint8_t *sums = s->sums + 1;
+    for (Py_ssize_t i = 0; i < s->positions; i++) {
+        const uint8_t magnitude = (uint8_t)((index[i] + 1) / 2);
+        s->magnitude[i] = magnitude < CLIP ? magnitude : CLIP;
+    }
+    for (Py_ssize_t row = 0; row < s->images * rows; row++) {
+        const uint8_t *own = s->magnitude + row * columns;
+        const uint8_t *above = row % rows ? own - columns : own;
+        const uint8_t *below = row % rows == rows - 1 ? own : own + columns;
+        for (Py_ssize_t i = 0; i < columns; i++)
+            sums[i] = (uint8_t)(above[i] + own[i] + below[i]);
+        sums[-1] = sums[0];
+        sums[columns] = sums[columns - 1];
+        for (Py_ssize_t i = 0; i < columns; i++)
+            features[row * columns + i] = (Features){own[i], (int16_t)(sums[i - 1] + sums[i] + sums[i + 1])};
+    }
+}
+
+typedef struct {
+    const unsigned char *words;
+    Py_ssize_t left;
+    uint64_t state;
+} Stream;
+
+static inline uint32_t read_word(const unsigned char *at)
+{
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static Stream open_stream(const unsigned char *words, Py_ssize_t left)
+{
+    Stream stream = {words, left, 0};
+    while (stream.state >> 32 == 0 && stream.left)
+        stream.state = stream.state << 32 | read_word(words + 4 * --stream.left);
+    return stream;
+}
+
+/* Decode the indices [start, stop) of a channel. */
+static void pull(Stream *stream, const Tables *t, Py_ssize_t channel, const uint8_t *chosen, uint8_t *index, Py_ssize_t start,
+                 Py_ssize_t stop)
+{
+    const uint32_t escape = 2 * (uint32_t)t->radius[channel] + 1;
+    uint64_t state = stream->state;
+    const unsigned char *word = stream->words + 4 * stream->left;
+    for (Py_ssize_t i = start; i < stop; i++) {
+        const uint32_t *below = t->cumulative + chosen[i] * t->entries;
+        const uint32_t rest = (uint32_t)state & (TOTAL - 1);
+        uint32_t found = 0;
+        if (rest >= below[1]) { /* count rather than search: the next indices are likely and their order is not predictable */
+            for (int k = 1; k < NEAR; k++)
+                found += rest >= below[k];
+            if (found == NEAR - 1) {
+                uint32_t top = (uint32_t)t->entries; /* below[found] <= rest < below[top], which is TOTAL behind the last entry */
+                while (top - found > 1) {
+                    const uint32_t half = (found + top) / 2;
+                    if (below[half] <= rest)
+                        found = half;
+                    else
+                        top = half;
+                }
+            }
+            if (found > escape)
+                found = escape;
+        }
+        index[i] = (uint8_t)found;
+        const uint32_t end = found == escape ? TOTAL : below[found + 1];
+        state = (uint64_t)(end - below[found]) * (state >> 24) + (rest - below[found]);
+        if (state >> 32 == 0 && word > stream->words) {
+            word -= 4;
+            state = state << 32 | read_word(word);
+        }
+    }
+    stream->state = state;
+    stream->left = (word - stream->words) / 4;
+}
+
+static inline uint64_t divide(uint64_t dividend, uint64_t divisor, uint64_t reciprocal)
+{
+#ifdef __SIZEOF_INT128__
+    uint64_t quotient = (uint64_t)((unsigned __int128)dividend * reciprocal >> 64);
+    while (dividend - quotient * divisor >= divisor)
+        quotient++;
+    return quotient;
+#else
+    (void)reciprocal;
+    return dividend / divisor;
+#endif
+}
+
+static inline unsigned char *write_word(unsigned char *at, uint64_t word)
+{
+    for (int i = 0; i < 4; i++)
+        *at++ = (unsigned char)(word >> 8 * i);
+    return at;
+}
+
+/* Encode positions [start, stop) of all channels, the last one first; returns the end of the words. */
+static unsigned char *push(const Tables *t, const Context *s, const uint8_t *chosen, Py_ssize_t start, Py_ssize_t stop,
+                           unsigned char *out)
+{
+    uint64_t state = 0;
+    for (Py_ssize_t channel = s->count - 1; channel >= 0; channel--) {
+        const uint32_t escape = 2 * (uint32_t)t->radius[channel] + 1;
+        for (Py_ssize_t i = channel * s->positions + stop - 1; i >= channel * s->positions + start; i--) {
+            const Py_ssize_t row = chosen[i] * t->entries;
+            const uint32_t *below = t->cumulative + row;
+            const uint32_t entry = s->index[i];
+            const uint32_t mass = (entry == escape ? TOTAL : below[entry + 1]) - below[entry];
+            if (state >= (uint64_t)mass << 40) {
+                out = write_word(out, state);
+                state >>= 32;
+            }
+            const uint64_t quotient = entry == escape ? state / mass : divide(state, mass, t->reciprocal[row + entry]);
+            state = (quotient << 24) + (state - quotient * mass) + below[entry];
+        }
+    }
+    for (; state; state >>= 32)
+        out = write_word(out, state);
+    return out;
+}
+
+/* The plane of a channel (in coding order) of an image. */
+static inline Py_ssize_t plane_of(const Context *s, const Tables *t, Py_ssize_t image, Py_ssize_t channel)
+{
+    return (image * t->channels + t->order[channel]) * s->rows * s->columns;
+}
+
+/* The coded value at a position of a plane. */
+static inline int32_t value_at(const int32_t *plane, int kind, Py_ssize_t row, Py_ssize_t column, Py_ssize_t columns)
+{
+    const int32_t *at = plane + row * columns + column;
+    if ((kind == LEFT && column) || (kind == UP && !row && column))
+        return *at - at[-1];
+    return kind && row ? *at - at[-columns] : *at;
+}
+
+/* Fill the index, and find how many channels are coded. */
+static void take(Context *s, const Tables *t, const int32_t *symbols)
+{
+    for (Py_ssize_t channel = 0; channel < t->channels; channel++) {
+        const int32_t radius = t->radius[channel];
+        const int kind = t->difference[channel];
+        uint8_t *out = s->index + channel * s->positions, any = 0;
+        for (Py_ssize_t row = 0; row < s->images * s->rows; row++) {
+            const int32_t *plane = symbols + plane_of(s, t, row / s->rows, channel);
+            for (Py_ssize_t column = 0; column < s->columns; column++, out++) {
+                const int32_t value = kind ? value_at(plane, kind, row % s->rows, column, s->columns)
+                                           : plane[row % s->rows * s->columns + column];
+                const int32_t magnitude = value < 0 ? -value : value;
+                *out = (uint8_t)(magnitude > radius ? 2 * radius + 1 : 2 * magnitude - (value > 0));
+                any |= *out;
+            }
+        }
+        if (any)
+            s->count = channel + 1;
+    }
+}
+
+/* The numbers of the escape list, in the order of decoding: returns how many there are, and writes them if `out` is not NULL. */
+static Py_ssize_t list_escapes(const Context *s, const Tables *t, const int32_t *symbols, const int64_t *bounds,
+                               Py_ssize_t streams, uint32_t *out)
+{
+    Py_ssize_t number = 0;
+    for (Py_ssize_t stream = 0; stream < streams; stream++)
+        for (Py_ssize_t channel = 0; channel < s->count; channel++)
+            for (Py_ssize_t i = bounds[stream]; i < bounds[stream + 1]; i++) {
+                const int32_t radius = t->radius[channel];
+                if (s->index[channel * s->positions + i] != 2 * radius + 1)
+                    continue;
+                if (out) {
+                    const Py_ssize_t row = i / s->columns;
+                    const int32_t *plane = symbols + plane_of(s, t, row / s->rows, channel);
+                    const int32_t value = value_at(plane, t->difference[channel], row % s->rows, i % s->columns, s->columns);
+                    out[number] = (uint32_t)(value < 0 ? 2 * (-radius - value) - 1 : 2 * (value - radius - 1));
+                }
+                number++;
+            }
+    return number;
+}
+
+/* The symbols of the index and the escape list; returns whether these are as many as there are escapes, and in range. */
+static int give(const Context *s, const Tables *t, const int64_t *bounds, Py_ssize_t streams, const uint32_t *escapes,
+                Py_ssize_t number, int32_t *symbols)
+{
+    const Py_ssize_t size = s->rows * s->columns;
+    Py_ssize_t used = 0;
+    for (Py_ssize_t channel = 0; channel < t->channels; channel++)
+        for (Py_ssize_t image = 0; image < s->images; image++) {
+            const uint8_t *index = s->index + channel * s->positions + image * size;
+            int32_t *plane = symbols + plane_of(s, t, image, channel);
+            if (channel >= s->count)
+                memset(plane, 0, (size_t)size * sizeof(int32_t));
+            else
+                for (Py_ssize_t i = 0; i < size; i++)
+                    plane[i] = index[i] & 1 ? (index[i] + 1) / 2 : -(index[i] / 2);
+        }
+    for (Py_ssize_t stream = 0; stream < streams; stream++)
+        for (Py_ssize_t channel = 0; channel < s->count; channel++)
+            for (Py_ssize_t i = bounds[stream]; i < bounds[stream + 1]; i++) {
+                const int32_t radius = t->radius[channel];
+                if (s->index[channel * s->positions + i] != 2 * radius + 1)
+                    continue;
+                if (used == number || escapes[used] > 4 * (uint32_t)MAX_SYMBOL)
+                    return 0;
+                const int32_t half = (int32_t)(escapes[used] / 2);
+                symbols[plane_of(s, t, i / size, channel) + i % size] = escapes[used++] & 1 ? -radius - half - 1 : radius + 1 + half;
+            }
+    for (Py_ssize_t channel = 0; channel < s->count; channel++)
+        for (Py_ssize_t image = 0; image < s->images; image++) {
+            int32_t *at = symbols + plane_of(s, t, image, channel);
+            const int kind = t->difference[channel];
+            for (Py_ssize_t row = 0; row < s->rows; row++)
+                for (Py_ssize_t column = 0; column < s->columns; column++, at++) {
+                    if ((kind == LEFT && column) || (kind == UP && !row && column))
+                        *at += at[-1];
+                    else if (kind && row)
+                        *at += at[-s->columns];
+                    if (*at < -MAX_SYMBOL || *at > MAX_SYMBOL)
+                        return 0;
+                }
+        }
+    return used == number;
+}
+
+/* The arguments of a call: its buffers, which `release` gives back, and what they hold. */
+enum { SYMBOLS, BOUNDS, ORDER, DIFFERENCE, RADIUS, WEIGHT, THRESHOLD, TABLE, CUMULATIVE, RECIPROCAL, WORDS, ENDS, ESCAPES, BUFFERS };
+#define GEOMETRY_AND_TABLES "nnnny*y*y*y*y*y*y*y*" /* not nested: CPython reserves no room to release buffers in an inner tuple */
+#define TABLES_OF(b) \
+    &b[ORDER], &b[DIFFERENCE], &b[RADIUS], &b[WEIGHT], &b[THRESHOLD], &b[TABLE], &b[CUMULATIVE], &b[RECIPROCAL]
+
+static void release(Py_buffer *b)
+{
+    for (int i = 0; i < BUFFERS; i++)
+        if (b[i].obj)
+            PyBuffer_Release(&b[i]);
+}
+
+static int largest(const Py_buffer *bytes)
+{
+    int most = 0;
+    for (Py_ssize_t i = 0; i < bytes->len; i++)
+        if (((const uint8_t *)bytes->buf)[i] > most)
+            most = ((const uint8_t *)bytes->buf)[i];
+    return most;
+}
+
+/* Whether all arrays have the sizes that the coder relies on. */
+static int fits(const Py_buffer *b, Tables *t, Context *s, Py_ssize_t streams)
+{
+    const int64_t *bounds = b[BOUNDS].buf;
+    t->order = b[ORDER].buf, t->difference = b[DIFFERENCE].buf, t->radius = b[RADIUS].buf;
+    t->weight = b[WEIGHT].buf, t->threshold = b[THRESHOLD].buf, t->table = b[TABLE].buf;
+    t->cumulative = b[CUMULATIVE].buf, t->reciprocal = b[RECIPROCAL].buf;
+    t->channels = b[RADIUS].len;
+    if (t->channels < 1 || b[TABLE].len % t->channels || t->entries < NEAR)
+        return 0;
+    t->classes = b[TABLE].len / t->channels;
+    if (b[ORDER].len != 4 * t->channels || b[DIFFERENCE].len != t->channels || t->classes > 256 ||
+        (t->classes & (t->classes - 1)) != 0 || b[THRESHOLD].len != t->channels * (t->classes - 1) * 4 ||
+        b[WEIGHT].len != (t->channels + LANES - 1) / LANES * t->channels * LANES * 4 || 2 * largest(&b[RADIUS]) + 2 > t->entries ||
+        b[CUMULATIVE].len / 4 / t->entries <= largest(&b[TABLE]) || b[RECIPROCAL].len != 2 * b[CUMULATIVE].len)
+        return 0;
+    for (Py_ssize_t i = 0; i < t->channels; i++)
+        if (t->order[i] < 0 || t->order[i] >= t->channels)
+            return 0;
+    if (s->images < 1 || s->rows < 1 || s->columns < 1 || s->images > PTRDIFF_MAX / s->rows ||
+        s->images * s->rows > PTRDIFF_MAX / s->columns)
+        return 0;
+    s->positions = s->images * s->rows * s->columns;
+    if (s->positions > PTRDIFF_MAX / 4 / t->channels || b[SYMBOLS].len != 4 * s->positions * t->channels || streams < 1 ||
+        b[BOUNDS].len != 8 * (streams + 1) || bounds[0] != 0 || bounds[streams] != s->positions)
+        return 0;
+    for (Py_ssize_t i = 0; i < streams; i++)
+        if (bounds[i] > bounds[i + 1])
+            return 0;
+    return 1;
+}
+
+PyDoc_STRVAR(encode_doc, "encode(symbols, bounds, images, rows, columns, entries, tables): streams, coded channels, escapes");
+
+static PyObject *encode(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[BUFFERS] = {{0}};
+    Tables t = {0};
+    Context s = {0};
+    uint8_t *chosen = NULL;
+    unsigned char *words = NULL, **ends = NULL;
+    uint32_t *escapes = NULL;
+    Py_ssize_t number = 0;
+    PyObject *result = NULL, *streams_of = NULL;
+    if (!PyArg_ParseTuple(arguments, "y*y*" GEOMETRY_AND_TABLES, &b[SYMBOLS], &b[BOUNDS], &s.images, &s.rows, &s.columns,
+                          &t.entries, TABLES_OF(b)))
+        return NULL; /* the parser has released what it had taken */
+    const Py_ssize_t streams = b[BOUNDS].len / 8 - 1;
+    const int64_t *bounds = b[BOUNDS].buf;
+    if (!fits(b, &t, &s, streams)) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    const size_t symbols = (size_t)t.channels * (size_t)s.positions;
+    chosen = allocate(symbols, 1);
+    words = allocate(symbols + 2 * (size_t)streams, 4); /* each index adds at most one word, and the last state two */
+    ends = allocate((size_t)streams, sizeof(*ends));
+    if (!chosen || !words || !ends || !context_init(&s, t.channels)) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    take(&s, &t, b[SYMBOLS].buf);
+    for (Py_ssize_t channel = 0; channel < s.count; channel++) {
+        choose(&s, &t, channel, chosen + channel * s.positions);
+        learn(&s, channel);
+    }
+    for (Py_ssize_t i = 0; i < streams; i++)
+        ends[i] = push(&t, &s, chosen, bounds[i], bounds[i + 1], i ? ends[i - 1] : words);
+    number = list_escapes(&s, &t, b[SYMBOLS].buf, bounds, streams, NULL);
+    escapes = allocate((size_t)number, sizeof(*escapes));
+    if (escapes && number)
+        list_escapes(&s, &t, b[SYMBOLS].buf, bounds, streams, escapes);
+    Py_END_ALLOW_THREADS
+    if (!escapes) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    streams_of = PyTuple_New(streams);
+    for (Py_ssize_t i = 0; i < streams && streams_of; i++) {
+        const unsigned char *start = i ? ends[i - 1] : words;
+        PyObject *stream = PyBytes_FromStringAndSize((const char *)start, ends[i] - start);
+        if (!stream || PyTuple_SetItem(streams_of, i, stream))
+            Py_CLEAR(streams_of);
+    }
+    if (streams_of)
+        result = Py_BuildValue("Nny#", streams_of, s.count, (const char *)escapes, number * (Py_ssize_t)sizeof(*escapes));
+done:
+    context_free(&s);
+    free(chosen);
+    free(words);
+    free(ends);
+    free(escapes);
+    release(b);
+    return result;
+}
+
+PyDoc_STRVAR(decode_doc, "decode(words, ends, escapes, count, symbols, bounds, images, rows, columns, entries, tables): "
+                         "fill symbols; False if the streams or the escapes are damaged");
+
+static PyObject *decode(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[BUFFERS] = {{0}};
+    Tables t = {0};
+    Context s = {0};
+    uint8_t *chosen = NULL;
+    Stream *coders = NULL;
+    PyObject *result = NULL;
+    int intact = 1;
+    if (!PyArg_ParseTuple(arguments, "y*y*y*nw*y*" GEOMETRY_AND_TABLES, &b[WORDS], &b[ENDS], &b[ESCAPES], &s.count, &b[SYMBOLS],
+                          &b[BOUNDS], &s.images, &s.rows, &s.columns, &t.entries, TABLES_OF(b)))
+        return NULL;
+    const Py_ssize_t streams = b[BOUNDS].len / 8 - 1;
+    const int64_t *bounds = b[BOUNDS].buf, *ends = b[ENDS].buf;
+    int usable = fits(b, &t, &s, streams) && s.count >= 0 && s.count <= t.channels && b[ENDS].len == 8 * streams;
+    for (Py_ssize_t i = 0; i < streams && usable; i++) {
+        const int64_t start = i ? ends[i - 1] : 0;
+        usable = start <= ends[i] && ends[i] <= b[WORDS].len && (ends[i] - start) % 4 == 0;
+    }
+    if (!usable) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    chosen = allocate((size_t)s.positions, 1);
+    coders = allocate((size_t)streams, sizeof(*coders));
+    if (!chosen || !coders || !context_init(&s, t.channels)) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < streams; i++) {
+        const int64_t start = i ? ends[i - 1] : 0;
+        coders[i] = open_stream((const unsigned char *)b[WORDS].buf + start, (Py_ssize_t)(ends[i] - start) / 4);
+    }
+    for (Py_ssize_t channel = 0; channel < s.count; channel++) {
+        choose(&s, &t, channel, chosen);
+        for (Py_ssize_t i = 0; i < streams; i++)
+            pull(&coders[i], &t, channel, chosen, s.index + channel * s.positions, bounds[i], bounds[i + 1]);
+        learn(&s, channel);
+    }
+    for (Py_ssize_t i = 0; i < streams; i++)
+        intact = intact && coders[i].state == 0 && coders[i].left == 0;
+    intact = intact && give(&s, &t, bounds, streams, b[ESCAPES].buf, b[ESCAPES].len / 4, b[SYMBOLS].buf);
+    Py_END_ALLOW_THREADS
+    result = PyBool_FromLong(intact);
+done:
+    context_free(&s);
+    free(chosen);
+    free(coders);
+    release(b);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {"encode", encode, METH_VARARGS, encode_doc},
+    {"decode", decode, METH_VARARGS, decode_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {{0, NULL}};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "caecodec.entropy._coder", "Context coding in C.", 0, methods, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__coder(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,9 @@
+from typing import Any
+
+def encode(
+    symbols: Any, bounds: Any, images: int, rows: int, columns: int, entries: int, *tables: Any
+) -> tuple[tuple[bytes, ...], int, bytes]: ...
+def decode(
+    words: Any, ends: Any, escapes: Any, count: int, symbols: Any, bounds: Any, images: int, rows: int, columns: int,
+    entries: int, *tables: Any,
+) -> bool: ...  # fmt: skip
