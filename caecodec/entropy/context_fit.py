@@ -8,7 +8,7 @@ A fit holds two bytes per symbol, and three more while it computes features; mat
 import numpy as np
 import numpy.typing as npt
 
-from .context_numpy import difference, features, predict
+from .context_numpy import difference, features, predictions, reached
 from .context_tables import LEFT, NONE, OWN, UP, ContextTables
 from .streams import narrow
 from .tables import TOTAL
@@ -42,15 +42,15 @@ def fit(symbols: Small, classes: int = CLASSES, tables: int = TABLES, reach: int
     order = np.argsort(-variance, kind="stable")
     index, radius = _index(symbols, order, reach)
     known = features(index)
-    weight = _weights(known)
-    threshold, histograms = _classes(index.reshape(len(index), -1), known, weight, classes, int(radius.max()))
+    weights = _weights(known)
+    threshold, histograms = _classes(index.reshape(len(index), -1), known, weights, classes, int(radius.max()))
     overall = histograms.sum(axis=1, keepdims=True) / (index.size / len(index))
     mass, table = _share((histograms + PRIOR_WEIGHT * overall).reshape(len(index) * classes, -1), tables)
     return ContextTables(
         order=order,
         difference=kinds[order],
         radius=radius,
-        weight=np.concatenate(weight).astype(np.int64),
+        weight=np.concatenate(weights).astype(np.int64),
         threshold=threshold,
         table=table.reshape(len(index), classes),
         mass=mass,
@@ -87,7 +87,7 @@ def _index(symbols: Small, order: Integers, reach: int) -> tuple[Bytes, Integers
     return index, radius
 
 
-def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
+def _weights(known: Bytes) -> list[npt.NDArray[np.float32]]:
     """Integer ridge regression of each magnitude on all earlier features (2 M, P): a pair of weights per earlier channel."""
     size = len(known) + 1
     gram = np.zeros((size, size))
@@ -96,30 +96,32 @@ def _weights(known: Bytes) -> list[npt.NDArray[np.int8]]:
         x = np.concatenate([np.ones((1, tile.shape[1]), np.float32), tile.astype(np.float32)])
         gram += x @ x.T
     gram /= known.shape[1]
-    damping = RIDGE * (gram.diagonal() + 1e-4)
-    weights = [np.zeros(0, np.int8)]
+    gram[np.diag_indices(size)] += RIDGE * (gram.diagonal() + 1e-4)
+    inverse = np.linalg.inv(np.linalg.cholesky(gram))  # its corners are the inverses of those of the triangle
+    weights = [np.zeros(0, np.float32)]
     for channel in range(1, len(known) // 2):
         k = 2 * channel + 1  # the constant and all earlier features; gram[:k, k] are their products with the target
-        solution = np.linalg.solve(gram[:k, :k] + np.diag(damping[:k]), gram[:k, k])[1:]
+        solution = (inverse[:k, :k].T @ (inverse[:k, :k] @ gram[:k, k]))[1:]
         solution[0::2] /= OWN
-        weights.append(np.round(127 * solution / max(1e-12, np.abs(solution).max())).astype(np.int8))
+        weights.append(np.round(127 * solution / max(1e-12, np.abs(solution).max())).astype(np.float32))
     return weights
 
 
 def _classes(
-    index: Bytes, known: Bytes, weights: list[npt.NDArray[np.int8]], classes: int, reach: int
+    index: Bytes, known: Bytes, weights: list[npt.NDArray[np.float32]], classes: int, reach: int
 ) -> tuple[Integers, Integers]:
     """Thresholds (M, classes - 1) at quantiles of the predictions, and counts (M, classes, reach + 2) of the magnitudes."""
     channels, size = index.shape
+    matrix = np.zeros((channels, 2 * channels), np.float32)
+    for row, weight in zip(matrix, weights, strict=True):
+        row[: len(weight)] = weight
+    matrix[:, 0::2] *= OWN
     threshold = np.zeros((channels, classes - 1), np.int64)
     histograms = np.zeros((channels, classes, reach + 2), np.int64)
     ranks = np.arange(1, classes) * len(range(0, size, 4)) // classes
-    for channel, weight in enumerate(weights):
-        scaled = weight.astype(np.float32)
-        scaled[0::2] *= OWN
-        prediction = predict(scaled[None], known[: len(weight)])[0]
+    for channel, prediction in enumerate(predictions(matrix, known)):
         threshold[channel] = np.partition(prediction[::4], ranks)[ranks]
-        chosen = threshold[channel].astype(np.float32).searchsorted(prediction, "right")
+        chosen = reached(threshold[channel].astype(np.float32), prediction).astype(np.int64)
         magnitude = (index[channel].astype(np.int64) + 1) // 2  # an escape is radius + 1, and at most reach + 1
         counts = np.bincount(chosen * (reach + 2) + magnitude, minlength=classes * (reach + 2))
         histograms[channel] = counts.reshape(classes, -1)
@@ -133,9 +135,7 @@ def _share(counts: Floats, tables: int) -> tuple[Integers, Integers]:
     chosen = np.empty(len(counts), np.int64)
     chosen[np.argsort(mean, kind="stable")] = np.arange(len(counts)) * tables // len(counts)
     for _ in range(ROUNDS):
-        total = np.zeros((tables, counts.shape[1]))
-        np.add.at(total, chosen, counts)
-        share = _smoothed(total)
+        share = _smoothed((np.arange(tables)[:, None] == chosen).astype(np.float64) @ counts)
         before, chosen = chosen, np.argmin(-counts @ np.log2(share).T, axis=1)
         if (before == chosen).all():
             break

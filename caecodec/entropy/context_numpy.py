@@ -3,6 +3,7 @@
 All bands advance together, one channel at a time, because a 3x3 sum reaches into the bands above and below.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import constriction
@@ -134,6 +135,19 @@ def predict(weights: Floats, known: Bytes) -> Floats:
     return out
 
 
+def predictions(weights: Floats, known: Bytes) -> Iterator[Floats]:
+    """The predictions (P,) of all channels, given weights (M, 2 M) and features (2 M, P)."""
+    for first in range(0, len(weights), _BLOCK):
+        last = min(first + _BLOCK, len(weights))
+        yield from predict(weights[first:last, : 2 * last], known[: 2 * last])
+
+
+def reached(levels: Floats, predicted: Floats) -> Bytes:
+    """How many of the levels (K - 1,) each prediction (P,) reaches; faster than a search, whose branches mispredict."""
+    number: Bytes = np.add.reduce((levels[:, None] <= predicted).view(np.uint8), axis=0, dtype=np.uint8)
+    return number
+
+
 def _index(symbols: Symbols, tables: ContextTables) -> tuple[npt.NDArray[np.int32], Bytes]:
     """The values to code (M, n, rows, columns) in coding order, as differences in channels that use them, and their indices."""
     values = symbols.transpose(1, 0, 2, 3)[tables.order]
@@ -153,17 +167,9 @@ def _classes(index: Bytes, tables: ContextTables) -> Bytes:
     """The class of each index: (channels, n, rows, columns) -> (channels, P)."""
     known = features(index)
     classes = np.empty((len(index), known.shape[1]), np.uint8)
-    for first in range(0, len(index), _BLOCK):
-        last = min(first + _BLOCK, len(index))
-        for channel, prediction in enumerate(predict(tables.predictor[first:last, : 2 * last], known[: 2 * last]), first):
-            classes[channel] = _reached(tables.levels[channel], prediction)
+    for channel, prediction in enumerate(predictions(tables.predictor[: len(index)], known)):
+        classes[channel] = reached(tables.levels[channel], prediction)
     return classes
-
-
-def _reached(levels: Floats, predictions: Floats) -> Bytes:
-    """How many of the levels (K - 1,) each prediction (P,) reaches; faster than a search, whose branches mispredict."""
-    reached: Bytes = np.add.reduce((levels[:, None] <= predictions).view(np.uint8), axis=0, dtype=np.uint8)
-    return reached
 
 
 def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]], index: Bytes, tables: ContextTables) -> None:
@@ -172,13 +178,13 @@ def _decode_index(jobs: list[tuple[constriction.stream.stack.AnsCoder, int, int]
     known = np.empty((2 * len(index), size), np.uint8)
     for first in range(0, len(index), _BLOCK):
         last = min(first + _BLOCK, len(index))
-        predictions = predict(tables.predictor[first:last, : 2 * first], known[: 2 * first])
+        predicted = predict(tables.predictor[first:last, : 2 * first], known[: 2 * first])
         block = np.empty((2 * (last - first), size), np.float32)
         for channel in range(first, last):
             done = 2 * (channel - first)
-            prediction = predictions[channel - first]
+            prediction = predicted[channel - first]
             prediction += tables.predictor[channel, 2 * first : 2 * channel] @ block[:done]
-            classes = _reached(tables.levels[channel], prediction)
+            classes = reached(tables.levels[channel], prediction)
             flat = index[channel].reshape(-1)
             for coder, start, stop in jobs:
                 flat[start:stop] = coder.decode(_FAMILY, tables.rows[channel].take(classes[start:stop], axis=0))
