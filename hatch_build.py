@@ -17,7 +17,7 @@ MODULE = "caecodec.entropy._coder"
 SOURCE = "caecodec/entropy/_coder.c"
 
 
-class CoderBuildHook(BuildHookInterface):  # type: ignore[misc, type-arg]
+class CoderBuildHook(BuildHookInterface):
     """Compiles the extension beside its source for an editable installation, and elsewhere for a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -1,10 +1,13 @@
-/* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context.py codes in numpy, without Python's lock.
+/* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context_numpy.py codes too, without Python's lock.
 
    symbols (images, M, rows, columns) int32 <-> indices (M, P) uint8 in coding order <-> words of each stream, escape list
 
-   M channels, of which `count` are coded; P positions: the rows of all images, one below the other. A position belongs to a
-   stream by `bounds`. Channels are predicted in blocks of LANES, from those before the block and then from those inside it. Since
-   most magnitudes are 0, each position has a list of the channels before the block whose 3x3 sum is not. */
+   M channels, of which `count` are coded; P positions: the rows of all images, one below the other. Stream i has the positions
+   bounds[i] to bounds[i + 1] - 1. Channels are predicted in blocks of LANES, from those before the block and then from those
+   inside it. Since most magnitudes are 0, each position has a list of the channels before the block whose 3x3 sum is not.
+
+   Nothing in a payload can make it read or write beyond an array: tables are checked when they are loaded (context_tables.py),
+   the sizes of all arrays by `fits`, and every index that `pull` finds is at most the escape. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
@@ -17,7 +20,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { LANES = 16, CLIP = 8, NEAR = 8, MAX_SYMBOL = 1 << 24 };
+enum { LANES = 16, CLIP = 8, FEW = 8, MAX_SYMBOL = 1 << 24 };
 enum { LEFT = 1, UP = 2 };
 #define TOTAL ((uint32_t)1 << 24)
 
@@ -244,11 +247,11 @@ static void pull(Stream *stream, const Tables *t, Py_ssize_t channel, const uint
         const uint32_t *below = t->cumulative + chosen[i] * t->entries;
         const uint32_t rest = (uint32_t)state & (TOTAL - 1);
         uint32_t found = 0;
-        if (rest >= below[1]) { /* count rather than search: the next indices are likely and their order is not predictable */
-            for (int k = 1; k < NEAR; k++)
+        if (rest >= below[1]) { /* count, because the branches of a search among the likely indices would be mispredicted */
+            for (int k = 1; k < FEW; k++)
                 found += rest >= below[k];
-            if (found == NEAR - 1) {
-                uint32_t top = (uint32_t)t->entries; /* below[found] <= rest < below[top], which is TOTAL behind the last entry */
+            if (found == FEW - 1) {
+                uint32_t top = (uint32_t)t->entries; /* below[found] <= rest < below[top]; TOTAL is behind the last entry */
                 while (top - found > 1) {
                     const uint32_t half = (found + top) / 2;
                     if (below[half] <= rest)
@@ -354,7 +357,7 @@ static void take(Context *s, const Tables *t, const int32_t *symbols)
     }
 }
 
-/* The numbers of the escape list, in the order of decoding: returns how many there are, and writes them if `out` is not NULL. */
+/* The numbers of the escape list, in the order of decoding: returns how many, and writes them if `out` is not NULL. */
 static Py_ssize_t list_escapes(const Context *s, const Tables *t, const int32_t *symbols, const int64_t *bounds,
                                Py_ssize_t streams, uint32_t *out)
 {
@@ -401,7 +404,8 @@ static int give(const Context *s, const Tables *t, const int64_t *bounds, Py_ssi
                 if (used == number || escapes[used] > 4 * (uint32_t)MAX_SYMBOL)
                     return 0;
                 const int32_t half = (int32_t)(escapes[used] / 2);
-                symbols[plane_of(s, t, i / size, channel) + i % size] = escapes[used++] & 1 ? -radius - half - 1 : radius + 1 + half;
+                const int below = escapes[used++] & 1;
+                symbols[plane_of(s, t, i / size, channel) + i % size] = below ? -radius - half - 1 : radius + 1 + half;
             }
     for (Py_ssize_t channel = 0; channel < s->count; channel++)
         for (Py_ssize_t image = 0; image < s->images; image++) {
@@ -421,8 +425,10 @@ static int give(const Context *s, const Tables *t, const int64_t *bounds, Py_ssi
 }
 
 /* The arguments of a call: its buffers, which `release` gives back, and what they hold. */
-enum { SYMBOLS, BOUNDS, ORDER, DIFFERENCE, RADIUS, WEIGHT, THRESHOLD, TABLE, CUMULATIVE, RECIPROCAL, WORDS, ENDS, ESCAPES, BUFFERS };
-#define GEOMETRY_AND_TABLES "nnnny*y*y*y*y*y*y*y*" /* not nested: CPython reserves no room to release buffers in an inner tuple */
+enum {
+    SYMBOLS, BOUNDS, ORDER, DIFFERENCE, RADIUS, WEIGHT, THRESHOLD, TABLE, CUMULATIVE, RECIPROCAL, WORDS, ENDS, ESCAPES, BUFFERS
+};
+#define GEOMETRY_AND_TABLES "nnnny*y*y*y*y*y*y*y*" /* no inner tuple, whose buffers CPython's parser has no room to release */
 #define TABLES_OF(b) \
     &b[ORDER], &b[DIFFERENCE], &b[RADIUS], &b[WEIGHT], &b[THRESHOLD], &b[TABLE], &b[CUMULATIVE], &b[RECIPROCAL]
 
@@ -450,12 +456,13 @@ static int fits(const Py_buffer *b, Tables *t, Context *s, Py_ssize_t streams)
     t->weight = b[WEIGHT].buf, t->threshold = b[THRESHOLD].buf, t->table = b[TABLE].buf;
     t->cumulative = b[CUMULATIVE].buf, t->reciprocal = b[RECIPROCAL].buf;
     t->channels = b[RADIUS].len;
-    if (t->channels < 1 || b[TABLE].len % t->channels || t->entries < NEAR)
+    if (t->channels < 1 || b[TABLE].len % t->channels || t->entries < FEW)
         return 0;
     t->classes = b[TABLE].len / t->channels;
     if (b[ORDER].len != 4 * t->channels || b[DIFFERENCE].len != t->channels || t->classes > 256 ||
         (t->classes & (t->classes - 1)) != 0 || b[THRESHOLD].len != t->channels * (t->classes - 1) * 4 ||
-        b[WEIGHT].len != (t->channels + LANES - 1) / LANES * t->channels * LANES * 4 || 2 * largest(&b[RADIUS]) + 2 > t->entries ||
+        b[WEIGHT].len != (t->channels + LANES - 1) / LANES * t->channels * LANES * 4 ||
+        2 * largest(&b[RADIUS]) + 2 > t->entries ||
         b[CUMULATIVE].len / 4 / t->entries <= largest(&b[TABLE]) || b[RECIPROCAL].len != 2 * b[CUMULATIVE].len)
         return 0;
     for (Py_ssize_t i = 0; i < t->channels; i++)

@@ -22,7 +22,7 @@ FEATURE_LIMITS = (CLIP, 9 * CLIP)  # largest magnitude and largest 3x3 sum
 OWN = 8  # factor of a weight of the magnitude at the same position, relative to a weight of a 3x3 sum
 MAX_RADIUS = 126  # so that an index, at most 2 radius + 1, fits a byte
 MAX_CLASSES = 256
-COMPILED_LANES, COMPILED_ENTRIES = 16, 8  # LANES and NEAR in _coder.c
+COMPILED_LANES, COMPILED_ENTRIES = 16, 8  # LANES and FEW in _coder.c
 Floats = npt.NDArray[np.float32]
 
 _INDEX = np.arange(2 * MAX_RADIUS + 2)
