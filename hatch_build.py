@@ -25,9 +25,9 @@ class CoderBuildHook(BuildHookInterface):
         options = [] if os.name == "nt" else ["-O3"]
         extension = Extension(MODULE, [SOURCE], py_limited_api=True, extra_compile_args=options)
         command = Distribution({"name": "caecodec", "ext_modules": [extension]}).get_command_obj("build_ext")
-        folder = Path(self.root) if version == "editable" else Path(tempfile.mkdtemp())
-        command.build_lib = str(folder)
-        command.build_temp = tempfile.mkdtemp()
+        self.temporary = tempfile.TemporaryDirectory()  # until the wheel is written
+        folder = Path(self.root if version == "editable" else self.temporary.name)
+        command.build_lib, command.build_temp = str(folder), self.temporary.name
         before = Path.cwd()
         os.chdir(self.root)
         try:
