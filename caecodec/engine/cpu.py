@@ -117,6 +117,6 @@ class CpuLine(Line):
     def _tiles(self, network: PlacedNetwork, rows: int, columns: int) -> list[tiling.Tile]:
         """Cut latents of this size into tiles that fit the memory setting."""
         loaded, placement = self._load(network.source, network.quality), network.placement
-        family = loaded.family
-        pixels_at_once = placement.current_settings().memory // family.pixel_bytes(loaded.network.tensors, placement.device)
-        return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, family.stride, family.halo), family.halo)
+        family, tensors = loaded.family, loaded.network.tensors
+        pixels_at_once, halo = placement.current_settings().memory // family.pixel_bytes(tensors, placement.device), family.halo(tensors)
+        return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, family.stride, halo), halo)

@@ -137,8 +137,6 @@ class Family(ABC):
     stored_name : the name in weights files and in headers parsed from payloads; the same as `name` for new families
     wire_id : the number in payloads, 0 to 255, never reused
     stride : pixels per latent position along a side, s
-    halo : latent positions that a tile needs around it, in the analysis and in the synthesis, so that its result equals that
-        of the whole image
     exact : whether the family has an exact integer synthesis, which max_error with quality needs
     """
 
@@ -146,7 +144,6 @@ class Family(ABC):
     stored_name: ClassVar[str]
     wire_id: ClassVar[int]
     stride: ClassVar[int]
-    halo: ClassVar[int]
     exact: ClassVar[bool] = False
 
     @abstractmethod
@@ -169,6 +166,13 @@ class Family(ABC):
 
         Raises ValueError for values that the network cannot run with, such as a divisor of zero; the caller checks that all are
         finite.
+        """
+
+    @abstractmethod
+    def halo(self, tensors: Mapping[str, Floats]) -> int:
+        """The latent positions that a tile needs around it, in the analysis and in the synthesis.
+
+        With them its result equals that of the whole image. `tensors` are those of `FoldedNetwork`.
         """
 
     @abstractmethod

@@ -21,7 +21,6 @@ class Factorized(Family):
     stored_name = "cae"
     wire_id = 1
     stride = STRIDE
-    halo = HALO
     exact = True
 
     def check(self, tensors: Tensors, quality: int) -> None:
@@ -31,6 +30,10 @@ class Factorized(Family):
     def fold(self, tensors: Tensors, quality: int) -> FoldedNetwork:
         """See `Family.fold`."""
         return file.fold(tensors, quality)
+
+    def halo(self, tensors: Mapping[str, Floats]) -> int:
+        """See `Family.halo`."""
+        return HALO
 
     def build(self, tensors: Mapping[str, Floats]) -> "FactorizedPrior":
         """See `Family.build`."""

@@ -7,26 +7,18 @@ Most of the arithmetic is in two layers on each side; everything else, including
 import torch
 from torch import Tensor
 
+from ..bfloat16 import wanted
+
 LAYERS = frozenset({"g_a.2", "g_a.4", "g_s.2", "g_s.4"})
 # With these layers, encoder and decoder together lose less than 0.02 dB on Kodak (tests/benchmarks/precision.py).
 _AUTO = {8: LAYERS - {"g_a.4"}}
-_GPU_BFLOAT16 = (8, 0)  # least compute capability
 
 
 def layers(precision: str, quality: int, device: str) -> frozenset[str]:
-    """Names, as in the state dict, of the convolutions to run in bfloat16.
-
-    precision : as in the settings; "auto" chooses none unless the processor or GPU supports bfloat16
-    """
-    if precision == "auto":
-        there = processor_has_bfloat16() if device == "cpu" else torch.cuda.get_device_capability(device) >= _GPU_BFLOAT16
-        return _AUTO.get(quality, LAYERS) if there else frozenset()
-    return LAYERS if precision == "bf16" else frozenset()
-
-
-def processor_has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 dot products."""
-    return torch.cpu._is_avx512_bf16_supported()
+    """Names, as in the state dict, of the convolutions to run in bfloat16; `precision` is as in the settings."""
+    if not wanted(precision, device):
+        return frozenset()
+    return _AUTO.get(quality, LAYERS) if precision == "auto" else LAYERS
 
 
 def rounded(weight: Tensor, stride: int) -> Tensor:

@@ -18,15 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....bitstream.autoencoder import METRICS
+from ... import rate
 from ..compressai import BETA_MINIMUM, PEDESTAL
 from .normalise import EAGER, ModulatedNormalisation, Pointwise
 
 LAYERS = 4
 LOW_QUALITIES = 5  # networks are narrow up to this quality
-RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}  # relative learning rates
 METRIC_IDS = {name: number for number, name in METRICS.items()}
-CLIP = 8.0
-_SMALLEST_LIKELIHOOD = 1e-7
 
 
 class Width(NamedTuple):
@@ -37,27 +35,6 @@ class Width(NamedTuple):
 
 
 NARROW, WIDE = Width(128, 192), Width(192, 320)
-
-
-class _LowerBound(torch.autograd.Function):
-    """max(x, bound), which passes gradients that increase x (like CompressAI's)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bound = bound
-        return x.clamp_min(bound)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (x,), (gradient,) = ctx.saved_tensors, gradients
-        return gradient * ((x >= ctx.bound) | (gradient < 0)), None
-
-
-def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """max(x, bound), with a gradient that lets x leave the bound."""
-    result: Tensor = _LowerBound.apply(x, bound)
-    return result
 
 
 class TrainableGDN(nn.Module):
@@ -76,8 +53,8 @@ class TrainableGDN(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor, parts: Pointwise = EAGER) -> Tensor:
         """Multiply x (n, channels, h, w), channels last, by scale and add shift (n, channels); then normalise it."""
-        beta = lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
-        gamma = lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
+        beta = rate.lower_bound(self.beta, (BETA_MINIMUM + PEDESTAL) ** 0.5) ** 2 - PEDESTAL
+        gamma = rate.lower_bound(self.gamma, PEDESTAL**0.5) ** 2 - PEDESTAL
         n, channels, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).contiguous()
         normalised: Tensor = ModulatedNormalisation.apply(
@@ -93,23 +70,6 @@ class Modulation(nn.Module):
         super().__init__()
         self.s = nn.Parameter(torch.zeros(qualities, channels))
         self.b = nn.Parameter(torch.zeros(qualities, channels)) if shift else None
-
-
-class ConditionalRate(nn.Module):
-    """For one quality, how the scale of each latent channel depends on the magnitudes of earlier channels."""
-
-    mask: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.full((channels, 2 * channels), 0.003))
-        self.b = nn.Parameter(torch.zeros(channels))
-        before = torch.tril(torch.ones(channels, channels), -1)
-        self.register_buffer("mask", torch.cat([before, before], 1))
-
-    def effective(self) -> tuple[Tensor, Tensor]:
-        """Weights (M, 2 M) of the magnitudes of earlier channels, zero for all other channels, and biases (M,)."""
-        return lower_bound(self.w, 0.0) * self.mask, F.softplus(self.b) + 0.05
 
 
 class Backbone(nn.Module):
@@ -142,7 +102,7 @@ class Backbone(nn.Module):
         self.fa = nn.ModuleList(Modulation(count, channels) for channels in down[1:])
         self.fi = Modulation(count, latent, shift=False)
         self.fs = nn.ModuleList(Modulation(count, channels) for channels in up[1:])
-        self.cond = nn.ModuleList(ConditionalRate(latent) for _ in range(count))
+        self.cond = nn.ModuleList(rate.ConditionalRate(latent) for _ in range(count))
         self.register_buffer("order", torch.arange(latent))
         self.register_buffer("qualities", torch.tensor(qualities))
         self.register_buffer("metric", torch.tensor(METRIC_IDS[metric]))
@@ -178,38 +138,22 @@ class Backbone(nn.Module):
 
     def bits(self, y: Tensor, quality: Tensor) -> Tensor:
         """The estimated bits of each value of latents (n, M, h, w), in coding order."""
-        weight, bias = (torch.stack(parts)[quality] for parts in zip(*(rate.effective() for rate in self.cond), strict=True))
-        return conditional_bits(y[:, self.order], weight, bias)
+        return rate.bits(self, y, quality)
 
     def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """See `TrainableNetwork.learning_groups`."""
-        groups: dict[str, list[nn.Parameter]] = {name: [] for name in RATES}
+        groups: dict[str, list[nn.Parameter]] = {name: [] for name in rate.RATES}
         for name, parameter in self.named_parameters():
             first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
             kind = "transforms" if first in ("ga", "gan", "gs", "gsn") else "modulations"
             if first == "cond":
                 kind = "rate weights" if last == "w" else "rate biases"
             groups[kind].append(parameter)
-        return [(RATES[kind], parameters) for kind, parameters in groups.items()]
+        return [(rate.RATES[kind], parameters) for kind, parameters in groups.items()]
 
     def use_compiled(self, compiled: bool) -> None:
         """See `TrainableNetwork.use_compiled`."""
         self.parts = EAGER.compiled() if compiled else EAGER
-
-
-def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """-log2 of the probability of each value of noisy or rounded latents y (n, M, h, w), in coding order.
-
-    weight, bias : (M, 2 M) and (M,) of one ConditionalRate, or (n, M, 2 M) and (n, M) with one for each sample
-    """
-    n, channels = y.shape[:2]
-    size = y.abs()
-    magnitude = size.clamp(max=CLIP)
-    known = torch.cat([magnitude, F.avg_pool2d(magnitude, 3, 1, 1, count_include_pad=False)], 1)
-    scale = torch.matmul(weight, known.view(n, 2 * channels, -1)) + bias[..., None]
-    scale = scale.clamp(0.08, 64).view(y.shape)
-    likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
-    return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
 
 
 def _modulation(conv: nn.Conv2d | nn.ConvTranspose2d, modulation: Modulation, quality: Tensor) -> tuple[Tensor, Tensor]:

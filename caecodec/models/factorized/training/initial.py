@@ -15,15 +15,12 @@ import torch
 from torch import Tensor
 
 from ...family import Tensors
-from .backbone import LAYERS, Backbone, ConditionalRate, TrainableGDN, conditional_bits
+from .backbone import LAYERS, Backbone, TrainableGDN
 
 NOISE = 1e-3  # in weights that would otherwise start at zero, so that they can learn
 SPARE = 0.02  # noise in channels that have no start
 STEP = 4e-4  # lmbda at which the quantisation step of latents is 1 in units of the PCA
 ROWS = 200_000
-RATE_STEPS = 200
-RATE_BATCH = 32
-RATE_LR = 0.02
 
 
 @torch.no_grad()
@@ -88,30 +85,6 @@ def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float
         if f"q{source}.latent_scale" in stored:
             _put(backbone.fi.s[index], np.log(stored[f"q{source}.latent_scale"]))
         backbone.fi.s[index] -= scale
-
-
-def fit_rate(backbone: Backbone, images: Tensor) -> None:
-    """Order the channels by variance, and fit the rate of each quality to the latents of images (n, 3, size, size)."""
-    with torch.no_grad():
-        everywhere = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        latents = [backbone.analysis(images, everywhere + index) for index in range(len(backbone.qualities))]
-        variance = torch.stack([y.pow(2).mean((0, 2, 3)) for y in latents]).mean(0)
-        backbone.order.copy_(variance.argsort(descending=True))
-    for rate, y in zip(backbone.cond, latents, strict=True):
-        assert isinstance(rate, ConditionalRate)
-        ordered = y[:, backbone.order]
-        with torch.no_grad():
-            rate.b.copy_((0.4 * ordered.abs().mean((0, 2, 3))).clamp_min(0.02).expm1().log())
-        groups = [{"params": [rate.w], "lr": RATE_LR / 20}, {"params": [rate.b], "lr": RATE_LR}]
-        optimiser = torch.optim.Adam(groups)
-        for step in range(RATE_STEPS):
-            batch = ordered[torch.randint(len(ordered), (RATE_BATCH,), device=y.device)]
-            bits = conditional_bits(batch + torch.rand_like(batch) - 0.5, *rate.effective())
-            optimiser.zero_grad()
-            bits.mean().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
-            for group, lr in zip(optimiser.param_groups, (RATE_LR / 20, RATE_LR), strict=True):
-                group["lr"] = lr * (1 - step / RATE_STEPS)
-            optimiser.step()
 
 
 def _nearest(stored: Tensors, quality: int) -> int:

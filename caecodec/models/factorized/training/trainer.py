@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....bitstream.autoencoder import METRICS
 from ....errors import ParameterError
+from ... import rate
 from ...family import Tensors, Trainer
 from .. import compressai
 from . import initial
@@ -43,7 +44,7 @@ class FactorizedTrainer(Trainer):
 
     def start_rate(self, network: Backbone, images: Tensor) -> None:
         """See `Trainer.start_rate`."""
-        initial.fit_rate(network, images)
+        rate.fit(network, images, len(network.qualities))
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """See `Trainer.recognises`."""

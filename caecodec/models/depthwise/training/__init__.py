@@ -1,0 +1,1 @@
+"""Training of the depthwise-residual network, for several qualities at once."""
