@@ -115,7 +115,8 @@ def originals():
         found.append(Original(f"v3-{name}", data, "default", caecodec.decode(data, network=network), network))
     for path in [*sorted(GOLDEN.glob("v1-*.cae")), *sorted(GOLDEN.glob("v2-*.cae"))]:
         context = "context" in path.stem or path.stem == "v2-bounded-planes"
-        weights = GOLDEN / ("tiny-context.safetensors" if context else "tiny.safetensors")
+        network = "tiny-depthwise" if "depthwise" in path.stem else "tiny-context" if context else "tiny"
+        weights = GOLDEN / f"{network}.safetensors"
         data = path.read_bytes()
         if "several-streams" not in path.stem:
             found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))

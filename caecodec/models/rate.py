@@ -80,11 +80,11 @@ def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
 
 
-def fit(network: Any, images: Tensor, qualities: int) -> None:
+def fit(network: Any, images: Tensor) -> None:
     """Order the channels by variance, and fit the rate of each quality to the latents of images (n, 3, size, size)."""
     with torch.no_grad():
         everywhere = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        latents = [network.analysis(images, everywhere + index) for index in range(qualities)]
+        latents = [network.analysis(images, everywhere + index) for index in range(len(network.cond))]
         variance = torch.stack([y.pow(2).mean((0, 2, 3)) for y in latents]).mean(0)
         network.order.copy_(variance.argsort(descending=True))
     for rate, y in zip(network.cond, latents, strict=True):

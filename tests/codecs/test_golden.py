@@ -5,9 +5,9 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_CONTEXT
+from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE
 from reference import decoder as reference_decoder
-from reference import exact
+from reference import depthwise, exact
 from reference import residual as reference_residual
 
 import caecodec
@@ -29,6 +29,8 @@ def each(*bodies):
 
 
 def weights_file(path):
+    if "depthwise" in path.stem:
+        return TINY_DEPTHWISE
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
 
@@ -61,7 +63,7 @@ def test_bounded_pixels(path, tiny):
 def test_symbols(path):
     payload = autoencoder.parse(path.read_bytes())
     symbols = np.load(path.with_suffix(".npz"))["symbols"]
-    assert ("context" in path.stem) == (payload.header.entropy == "context")
+    assert (weights_file(path) != TINY) == (payload.header.entropy == "context")
     if not symbols.size:
         assert (payload.streams, payload.escapes) == ((), b"")
         return
@@ -80,6 +82,19 @@ def test_reference_decoder(path):
         np.testing.assert_array_equal(np.array(reference.symbols).ravel(), np.load(path.with_suffix(".npz"))["symbols"].ravel())
         layout = payload.planes[:1]
         assert not layout or reference.separate == bool(layout[0] & 1)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-depthwise-*.cae")), ids=lambda path: path.stem)
+def test_reference_synthesis_of_depthwise_residual(path, tiny, fp32):
+    """FORMAT.md, 20, in float64 gives the pixels, but for rounding."""
+    payload, reference = parsed(path)
+    assert payload.header.family == "depthwise-residual"
+    images = [depthwise.synthesis(TINY_DEPTHWISE.read_bytes(), reference.quality, image) for image in reference.symbols]
+    pixels = caecodec.decode(path.read_bytes())
+    found = Axes.of(pixels.ndim, payload.header.channel_axis).images(pixels).transpose(0, 3, 1, 2)
+    cropped = 255 * np.array(images)[:, :, : found.shape[2], : found.shape[3]]
+    assert np.ptp(cropped) > 50
+    assert np.abs(found - cropped.clip(0, 255)).max() <= 0.501
 
 
 @each(Body.BOUNDED)

@@ -6,6 +6,7 @@ from caecodec import weights
 from caecodec.entropy.context import MODEL as CONTEXT
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL, Tables
+from caecodec.models.depthwise.architecture import Architecture, Transform
 
 
 def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
@@ -30,18 +31,65 @@ def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
                 tensors[f"q{q}.{name}.{2 * i}.scale"] = (scale * (1 + 0.1 * rng.normal(size=width))).astype(np.float32)
                 tensors[f"q{q}.{name}.{2 * i}.shift"] = (0.05 * rng.normal(size=width)).astype(np.float32)
         tensors[f"q{q}.latent_scale"] = (1 / (10.0 * q) * (1 + 0.1 * rng.normal(size=latent))).astype(np.float32)
-        mass, length, offset = [], [], []
-        for channel in range(latent):
-            entries = int(rng.integers(3, 40)) if channel else 2
-            share = rng.dirichlet(np.ones(entries))
-            table = np.maximum(1, (share * (2**24 - entries)).astype(np.int64))
-            table[table.argmax()] += 2**24 - table.sum()
-            mass.append(table)
-            length.append(entries)
-            offset.append(-(entries // 2))
-        tensors[f"q{q}.static.mass"] = np.concatenate(mass).astype(np.int32)
-        tensors[f"q{q}.static.length"] = np.array(length, np.int32)
-        tensors[f"q{q}.static.offset"] = np.array(offset, np.int32)
+        tensors.update(seeded_static(rng, latent, q))
+    return tensors
+
+
+def seeded_static(rng, latent, q):
+    """Random static tables of one quality."""
+    mass, length, offset = [], [], []
+    for channel in range(latent):
+        entries = int(rng.integers(3, 40)) if channel else 2
+        share = rng.dirichlet(np.ones(entries))
+        table = np.maximum(1, (share * (2**24 - entries)).astype(np.int64))
+        table[table.argmax()] += 2**24 - table.sum()
+        mass.append(table)
+        length.append(entries)
+        offset.append(-(entries // 2))
+    return {
+        f"q{q}.static.mass": np.concatenate(mass).astype(np.int32),
+        f"q{q}.static.length": np.array(length, np.int32),
+        f"q{q}.static.offset": np.array(offset, np.int32),
+    }
+
+
+def seeded_depthwise(seed, latent=12, qualities=(1, 4)):
+    """The tensors of a small random network of the family depthwise-residual, with an analysis unlike its synthesis.
+
+    Its pixels are unlike the image, but seldom outside 0 to 1.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = Architecture(Transform(12, 2, 14, 1), Transform(10, 1, 13, 2), latent)
+    tensors, modulated = {}, []
+
+    def linear(name, outputs, inputs, gain=1.0):
+        tensors[f"{name}.weight"] = (gain * rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)).astype(np.float16)
+        modulated.append((name, outputs))
+
+    for side, transform in (("g_a", sizes.analysis), ("g_s", sizes.synthesis)):
+        for name, channels in transform.blocks():
+            block = f"{side}.{name}"
+            linear(f"{block}.spatial_in", channels, channels)
+            tensors[f"{block}.depthwise.weight"] = (rng.normal(size=(channels, 3, 3)) / 3).astype(np.float16)
+            linear(f"{block}.channel_in", 2 * channels, channels)
+            for part, inputs in (("spatial_out", channels), ("channel_out", 2 * channels)):
+                weight = 0.2 * rng.normal(size=(channels, inputs)) / np.sqrt(inputs)
+                tensors[f"{block}.{part}.weight"] = weight.astype(np.float16)
+    linear("g_a.patch", 12, 192, 2.0)
+    linear("g_a.merge", 14, 48)
+    linear("g_a.latent", latent, 14)
+    linear("g_s.latent", 13, latent)
+    linear("g_s.split", 40, 13)
+    linear("g_s.patch", 192, 10, 0.05)
+    for q in qualities:
+        for name, outputs in modulated:
+            gain = 3.0 * q if name == "g_a.latent" else 1.0
+            tensors[f"q{q}.{name}.scale"] = (gain * (1 + 0.1 * rng.normal(size=outputs))).astype(np.float32)
+            middle = 0.5 if name == "g_s.patch" else 0.0
+            tensors[f"q{q}.{name}.shift"] = (middle + 0.05 * rng.normal(size=outputs)).astype(np.float32)
+        tensors[f"q{q}.latent_scale"] = (1 / (3.0 * q) * (1 + 0.1 * rng.normal(size=latent))).astype(np.float32)
+        tensors.update(seeded_static(rng, latent, q))
+        tensors.update(CONTEXT.store(seeded_context(seed + q, latent), q))
     return tensors
 
 
@@ -73,6 +121,12 @@ def save_seeded(path, seed=0, context=False, **about):
         for part in ("scale", "shift"):
             tensors[f"q{quality}.g_a.6.{part}"][tables.order[-2:]] = 0
     return weights.save(path, tensors, qualities=qualities, **about)
+
+
+def save_depthwise(path, seed=5, qualities=(1, 4)):
+    """A weights file of such a network."""
+    tensors = seeded_depthwise(seed, qualities=qualities)
+    return weights.save(path, tensors, name=path.stem, family="depthwise-residual", metric="mse", qualities=qualities)
 
 
 def static_tables(seed=0):

@@ -16,7 +16,7 @@ def test_names_and_ids():
     """Weights files and payloads keep what they have always said."""
     assert FAMILIES.name(1) == "cae"
     assert registry.by_stored_name("cae") is FACTORIZED
-    assert (FACTORIZED.stride, FACTORIZED.halo, FACTORIZED.exact) == (16, 2, True)
+    assert (FACTORIZED.stride, FACTORIZED.halo({}), FACTORIZED.exact) == (16, 2, True)
     for find, unknown in ((registry.by_name, "cae"), (registry.by_stored_name, FACTORIZED.name)):
         with pytest.raises(KeyError):
             find(unknown)

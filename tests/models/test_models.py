@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caecodec.models import bfloat16
 from caecodec.models.factorized import network as factorized
 from caecodec.models.factorized import precision
 from caecodec.models.factorized.network import GDN, FactorizedPrior, sub_pixel
@@ -113,7 +114,7 @@ def test_rounded_weights_keep_the_sums_of_taps(stride, shape):
 
 def test_precision_is_a_choice_by_quality(monkeypatch):
     for has, chosen in ((True, precision.LAYERS), (False, frozenset())):
-        monkeypatch.setattr(precision, "processor_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(bfloat16, "processor_has_bfloat16", lambda has=has: has)
         assert precision.layers("auto", 4, "cpu") == chosen
         assert precision.layers("auto", 8, "cpu") < precision.LAYERS
         assert precision.layers("fp32", 4, "cpu") == frozenset()

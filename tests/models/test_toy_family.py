@@ -62,7 +62,6 @@ class ToyFamily(Family):
     stored_name = "toy-blocks"
     wire_id = 200
     stride = STRIDE
-    halo = 1
 
     def check(self, tensors, quality):
         for name, shape in (("blocks", (LATENT, 3, STRIDE, STRIDE)), (f"q{quality}.step", (LATENT,))):
@@ -72,6 +71,9 @@ class ToyFamily(Family):
     def fold(self, tensors, quality):
         step = tensors[f"q{quality}.step"]
         return FoldedNetwork({"blocks": tensors["blocks"], "step": step}, np.zeros(LATENT, np.float32), step)
+
+    def halo(self, tensors):
+        return 1
 
     def build(self, tensors):
         return ToyNetwork(tensors["blocks"], tensors["step"])

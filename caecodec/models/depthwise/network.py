@@ -33,7 +33,7 @@ class Linear(NamedTuple):
         return torch.addmm(self.bias, rows.to(self.weight.dtype), self.weight.t())
 
 
-class Block(NamedTuple):
+class FoldedBlock(NamedTuple):
     """Two residual branches: linear, activation, depthwise, linear; and linear, activation, linear."""
 
     spatial_in: Linear
@@ -127,11 +127,11 @@ class DepthwiseResidual:
     def _linear(self, name: str) -> Linear:
         return Linear(self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
-    def _blocks(self, prefix: str) -> Iterator[Block]:
+    def _blocks(self, prefix: str) -> Iterator[FoldedBlock]:
         number = 0
         while f"{prefix}.{number}.depthwise.weight" in self._tensors:
             name = f"{prefix}.{number}"
-            yield Block(
+            yield FoldedBlock(
                 self._linear(f"{name}.spatial_in"),
                 self._tensors[f"{name}.depthwise.weight"],
                 self._tensors[f"{name}.spatial_out.weight"],

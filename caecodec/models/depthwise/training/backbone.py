@@ -39,7 +39,7 @@ class Modulated(nn.Module):
         return out.view(*x.shape[:3], -1)
 
 
-class Block(nn.Module):
+class TrainableBlock(nn.Module):
     """Two residual branches: linear, activation, depthwise, linear; and linear, activation, linear."""
 
     def __init__(self, qualities: int, channels: int) -> None:
@@ -67,8 +67,8 @@ class Half(nn.Module):
 
     def __init__(self, qualities: int, sizes: Transform) -> None:
         super().__init__()
-        self.fine = nn.ModuleList(Block(qualities, sizes.fine) for _ in range(sizes.fine_blocks))
-        self.coarse = nn.ModuleList(Block(qualities, sizes.coarse) for _ in range(sizes.coarse_blocks))
+        self.fine = nn.ModuleList(TrainableBlock(qualities, sizes.fine) for _ in range(sizes.fine_blocks))
+        self.coarse = nn.ModuleList(TrainableBlock(qualities, sizes.coarse) for _ in range(sizes.coarse_blocks))
 
 
 class Analysis(Half):
@@ -112,7 +112,7 @@ class Synthesis(Half):
         return F.pixel_shuffle(self.patch(x, quality, torch.float32).permute(0, 3, 1, 2), PATCH)
 
 
-class Backbone(nn.Module):
+class DepthwiseBackbone(nn.Module):
     """The trainable network for `qualities`; `caecodec export` reads its state dict.
 
     Methods take `quality`, int64 (n,): the index of each sample's quality in `qualities`. All layers but those of pixels and

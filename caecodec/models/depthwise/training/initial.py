@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ...family import Tensors
 from ..architecture import PATCH, VALUES
-from .backbone import Backbone, Modulated, blocks_of
+from .backbone import DepthwiseBackbone, Modulated, blocks_of
 
 STEP = 4e-4  # lmbda at which the quantisation step of latents is 1 in units of the principal components
 
 
 @torch.no_grad()
-def klt(backbone: Backbone, images: Tensor, lmbdas: list[float]) -> None:
+def klt(backbone: DepthwiseBackbone, images: Tensor, lmbdas: list[float]) -> None:
     """Set the transforms from images (n, 3, size, size) in [0, 1], and the scales of the latents from the lmbdas."""
     analysis, synthesis = backbone.g_a, backbone.g_s
     mean = images.mean((0, 2, 3)).repeat_interleave(PATCH**2)
@@ -43,7 +43,7 @@ def klt(backbone: Backbone, images: Tensor, lmbdas: list[float]) -> None:
 
 
 @torch.no_grad()
-def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float]) -> None:
+def from_weights(backbone: DepthwiseBackbone, stored: Tensors, lmbdas: Mapping[int, float]) -> None:
     """Set the transforms from the tensors of a weights file; `lmbdas` must cover the qualities of both.
 
     A quality that the file lacks starts from the nearest one, with latents scaled by the square root of the ratio of lmbdas.

@@ -1,6 +1,6 @@
 """Trains the depthwise-residual network, and turns its state dict into the tensors of a weights file.
 
-State dicts have the names of `Backbone`: layers by the names of weights files, with the log-scale ``s`` and the shift ``b`` of
+State dicts have the names of `DepthwiseBackbone`: layers by the names of weights files, with the log-scale ``s`` and the shift ``b`` of
 their outputs per quality. Weights files store the layers in fp16.
 """
 
@@ -15,7 +15,7 @@ from ... import rate
 from ...family import Tensors, Trainer
 from ..architecture import Architecture, Transform
 from . import initial
-from .backbone import Backbone
+from .backbone import DepthwiseBackbone
 
 LOW_QUALITIES = 5  # networks have fewer channels up to this quality
 LOW = Architecture(Transform(192, 2, 192, 2), Transform(192, 1, 192, 2), 192)
@@ -23,7 +23,7 @@ HIGH = Architecture(Transform(192, 2, 320, 2), Transform(192, 1, 320, 2), 320)
 
 
 class DepthwiseResidualTrainer(Trainer):
-    """Trains a `Backbone` for qualities from 1 to 5, or from 6 to 8."""
+    """Trains a `DepthwiseBackbone` for qualities from 1 to 5, or from 6 to 8."""
 
     def check_qualities(self, qualities: Sequence[int]) -> None:
         """See `Trainer.check_qualities`: networks for low and for high qualities differ in width."""
@@ -33,21 +33,21 @@ class DepthwiseResidualTrainer(Trainer):
                 "train a network for each range"
             )
 
-    def network(self, qualities: tuple[int, ...], metric: str, dtype: torch.dtype) -> Backbone:
+    def network(self, qualities: tuple[int, ...], metric: str, dtype: torch.dtype) -> DepthwiseBackbone:
         """See `Trainer.network`."""
-        return Backbone(LOW if qualities[0] <= LOW_QUALITIES else HIGH, qualities, metric, dtype)
+        return DepthwiseBackbone(LOW if qualities[0] <= LOW_QUALITIES else HIGH, qualities, metric, dtype)
 
-    def start_from_images(self, network: Backbone, images: Tensor, lmbdas: list[float]) -> None:
+    def start_from_images(self, network: DepthwiseBackbone, images: Tensor, lmbdas: list[float]) -> None:
         """See `Trainer.start_from_images`; starts from principal components."""
         initial.klt(network, images, lmbdas)
 
-    def start_from_weights(self, network: Backbone, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
+    def start_from_weights(self, network: DepthwiseBackbone, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
         """See `Trainer.start_from_weights`."""
         initial.from_weights(network, tensors, lmbdas)
 
-    def start_rate(self, network: Backbone, images: Tensor) -> None:
+    def start_rate(self, network: DepthwiseBackbone, images: Tensor) -> None:
         """See `Trainer.start_rate`."""
-        rate.fit(network, images, len(network.qualities))
+        rate.fit(network, images)
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """See `Trainer.recognises`."""

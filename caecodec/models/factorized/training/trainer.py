@@ -44,7 +44,7 @@ class FactorizedTrainer(Trainer):
 
     def start_rate(self, network: Backbone, images: Tensor) -> None:
         """See `Trainer.start_rate`."""
-        rate.fit(network, images, len(network.qualities))
+        rate.fit(network, images)
 
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """See `Trainer.recognises`."""
