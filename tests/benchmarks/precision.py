@@ -1,9 +1,9 @@
-"""What bfloat16 costs: python tests/benchmarks/precision.py FOLDER [--qualities 1-8] [--metric mse] [--every N].
+"""What bfloat16 costs: python tests/benchmarks/precision.py FOLDER [--qualities 1-8] [--metric mse] [--weights NAME] [--every N].
 
 For each quality and each choice of convolutions that run in bfloat16, while all others run in float32, it prints the change of
 PSNR, the change of the ideal length of the symbols, and both as one loss in dB. A change of rate counts for what the next
 quality gains from it. The choices that lose less than 0.02 dB, for both transforms together, are in
-caecodec/models/factorized/precision.py.
+caecodec/models/factorized/precision.py. Other families have no choice, and are measured as they run with CAECODEC_PRECISION=bf16.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from PIL import Image
 from caecodec import weights
 from caecodec.entropy import context
 from caecodec.models.factorized.network import FactorizedPrior
+from caecodec.models.family import InferenceNetwork
+from caecodec.models.registry import DEFAULT
 
 CHOICES = {"g_a": [("g_a.2",), ("g_a.4",), ("g_a.2", "g_a.4")], "g_s": [("g_s.2",), ("g_s.4",), ("g_s.2", "g_s.4")]}
 DB_PER_DOUBLING = 4.5  # gain when the rate doubles, from one quality to the next on photographs
@@ -26,6 +28,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder of photographs (PNG)")
     parser.add_argument("--qualities", default="1-8", help="one quality, or FIRST-LAST; default %(default)s")
     parser.add_argument("--metric", default="mse")
+    parser.add_argument("--weights", default="default", help="default %(default)s")
     parser.add_argument("--every", type=int, default=1, help="use every Nth photograph; default all")
     options = parser.parse_args()
     first, last = map(int, (options.qualities.split("-") * 2)[:2])
@@ -34,17 +37,21 @@ def main() -> None:
     images = [image[:, :, : image.shape[2] // 16 * 16, : image.shape[3] // 16 * 16] for image in images]
     print(f"{len(images)} photographs, metric {options.metric}; means, and the largest loss of a photograph")
     for quality in range(first, last + 1):
-        measure(images, options.metric, quality)
+        measure(images, weights.resolve(weights.Spec.parse(options.weights), options.metric, quality), quality)
 
 
 @torch.inference_mode()
-def measure(images: list[torch.Tensor], metric: str, quality: int) -> None:
+def measure(images: list[torch.Tensor], source: weights.Source, quality: int) -> None:
     """Print the losses at one quality."""
-    loaded = weights.load(weights.resolve(weights.Spec("default"), metric, quality), quality)
+    loaded = weights.load(source, quality)
+    choices = CHOICES if loaded.family.name == DEFAULT else {"g_a": [("g_a",)], "g_s": [("g_s",)]}
 
-    def network(layers: tuple[str, ...] = ()) -> FactorizedPrior:
-        built = FactorizedPrior.build(loaded.network.tensors)
-        built.reduce_precision(layers)
+    def network(layers: tuple[str, ...] = ()) -> InferenceNetwork:
+        built = loaded.family.build(loaded.network.tensors)
+        if isinstance(built, FactorizedPrior):
+            built.reduce_precision(layers)
+        else:
+            loaded.family.reduce_precision(built, "bf16" if layers else "fp32", quality, "cpu")
         return built
 
     def bits(symbols: torch.Tensor) -> float:
@@ -55,11 +62,11 @@ def measure(images: list[torch.Tensor], metric: str, quality: int) -> None:
     before = np.array([psnr(plain.synthesis(part), image) for part, image in zip(symbols, images, strict=True)])
     lengths = np.array([bits(part) for part in symbols])
     print(f"\nquality {quality}: {before.mean():.2f} dB", flush=True)
-    for layers in CHOICES["g_s"]:
+    for layers in choices["g_s"]:
         low = network(layers)
         after = [psnr(low.synthesis(part), image) for part, image in zip(symbols, images, strict=True)]
         show(layers, before - after, np.ones(len(images)))
-    for layers in CHOICES["g_a"]:
+    for layers in choices["g_a"]:
         low = network(layers)
         found = [low.analysis(scaled(image)) for image in images]
         after = [psnr(plain.synthesis(part), image) for part, image in zip(found, images, strict=True)]

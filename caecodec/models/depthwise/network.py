@@ -47,9 +47,9 @@ class FoldedBlock(NamedTuple):
         channels = x.shape[1]
         hidden = F.leaky_relu_(self.spatial_in(x), SLOPE).view(n, height, width, channels).permute(0, 3, 1, 2)
         hidden = F.conv2d(hidden, self.depthwise, None, 1, 1, 1, channels).permute(0, 2, 3, 1)
-        x.addmm_(hidden.reshape(x.shape), self.spatial_out.t())
+        _add(x, hidden.reshape(x.shape), self.spatial_out)
         for part in x.split(ROWS_AT_ONCE if x.device.type == "cpu" else len(x)):
-            part.addmm_(F.leaky_relu_(self.channel_in(part), SLOPE), self.channel_out.t())
+            _add(part, F.leaky_relu_(self.channel_in(part), SLOPE), self.channel_out)
 
 
 class DepthwiseResidual:
@@ -76,8 +76,11 @@ class DepthwiseResidual:
         return type(self)({name: value.to(device) for name, value in self._tensors.items()})
 
     def reduce_precision(self) -> None:
-        """Run all layers but those of pixels and of latents in bfloat16."""
-        kept = ("g_a.patch.", "g_a.latent.", "g_s.latent.", "g_s.patch.")
+        """Run the blocks, and the synthesis between pixels and latents, in bfloat16.
+
+        The sum of the analysis' branches stays in float32: if it were rounded, smooth images would have noise in their latents.
+        """
+        kept = ("g_a.patch.", "g_a.merge.", "g_a.latent.", "g_s.latent.", "g_s.patch.")
         self.__init__(  # type: ignore[misc]  # a NamedTuple of each block holds its tensors
             {name: value if name.startswith(kept) else value.to(torch.bfloat16) for name, value in self._tensors.items()}
         )
@@ -98,7 +101,7 @@ class DepthwiseResidual:
         n, _, height, width = images.shape
         rows, columns = height // PATCH, width // PATCH
         pixels = images.permute(0, 2, 3, 1).reshape(n, rows, PATCH, columns, 3 * PATCH).transpose(2, 3)
-        x = self._linear("g_a.patch")(pixels.reshape(-1, VALUES)).to(self._dtype)
+        x = self._linear("g_a.patch")(pixels.reshape(-1, VALUES))
         for block in self._fine["g_a"]:
             block(x, n, rows, columns)
         x = x.view(n, rows // 2, 2, columns // 2, 2 * x.shape[1]).transpose(2, 3).reshape(-1, 4 * x.shape[1])
@@ -109,7 +112,8 @@ class DepthwiseResidual:
 
     def _synthesis(self, symbols: Tensor) -> Tensor:
         n, latent, rows, columns = symbols.shape
-        x = self._linear("g_s.latent")(symbols.permute(0, 2, 3, 1).reshape(-1, latent)).to(self._dtype)
+        x = self._linear("g_s.latent")(symbols.permute(0, 2, 3, 1).reshape(-1, latent))
+        x = x.to(self._tensors["g_s.split.weight"].dtype)
         for block in self._coarse["g_s"]:
             block(x, n, rows, columns)
         x = self._linear("g_s.split")(x)
@@ -118,11 +122,6 @@ class DepthwiseResidual:
             block(x, n, 2 * rows, 2 * columns)
         pixels = self._linear("g_s.patch")(x).view(n, 2 * rows, 2 * columns, PATCH, 3 * PATCH).transpose(2, 3)
         return pixels.reshape(n, 2 * rows * PATCH, 2 * columns * PATCH, 3).permute(0, 3, 1, 2)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """The precision of the inner layers."""
-        return self._tensors["g_a.merge.weight"].dtype
 
     def _linear(self, name: str) -> Linear:
         return Linear(self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
@@ -139,6 +138,14 @@ class DepthwiseResidual:
                 self._tensors[f"{name}.channel_out.weight"],
             )
             number += 1
+
+
+def _add(x: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Add rows (P, inputs) weight^T to x (P, C), in place; x may be of higher precision."""
+    if x.dtype == weight.dtype:
+        x.addmm_(rows, weight.t())
+    else:
+        x.add_(torch.mm(rows, weight.t()))
 
 
 def _parts(batch: Tensor) -> tuple[Tensor, ...]:
