@@ -19,6 +19,7 @@ from .architecture import PATCH, VALUES
 
 MAX_SYMBOL = 2**23
 SLOPE = 0.1  # of the leaky ReLU
+_FLOAT32 = ("g_a.patch.", "g_a.merge.", "g_a.latent.", "g_s.latent.", "g_s.patch.")  # layers in every precision
 ROWS_AT_ONCE = 1024  # on a CPU, so that the wide activations of a block stay in cache
 
 
@@ -76,14 +77,17 @@ class DepthwiseResidual:
         return type(self)({name: value.to(device) for name, value in self._tensors.items()})
 
     def reduce_precision(self) -> None:
-        """Run the blocks, and the synthesis between pixels and latents, in bfloat16.
+        """Run most of the blocks, and the synthesis between pixels and latents, in bfloat16.
 
-        The sum of the analysis' branches stays in float32: if it were rounded, smooth images would have noise in their latents.
+        Training leaves many latents just below the half at which they are rounded up. So the sum of the analysis' branches, and
+        the last branch before the latents, stay in float32, or else these latents turn into noise that costs bits.
         """
-        kept = ("g_a.patch.", "g_a.merge.", "g_a.latent.", "g_s.latent.", "g_s.patch.")
-        self.__init__(  # type: ignore[misc]  # a NamedTuple of each block holds its tensors
-            {name: value if name.startswith(kept) else value.to(torch.bfloat16) for name, value in self._tensors.items()}
-        )
+        low = {
+            name: value.to(torch.bfloat16)
+            for name, value in self._tensors.items()
+            if not name.startswith(_FLOAT32) and not (name.startswith("g_a.coarse.") and ".channel_" in name)
+        }
+        self.__init__({**self._tensors, **low})  # type: ignore[misc]  # a NamedTuple of each block holds its tensors
 
     def analysis(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1], h and w multiples of 16 -> symbols (n, M, h/16, w/16), int32."""
