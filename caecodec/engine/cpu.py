@@ -118,5 +118,6 @@ class CpuLine(Line):
         """Cut latents of this size into tiles that fit the memory setting."""
         loaded, placement = self._load(network.source, network.quality), network.placement
         family, tensors = loaded.family, loaded.network.tensors
-        pixels_at_once, halo = placement.current_settings().memory // family.pixel_bytes(tensors, placement.device), family.halo(tensors)
+        pixels_at_once = placement.current_settings().memory // family.pixel_bytes(tensors, placement.device)
+        halo = family.halo(tensors)
         return tiling.tiles(rows, columns, tiling.tile_positions(pixels_at_once, family.stride, halo), halo)

@@ -1,9 +1,9 @@
-"""What bfloat16 costs: python tests/benchmarks/precision.py FOLDER [--qualities 1-8] [--metric mse] [--weights NAME] [--every N].
+"""What bfloat16 costs: python tests/benchmarks/precision.py FOLDER [--qualities 1-8] [--metric mse] [--weights W] [--every N].
 
 For each quality and each choice of convolutions that run in bfloat16, while all others run in float32, it prints the change of
 PSNR, the change of the ideal length of the symbols, and both as one loss in dB. A change of rate counts for what the next
 quality gains from it. The choices that lose less than 0.02 dB, for both transforms together, are in
-caecodec/models/factorized/precision.py. Other families have no choice, and are measured as they run with CAECODEC_PRECISION=bf16.
+caecodec/models/factorized/precision.py. Other families have no choice, and are measured as they run in bf16.
 """
 
 import argparse

@@ -90,7 +90,9 @@ def test_a_network_continues_from_its_weights_file(backbone, image):
 
 def test_principal_components_code_already(image):
     """With all blocks at zero, the synthesis is the inverse of the analysis on the components that are kept."""
-    backbone = DepthwiseBackbone(Architecture(Transform(192, 1, 200, 1), Transform(192, 1, 200, 1), 200), (5,), dtype=torch.float32)
+    backbone = DepthwiseBackbone(
+        Architecture(Transform(192, 1, 200, 1), Transform(192, 1, 200, 1), 200), (5,), dtype=torch.float32
+    )
     initial.klt(backbone, image, [LMBDAS["mse"][4]])
     quality = torch.tensor([0])
     with torch.inference_mode():
@@ -104,7 +106,9 @@ def tiled(run, source, scale_in, scale_out, tile, halo):
     parts = tiling.tiles(rows, columns, tile, halo)
     assert len(parts) > 1
     with torch.inference_mode():
-        outputs = [(part, run(source[:, :, *part.seen(scale_in)].contiguous(memory_format=torch.channels_last))) for part in parts]
+        outputs = [
+            (part, run(source[:, :, *part.seen(scale_in)].contiguous(memory_format=torch.channels_last))) for part in parts
+        ]
         whole = torch.full((*outputs[0][1].shape[:2], rows * scale_out, columns * scale_out), torch.nan)
         for part, out in outputs:
             whole[:, :, *part.place(scale_out)] = out[:, :, *part.kept(scale_out)]

@@ -44,7 +44,7 @@ class DepthwiseResidualFamily(Family):
 
     def pixel_bytes(self, tensors: Mapping[str, Floats], device: str, exact: bool = False) -> int:
         """See `Family.pixel_bytes`: images, and four float32 activations and one wide one at an eighth of the resolution."""
-        widest = max(VALUES, *(tensors[name].shape[axis] for name, axis in (("g_a.patch.weight", 0), ("g_s.patch.weight", 1))))
+        widest: int = max(VALUES, tensors["g_a.patch.weight"].shape[0], tensors["g_s.patch.weight"].shape[1])
         return 2 * 3 * 4 + (4 + EXPANSION) * widest * 4 // 64
 
     def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:

@@ -1,6 +1,7 @@
 """The network, folded into one quality for inference.
 
-    x ── patches of 8x8 ── blocks ── merge 2x2 ── blocks ── y ── round ── symbols ── blocks ── split 2x2 ── blocks ── patches ── x_hat
+    x ── patches of 8x8 ── blocks ── merge 2x2 ── blocks ── y ── round ── symbols
+    symbols ── blocks ── split 2x2 ── blocks ── patches of 8x8 ── x_hat
 
 Every layer is a matrix product over positions, but for a depthwise 3x3 convolution in each block. Activations are rows (P, C),
 one for each position, updated in place; on a CPU, images go through one by one, and products in parts that stay in cache.
@@ -49,7 +50,7 @@ class FoldedBlock(NamedTuple):
         hidden = F.leaky_relu_(self.spatial_in(x), SLOPE).view(n, height, width, channels).permute(0, 3, 1, 2)
         hidden = F.conv2d(hidden, self.depthwise, None, 1, 1, 1, channels).permute(0, 2, 3, 1)
         _add(x, hidden.reshape(x.shape), self.spatial_out)
-        for part in x.split(ROWS_AT_ONCE if x.device.type == "cpu" else len(x)):
+        for part in torch.split(x, ROWS_AT_ONCE if x.device.type == "cpu" else len(x)):
             _add(part, F.leaky_relu_(self.channel_in(part), SLOPE), self.channel_out)
 
 
@@ -154,4 +155,4 @@ def _add(x: Tensor, rows: Tensor, weight: Tensor) -> None:
 
 def _parts(batch: Tensor) -> tuple[Tensor, ...]:
     """The images of a batch one by one on a CPU, for the sake of its cache, and together elsewhere."""
-    return batch.split(1) if batch.device.type == "cpu" else (batch,)
+    return torch.split(batch, 1) if batch.device.type == "cpu" else (batch,)

@@ -88,7 +88,8 @@ class Analysis(Half):
         x = self.merge(blocks_of(x), quality, dtype)
         for block in self.coarse:
             x = block(x, quality)
-        return self.latent(x, quality, torch.float32).permute(0, 3, 1, 2)
+        latents: Tensor = self.latent(x, quality, torch.float32)
+        return latents.permute(0, 3, 1, 2)
 
 
 class Synthesis(Half):
@@ -166,7 +167,7 @@ class DepthwiseBackbone(nn.Module):
 
 
 def _add(x: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-    """x + hidden weight^T, for x (n, h, w, C) and hidden (n, h, w, inputs)."""
+    """The sum x + hidden weight^T, for x (n, h, w, C) and hidden (n, h, w, inputs)."""
     rows = torch.addmm(x.reshape(-1, x.shape[-1]), hidden.reshape(-1, hidden.shape[-1]), weight.to(x.dtype).t())
     return rows.view(x.shape)
 

@@ -1,7 +1,7 @@
 """Trains the depthwise-residual network, and turns its state dict into the tensors of a weights file.
 
-State dicts have the names of `DepthwiseBackbone`: layers by the names of weights files, with the log-scale ``s`` and the shift ``b`` of
-their outputs per quality. Weights files store the layers in fp16.
+State dicts have the names of `DepthwiseBackbone`: layers by the names of weights files, with the log-scale ``s`` and the shift
+``b`` of their outputs per quality. Weights files store the layers in fp16.
 """
 
 from collections.abc import Mapping, Sequence
