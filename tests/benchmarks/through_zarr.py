@@ -18,6 +18,7 @@ from .speed import Say
 ACROSS = 8  # makes 64 chunks
 MOST_SIDE = 4096  # largest side of an array
 ZARR, ALONE, NETWORK, JPEG2K = "caecodec through zarr", "caecodec, one by one", "its network alone", "JPEG 2000 through zarr"
+FAST, FAST_WEIGHTS = "photo-fast through zarr", "photo-fast"
 DIRECTIONS = ("write", "read")
 
 
@@ -47,9 +48,13 @@ def _cell(array: Pixels, quality: int, side: int, device: str, seconds: float) -
     gpu = device == "cuda"
     codec = caecodec.zarr.ConvolutionalAutoencoder(quality=quality, gpu=gpu)
     stored = _create(array, side, {"serializer": codec, "compressors": None})
+    faster = caecodec.zarr.ConvolutionalAutoencoder(quality=quality, weights=FAST_WEIGHTS, gpu=gpu)
+    fast = _create(array, side, {"serializer": faster, "compressors": None})
     tasks: dict[tuple[str, str], Callable[[], Any]] = {
         (ZARR, "write"): partial(stored.__setitem__, Ellipsis, array),
         (ZARR, "read"): partial(stored.__getitem__, Ellipsis),
+        (FAST, "write"): partial(fast.__setitem__, Ellipsis, array),
+        (FAST, "read"): partial(fast.__getitem__, Ellipsis),
     }
     one_by_one = compared.caecodec(CAECODEC, quality, device)
     payloads = [one_by_one.encode(part) for part in parts]
@@ -60,7 +65,7 @@ def _cell(array: Pixels, quality: int, side: int, device: str, seconds: float) -
     symbols = network.encode(batch)
     tasks[NETWORK, "write"] = partial(network.encode, batch)
     tasks[NETWORK, "read"] = partial(network.decode, symbols)
-    rows: dict[str, dict[str, Any]] = {name: {"codec": name, "missing": None} for name in (ZARR, ALONE, NETWORK)}
+    rows: dict[str, dict[str, Any]] = {name: {"codec": name, "missing": None} for name in (ZARR, FAST, ALONE, NETWORK)}
     if device == "cpu":
         try:
             theirs = _create(array, side, _jpeg2k(parts, quality))
