@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..weights import DEFAULT
+from ..models import registry
 from .qualities import parse_qualities
 
 if TYPE_CHECKING:
@@ -35,7 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
     parser.add_argument(
-        "--init", default=DEFAULT, help="start from weights by name, a weights file, a checkpoint, or klt; default %(default)s"
+        "--family",
+        default=registry.DEFAULT,
+        choices=[family.name for family in registry.families()],
+        help="the network's architecture, default %(default)s",
+    )
+    parser.add_argument(
+        "--init",
+        help="start from weights of this family, by name or path, from a checkpoint, or from klt (the images' principal "
+        "components); default the shipped weights of this family for this metric and quality, klt if there are none",
     )
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this or --minutes")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
@@ -60,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train; return 130 after an interrupt, which leaves a checkpoint."""
     from ..training.recipe import Recipe
+    from ..training.start import default_init
     from ..training.train import train
 
     recipe = Recipe(
@@ -71,13 +80,18 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         lr=arguments.lr,
         seed=arguments.seed,
+        family=arguments.family,
     )
+    init = arguments.init or default_init(recipe)
+    if not arguments.quiet:
+        start = f"continues from {arguments.output.with_suffix('.ckpt')}" if arguments.resume else f"starts from {init}"
+        print(f"{recipe.family} {start}", flush=True)
     try:
         source = train(
             arguments.data,
             arguments.output,
             recipe,
-            init=arguments.init,
+            init=init,
             name=arguments.name,
             validation=arguments.validation,
             gpu=arguments.gpu,

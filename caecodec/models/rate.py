@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CLIP = 8.0
-FIT_STEPS = 200
-FIT_BATCH = 32
-FIT_LR = 0.02
+FIT_STEPS = 100
+FIT_BATCH = 8
+FIT_LR = 0.08
 RATES = {"transforms": 1.0, "modulations": 3.0, "rate weights": 5.0, "rate biases": 30.0}  # relative learning rates
 _SMALLEST_LIKELIHOOD = 1e-7
 
@@ -81,7 +81,10 @@ def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def fit(network: Any, images: Tensor) -> None:
-    """Order the channels by variance, and fit the rate of each quality to the latents of images (n, 3, size, size)."""
+    """Order the channels by variance, and fit the rate of each quality to the latents of images (n, 3, size, size).
+
+    network : as for `bits`, and a `TrainableNetwork`
+    """
     with torch.no_grad():
         everywhere = torch.zeros(len(images), dtype=torch.long, device=images.device)
         latents = [network.analysis(images, everywhere + index) for index in range(len(network.cond))]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .. import weights
@@ -10,11 +12,12 @@ from ..entropy import registry
 from ..entropy.streams import narrow
 from ..errors import ParameterError
 from ..models.factorized import compressai
+from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
 from . import data, symbols
 from .state import family_of
 
-CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
+CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if these have fewer pixels
 
 
 def export(
@@ -47,7 +50,8 @@ def export(
     quality
         For a CompressAI checkpoint: the quality that it was trained for.
     crops
-        The number of 256x256 crops that tables are fitted to. The default is 1200, and at least one per image.
+        The number of 256x256 crops that tables are fitted to, which are held in memory. The default is 1200, and at least one
+        per image, but not more pixels than the images have; at most it is twice as many.
     without
         Leave out every `without`-th image; 0: none.
 
@@ -80,8 +84,7 @@ def export(
         trainer, stored_name = family.trainer(), family.stored_name
         metric = metric or trainer.metric(state)
         tensors, qualities = trainer.tensors(state), trainer.qualities(state)
-        for q in qualities:
-            tensors.update(_fitted(family, tensors, q, images, without, crops))
+        tensors.update(_fitted(family, tensors, qualities, _crops(images, without, crops)))
     name = name or output.stem
     return weights.save(output, tensors, name=name, family=stored_name, metric=metric or "mse", qualities=qualities)
 
@@ -99,22 +102,35 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
     if output.exists() and not overwrite:
         raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
     loaded = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
-    if loaded.family.stored_name != weights.CHECKPOINTS:
-        raise ParameterError(f"weights {name!r} are of family {loaded.family.name!r}, not of CompressAI's FactorizedPrior")
+    if loaded.family.name != Factorized.name:
+        raise ParameterError(
+            f"weights {name!r} are of family {loaded.family.name!r} but CompressAI loads "
+            f"{Factorized.name!r} alone; choose weights of that family"
+        )
     tables = loaded.tables["static"]
     torch.save(compressai.to_state_dict(loaded.network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
-def _fitted(family: Family, tensors: Tensors, quality: int, images: Sequence[Path], without: int, most: int | None) -> Tensors:
-    """Fit the tables of one quality to the symbols of random crops, equally many per image."""
-    large = [size for size in data.sizes(images, without) if min(size) >= symbols.CROP]
-    twice = 2 * sum(height * width for height, width in large) // symbols.CROP**2  # crops that cover each pixel twice
-    total = min(twice, most or max(len(large), CROPS))
-    crops = (crop for _, crop in data.spread(images, symbols.CROP, total, without=without))
-    batches = [narrow(batch) for batch in symbols.batches(family, family.fold(tensors, quality), crops)]
-    if not batches:
-        raise ParameterError(f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}; name others")
+def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
+    """Random crops to fit tables to, equally many per image; by default not more pixels than the images have."""
+    size = symbols.CROP
+    large = [shape for shape in data.sizes(images, without) if min(shape) >= size]
+    area = sum(height * width for height, width in large) // size**2
+    total = min(2 * area, wanted) if wanted else min(area, max(len(large), CROPS))
+    crops = [crop.copy() for _, crop in data.spread(images, size, total, without=without)]
+    if not crops:
+        raise ParameterError(f"no image of {size}x{size} pixels in {', '.join(map(str, images))}; name others")
+    return crops
+
+
+def _fitted(
+    family: Family, tensors: Tensors, qualities: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]
+) -> Tensors:
+    """The tables of all qualities, fitted to the symbols of the same crops."""
     fitted: Tensors = {}
-    for model in registry.models():
-        fitted.update(model.store(model.fit(batches), quality))
+    for quality in qualities:
+        folded = family.fold(tensors, quality)
+        batches = [narrow(batch) for batch in symbols.batches(family, folded, quality, crops)]
+        for model in registry.models():
+            fitted.update(model.store(model.fit(batches), quality))
     return fitted

@@ -11,6 +11,7 @@ from .. import weights
 from ..entropy import context, context_fit, static
 from ..entropy.streams import CodedSymbols, narrow
 from ..errors import ParameterError
+from ..models import registry
 from ..models.family import Tensors
 from . import data, symbols
 
@@ -78,11 +79,12 @@ def fit_entropy(
 
 def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains: Sequence[Gain]) -> str:
     """What the context tables were fitted to and what they gain, as Markdown."""
+    family = registry.by_stored_name(source.family).name
     rows = [f"| {g.quality} | {g.crops} | {g.static} | {g.context} | {g.saved:.1f} % |" for g in gains]
     lines = [
         f"# {source.name}",
         "",
-        f"{source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
+        f"{family}, {source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
         "",
         f"Network and static tables are those of {path.name}. Context tables are fitted to {symbols.CROP}x{symbols.CROP} crops",
         f"of the images in {', '.join(image.name for image in images)}. Every tenth image is held out, and coded both ways:",
@@ -106,13 +108,13 @@ def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: in
             else:
                 yield crop
 
-    batches = [narrow(batch) for batch in symbols.batches(loaded.family, loaded.network, fitting())]
+    batches = [narrow(batch) for batch in symbols.batches(loaded.family, loaded.network, quality, fitting())]
     if not batches or not held:
         size = f"{symbols.CROP}x{symbols.CROP}"
         raise ParameterError(f"fewer than {HELD_OUT} images of {size} pixels in {', '.join(map(str, images))}; name others")
     tables = context_fit.fit(np.concatenate(batches))
     bytes_static = bytes_context = 0
-    for batch in symbols.batches(loaded.family, loaded.network, held):
+    for batch in symbols.batches(loaded.family, loaded.network, quality, held):
         for one in np.split(batch, len(batch)):
             bytes_static += _size(static.MODEL.encode(one, loaded.tables["static"]))
             bytes_context += _size(context.MODEL.encode(one, tables))

@@ -39,11 +39,14 @@ class TrainingReport:
 class Training:
     """A training run: the network, its steps and their running average, and the history of reports.
 
-    The recipe must have its crop and batch. With `compiled`, point-wise parts go through torch.compile.
+    The recipe must have its crop and batch. With `compiled`, point-wise parts go through torch.compile. `init` says what the
+    network was initialised from.
     """
 
-    def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False) -> None:
-        self.recipe, self.crops, self.device = recipe, crops, device
+    def __init__(
+        self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False, init: str = ""
+    ) -> None:
+        self.recipe, self.crops, self.device, self.init = recipe, crops, device, init
         self.backbone = backbone.to(device).train()
         self.advance = Step(self.backbone, recipe, crops, compiled)
         self.step, self.seconds = 0, 0.0
@@ -90,6 +93,7 @@ class Training:
             "network": network,
             "steps": self.advance.state(),
             "recipe": asdict(self.recipe),
+            "init": self.init,
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
@@ -98,19 +102,23 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError if the checkpoint has other qualities, or is of an earlier version of caecodec.
+        Raises ParameterError if the checkpoint has another family, other qualities or another metric, or is of an earlier
+        version of caecodec.
         """
         if "steps" not in state:
             raise ParameterError(
                 "the checkpoint is of an earlier version of caecodec, which trained in another way; "
                 "start from it instead (init, --init) with another output"
             )
-        try:
-            self.backbone.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise ParameterError(
-                f"the checkpoint has qualities {state['recipe']['qualities']} but the recipe has {self.recipe.qualities}"
-            ) from error
+        for name in ("family", "qualities", "metric"):
+            ours, theirs = getattr(self.recipe, name), state["recipe"][name]
+            if ours != theirs:
+                raise ParameterError(
+                    f"{name} is {ours!r} but that of the checkpoint is {theirs!r}; pass the same, or leave out resume "
+                    "(--resume) to start anew with another output"
+                )
+        self.backbone.load_state_dict(state["network"])
+        self.init = state.get("init", "not recorded")
         self.advance.load(state["steps"], state["state_dict"])
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 

@@ -85,13 +85,13 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
 
 
 def model_card(
-    source: weights.Source, images: Sequence[Path], init: str, training: "Training", points: Sequence[HeldOutResult]
+    source: weights.Source, images: Sequence[Path], training: "Training", points: Sequence[HeldOutResult]
 ) -> str:
     """A model card in Markdown: how the weights were made and what they achieve."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
-    channels = " and ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
+    channels = ", ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
     half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
     distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
     lines = [
@@ -104,7 +104,7 @@ def model_card(
         f"| network | {loaded.family.name}, {channels} channels, {'fp16' if half else 'fp32'} |",
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
-        f"| start | {init} |",
+        f"| start | {training.init} |",
         f"| steps | {training.step} in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
         f"cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all qualities; "
         f"seed {recipe.seed} |",

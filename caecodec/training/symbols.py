@@ -13,16 +13,20 @@ CROP = 256
 BATCH = 8
 
 
-def batches(family: Family, folded: FoldedNetwork, crops: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.int32]]:
+def batches(
+    family: Family, folded: FoldedNetwork, quality: int, crops: Iterable[npt.NDArray[np.uint8]]
+) -> Iterator[npt.NDArray[np.int32]]:
     """Crops (size, size, 3) -> symbols (n, M, rows, columns) of this network, in batches of eight.
 
-    The network runs in float32 on the device of `caecodec.settings`.
+    The network runs on the device and in the precision of `caecodec.settings`, as it does when it encodes.
     """
-    device = DevicePlacement.choose(None).device
-    network = family.build(folded.tensors).to(device)
+    place = DevicePlacement.choose(None)
+    network = family.build(folded.tensors)
+    family.reduce_precision(network, place.precision, quality, place.device)
+    network = network.to(place.device)
     for batch in _stacked(crops):
         with torch.inference_mode():
-            images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 255
+            images = torch.from_numpy(batch).to(place.device).permute(0, 3, 1, 2).float() / 255
             yield network.analysis(images).cpu().numpy()
 
 

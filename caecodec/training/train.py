@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +11,14 @@ import torch
 from .. import settings, weights
 from ..engine import DevicePlacement
 from ..errors import ParameterError
-from ..models import registry
-from ..models.factorized import compressai
-from ..models.family import Tensors
+from ..models import bfloat16
 from . import data, report
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
-from .recipe import LMBDAS, Recipe
-from .state import family_of
+from .recipe import Recipe
+from .start import default_init, start
 
-KLT = "klt"
-START_CROPS = 1200
-START_SIZE = 128
-RATE_CROPS = 128
 POOL = 2**30  # training pixels kept in memory, three bytes each
 POOL_SHARE = 32  # bytes of a GPU's memory per pixel kept, so that pixels take a tenth of the memory
 REGION = 512
@@ -61,7 +54,7 @@ def train(
     output: Path,
     recipe: Recipe,
     *,
-    init: str = weights.DEFAULT,
+    init: str | None = None,
     name: str | None = None,
     validation: float = 0.05,
     gpu: bool | None = None,
@@ -86,7 +79,7 @@ def train(
         Qualities, metric, length and batches.
     init
         What to start from: the name of installed weights, the path of a weights file or of a checkpoint, or "klt" (principal
-        components of the images).
+        components of the images). None: `start.default_init`. Not used with `resume`.
     name
         The weights' name; the default is the name of `output`.
     validation
@@ -122,51 +115,21 @@ def train(
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
-    network = start(init, recipe, crops, _dtype(place.device))
+    init, dtype = init or default_init(recipe), _dtype(place.device)
+    if resume:
+        network = recipe.trainer.network(recipe.qualities, recipe.metric, dtype)
+    else:
+        network = start(init, recipe, crops, dtype)
     with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
-        training = Training(network, recipe, crops, place.device, cuda if compiled is None else compiled)
+        training = Training(network, recipe, crops, place.device, cuda if compiled is None else compiled, init)
         if resume:
             training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
         training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
     report.draw(training.history, recipe, output.with_suffix(".png"))
     points = report.validate(source, data.held_out(images, every)) if every else []
-    output.with_suffix(".md").write_text(report.model_card(source, images, init, training, points))
+    output.with_suffix(".md").write_text(report.model_card(source, images, training, points))
     return source
-
-
-def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
-    """The network (`models.family.TrainableNetwork`) that training starts from, on the device of the crops."""
-    trainer = recipe.trainer
-    network = trainer.network(recipe.qualities, recipe.metric, dtype)
-    if init == KLT:
-        trainer.start_from_images(network, crops.draw(START_CROPS, START_SIZE).cpu(), recipe.lmbdas)
-    else:
-        trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
-    network = network.to(crops.pixels.device)
-    trainer.start_rate(network, crops.draw(RATE_CROPS, START_SIZE))
-    return network
-
-
-def _stored(init: str, recipe: Recipe) -> Tensors:
-    """The tensors of installed weights, of a weights file or of a checkpoint; they must be of the recipe's family."""
-    spec = weights.Spec.parse(init)
-    wanted = registry.by_name(recipe.family)
-    if spec.path is None or spec.path.suffix == ".safetensors":
-        quality = recipe.qualities[0]
-        if spec.path is None:
-            source = weights.resolve(spec, recipe.metric, quality)
-        else:
-            source = weights.open_file(spec.path, recipe.metric, quality)
-        found, tensors = registry.by_stored_name(source.family), weights.read_tensors(source)
-    else:
-        state = compressai.read(spec.path)
-        family = family_of(state)
-        found = family or registry.by_stored_name(weights.CHECKPOINTS)
-        tensors = family.trainer().tensors(state) if family else compressai.from_state_dict(state, recipe.qualities[0])
-    if found is not wanted:
-        raise ParameterError(f"init is {init!r}, of family {found.name!r}, but the recipe's family is {wanted.name!r}")
-    return tensors
 
 
 def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -185,12 +148,4 @@ def _regions(images: Sequence[Path], every: int, seed: int, pool: int) -> Iterat
 
 def _dtype(device: str) -> torch.dtype:
     """Half precision if the settings ask for it, or if they leave the choice and the processor supports it."""
-    precision = settings.current().precision
-    if precision == "auto":
-        has_it = (
-            torch.cpu._is_avx512_bf16_supported()
-            if device == "cpu"
-            else torch.cuda.is_bf16_supported(including_emulation=False)
-        )
-        return torch.bfloat16 if has_it else torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return torch.bfloat16 if bfloat16.wanted(settings.current().precision, device) else torch.float32

@@ -1,12 +1,11 @@
 """Fixtures of the tests of training."""
 
-import importlib
-
 import pytest
 from helpers.images import random_image
 from PIL import Image
 
-from caecodec.models.factorized.training import initial
+from caecodec.models import rate
+from caecodec.training import start
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def short_start(monkeypatch):
     """The start of a training draws few crops and fits its rates in few steps."""
-    train = importlib.import_module("caecodec.training.train")  # its package has a function of this name
-    monkeypatch.setattr(train, "START_CROPS", 60)
-    monkeypatch.setattr(train, "RATE_CROPS", 16)
-    monkeypatch.setattr(initial, "RATE_STEPS", 10)
+    monkeypatch.setattr(start, "KLT_CROPS", 60)
+    monkeypatch.setattr(start, "RATE_CROPS", 16)
+    monkeypatch.setattr(rate, "FIT_STEPS", 10)

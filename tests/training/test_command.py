@@ -98,8 +98,8 @@ def test_example_of_ones_own_images(tmp_path):
 TRAINING = """
 import sys
 from caecodec.cli.main import main
-from caecodec.models.factorized.training import initial
-initial.RATE_STEPS = 10
+from caecodec.models import rate
+rate.FIT_STEPS = 10
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -109,6 +109,7 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     command = ["-u", "-c", TRAINING, "train", folder, "-o", output, "--qualities", "1", "--crop", "64", "--batch", "2",
                "--minutes", "600", "--init", "default", "--save-every", "0.01"]  # fmt: skip
     with processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "bmshj2018-factorized starts from default\n"
         assert process.stdout.readline().startswith("step 50")
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=processes.PATIENCE)

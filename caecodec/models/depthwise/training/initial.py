@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ....errors import WeightsError
 from ...family import Tensors
 from ..architecture import PATCH, VALUES
 from .backbone import DepthwiseBackbone, Modulated, blocks_of
@@ -47,12 +48,19 @@ def from_weights(backbone: DepthwiseBackbone, stored: Tensors, lmbdas: Mapping[i
     """Set the transforms from the tensors of a weights file; `lmbdas` must cover the qualities of both.
 
     A quality that the file lacks starts from the nearest one, with latents scaled by the square root of the ratio of lmbdas.
+    Raises WeightsError if their sizes differ.
     """
     there = sorted({int(name[1 : name.index(".")]) for name in stored if name.endswith(".latent_scale")})
     nearest = [min(there, key=lambda other: abs(other - quality)) for quality in backbone.qualities.tolist()]
 
     def put(target: Tensor, name: str) -> None:
-        target.copy_(torch.from_numpy(stored[name]).float())
+        value = stored.get(name)
+        if value is None or value.shape != target.shape:
+            raise WeightsError(
+                f"{name} of these weights is {None if value is None else value.shape} but training needs {tuple(target.shape)} for "
+                f"qualities {backbone.qualities.tolist()}; start from weights for the same qualities, or from the images (klt)"
+            )
+        target.copy_(torch.from_numpy(value).float())
 
     for name, module in backbone.named_modules():
         if isinstance(module, Modulated):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ....errors import WeightsError
 from ...family import Tensors
 from .backbone import LAYERS, Backbone, TrainableGDN
 
@@ -52,7 +53,7 @@ def from_weights(backbone: Backbone, stored: Tensors, lmbdas: Mapping[int, float
     """Set the transforms from the tensors of a weights file; `lmbdas` must cover the qualities of both.
 
     Channels that the file lacks start small. A quality that it lacks starts from the nearest one, with latents scaled by the
-    square root of the ratio of lmbdas.
+    square root of the ratio of lmbdas. Raises WeightsError if the file has more channels.
     """
     for ours, convs, norms, films in (("g_a", "ga", "gan", "fa"), ("g_s", "gs", "gsn", "fs")):
         for i, conv in enumerate(getattr(backbone, convs)):
@@ -94,7 +95,12 @@ def _nearest(stored: Tensors, quality: int) -> int:
 
 
 def _put(target: Tensor, value: npt.NDArray[Any]) -> None:
-    """Copy a tensor into the first channels of a larger one."""
+    """Copy a tensor into the first channels of a larger one; WeightsError if it is not larger."""
+    if any(there > room for there, room in zip(value.shape, target.shape, strict=True)):
+        raise WeightsError(
+            f"a tensor of these weights is {value.shape} but training has room for {tuple(target.shape)}; start from weights for "
+            "the same qualities, or from the images (klt)"
+        )
     target[tuple(map(slice, value.shape))] = torch.from_numpy(value).float()
 
 
