@@ -123,9 +123,7 @@ def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt
     return crops
 
 
-def _fitted(
-    family: Family, tensors: Tensors, qualities: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]
-) -> Tensors:
+def _fitted(family: Family, tensors: Tensors, qualities: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]) -> Tensors:
     """The tables of all qualities, fitted to the symbols of the same crops."""
     fitted: Tensors = {}
     for quality in qualities:

@@ -84,9 +84,7 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def model_card(
-    source: weights.Source, images: Sequence[Path], training: "Training", points: Sequence[HeldOutResult]
-) -> str:
+def model_card(source: weights.Source, images: Sequence[Path], training: "Training", points: Sequence[HeldOutResult]) -> str:
     """A model card in Markdown: how the weights were made and what they achieve."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))

@@ -20,7 +20,7 @@ SIZE = 128  # pixels a side of these crops
 
 
 def default_init(recipe: Recipe) -> str:
-    """The shipped weights (NAME@DIGEST) of the recipe's family, for its metric and its first quality; "klt" if there are none."""
+    """The shipped weights, NAME@DIGEST, of the recipe's family, metric and first quality; "klt" if there are none."""
     stored_name = registry.by_name(recipe.family).stored_name
     for source in weights.by_place()["shipped"]:
         if (source.family, source.metric) == (stored_name, recipe.metric) and recipe.qualities[0] in source.qualities:

@@ -116,10 +116,7 @@ def train(
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
     init, dtype = init or default_init(recipe), _dtype(place.device)
-    if resume:
-        network = recipe.trainer.network(recipe.qualities, recipe.metric, dtype)
-    else:
-        network = start(init, recipe, crops, dtype)
+    network = recipe.trainer.network(recipe.qualities, recipe.metric, dtype) if resume else start(init, recipe, crops, dtype)
     with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
         training = Training(network, recipe, crops, place.device, cuda if compiled is None else compiled, init)
         if resume:

@@ -56,9 +56,10 @@ def from_weights(backbone: DepthwiseBackbone, stored: Tensors, lmbdas: Mapping[i
     def put(target: Tensor, name: str) -> None:
         value = stored.get(name)
         if value is None or value.shape != target.shape:
+            there = "is absent from" if value is None else f"has shape {value.shape} in"
             raise WeightsError(
-                f"{name} of these weights is {None if value is None else value.shape} but training needs {tuple(target.shape)} for "
-                f"qualities {backbone.qualities.tolist()}; start from weights for the same qualities, or from the images (klt)"
+                f"{name} {there} these weights but must have {tuple(target.shape)} for qualities "
+                f"{backbone.qualities.tolist()}; start from weights for the same qualities, or from klt"
             )
         target.copy_(torch.from_numpy(value).float())
 

@@ -98,8 +98,8 @@ def _put(target: Tensor, value: npt.NDArray[Any]) -> None:
     """Copy a tensor into the first channels of a larger one; WeightsError if it is not larger."""
     if any(there > room for there, room in zip(value.shape, target.shape, strict=True)):
         raise WeightsError(
-            f"a tensor of these weights is {value.shape} but training has room for {tuple(target.shape)}; start from weights for "
-            "the same qualities, or from the images (klt)"
+            f"a tensor of these weights has shape {value.shape} but training has room for {tuple(target.shape)}; start from "
+            "weights for the same qualities, or from klt"
         )
     target[tuple(map(slice, value.shape))] = torch.from_numpy(value).float()
 
