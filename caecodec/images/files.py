@@ -3,20 +3,23 @@
 This is the one reader of conversion, evaluation and training: EXIF orientation, alpha, palettes and depth are judged here.
 """
 
-from collections.abc import Iterator
+import io
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from ..errors import ParameterError
 from ..storage.partial import complete_file
-from . import tiff
+from . import tiff, tiff_structure
 from .image import Image, from_picture
+from .stripped import without_metadata
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -25,8 +28,18 @@ _DEEP_SUFFIXES = (".png",)  # formats that hold 16-bit grey
 _PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
 _EIGHT_BIT = ("L", "LA", "P", "PA", "RGB", "RGBA")  # of these, the modes that become RGB or grey without loss
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+_TRANSPOSITIONS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
 _DESCRIPTION, _BITS, _SAMPLES = 270, 258, 277  # TIFF tags
+_T = TypeVar("_T")
 
 
 def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
@@ -48,11 +61,9 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
         The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
         16-bit RGB in other files than TIFF, several frames); the message names it.
     """
-    if _needs_tifffile(path, stream):
-        return tiff.read(path, stream)
-    with _opened(path, stream) as image:
-        profile = image.info.get("icc_profile")
-        return from_picture(np.asarray(_plain(ImageOps.exif_transpose(image), path)), profile)
+    with _errors(path):
+        pages = _pages_for_tifffile(path, stream)
+        return tiff.read(path, stream, pages) if pages else _with_pillow(path, stream, _read)
 
 
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
@@ -75,13 +86,10 @@ def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
 
     Raises ParameterError as `read_rgb` does, except for damaged pixels, which go unnoticed.
     """
-    if not _needs_tifffile(path, stream):
-        with _opened(path, stream) as image:
-            orientation = _orientation(image)
-            # Whether Pillow already swaps the sides of a turned TIFF when it opens it depends on its version.
-            known = image.mode in _EIGHT_BIT and not _has_alpha(image) and not (image.format == "TIFF" and orientation > 1)
-            if known:
-                return (image.width, image.height) if orientation in _TURNED else (image.height, image.width)
+    with _errors(path):
+        known = None if _pages_for_tifffile(path, stream) else _with_pillow(path, stream, _size)
+    if known is not None:
+        return known
     height, width, _ = read_rgb(path, stream).shape
     return height, width
 
@@ -130,21 +138,79 @@ def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:
     return stream
 
 
+def _bytes(stream: IO[bytes]) -> bytes:
+    """All bytes of a stream."""
+    stream.seek(0)
+    return stream.read()
+
+
 @contextmanager
-def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[PillowImage.Image]:
-    """The file as Pillow opens it; ParameterError for an image that cannot be read, or not without loss."""
+def _errors(path: Path) -> Iterator[None]:
+    """Raise ParameterError, which names the file, for whatever Pillow, tifffile or their decoders raise."""
     try:
-        with PillowImage.open(_start(path, stream)) as image:
-            _refuse(image, path)
-            yield image
+        yield
+    except (ParameterError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise ParameterError(f"{path} cannot be read as an image: Pillow does not know its format") from error
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError) as error:
-        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+    except Exception as error:  # damaged files make these libraries raise nearly anything
+        raise ParameterError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
 
 
-def _needs_tifffile(path: Path, stream: IO[bytes] | None) -> bool:
-    return path.suffix.lower() in TIFF_SUFFIXES and not _is_photograph(path, stream)
+def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImage.Image, Path], _T]) -> _T:
+    """What `use` makes of the image that Pillow opens, without the file's metadata if Pillow fails with them."""
+
+    def opened(source: Path | IO[bytes]) -> _T:
+        with PillowImage.open(source) as image:
+            _refuse(image, path)
+            return use(image, path)
+
+    try:
+        return opened(_start(path, stream))
+    except (ParameterError, MemoryError, PillowImage.DecompressionBombError):
+        raise
+    except Exception as error:  # as in _errors
+        data = without_metadata(path.read_bytes() if stream is None else _bytes(stream))
+        if data is None:
+            raise
+        found = opened(io.BytesIO(data))
+        warnings.warn(f"{path} is read without its metadata, which Pillow cannot read: {error}", stacklevel=2)
+        return found
+
+
+def _read(image: PillowImage.Image, path: Path) -> Image:
+    """The image, upright."""
+    image.load()  # before its orientation is read, which a PNG file may state after the pixels
+    method = _TRANSPOSITIONS.get(_orientation(image, path))
+    upright = image if method is None else image.transpose(method)
+    profile = image.info.get("icc_profile")
+    return from_picture(np.asarray(_plain(upright, path)), profile if isinstance(profile, bytes) else None)
+
+
+def _size(image: PillowImage.Image, path: Path) -> tuple[int, int] | None:
+    """Height and width of the upright image; None if only its pixels tell them, or whether it can be used."""
+    searched = image.format != "PNG" or "exif" in image.info  # after its pixels a PNG file is not searched
+    orientation = _orientation(image, path) if searched else 1
+    # Whether Pillow already swaps the sides of a turned TIFF when it opens it depends on its version.
+    known = image.mode in _EIGHT_BIT and not _has_alpha(image) and not (image.format == "TIFF" and orientation > 1)
+    if not known:
+        return None
+    return (image.width, image.height) if orientation in _TURNED else (image.height, image.width)
+
+
+def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_structure.Page]:
+    """The pages of a TIFF file that tifffile must read; none for other files, and for photographs, which Pillow reads.
+
+    Raises ParameterError for a TIFF file that is not whole.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return []
+    if stream is None:
+        with path.open("rb") as file:
+            pages = tiff_structure.read_pages(path, file)
+    else:
+        pages = tiff_structure.read_pages(path, stream)
+    return [] if _is_photograph(path, stream) else pages
 
 
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
@@ -163,7 +229,7 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
                 and not about.startswith("ImageJ=")
                 and "<OME" not in about
             )
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not a format that Pillow knows
+    except Exception:  # as in _errors; tifffile may know better
         return False
 
 
@@ -190,11 +256,14 @@ def _has_alpha(image: PillowImage.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
-def _orientation(image: PillowImage.Image) -> int:
-    """The EXIF orientation, 1 if there is none. In a PNG file, only the part before the pixels is searched for it."""
-    if image.format == "PNG" and "exif" not in image.info:
+def _orientation(image: PillowImage.Image, path: Path) -> int:
+    """The EXIF orientation, 1 if there is none."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # as in _errors
+        warnings.warn(f"{path} is read as if upright, because its EXIF cannot be read: {error}", stacklevel=2)
         return 1
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return orientation if orientation in _TRANSPOSITIONS else 1
 
 
 def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:

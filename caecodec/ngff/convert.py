@@ -216,6 +216,10 @@ def _convert(
             convert(source, target)
         except (CaeCodecError, OSError, MemoryError) as error:
             failed.append(Failure(source, error))
+        except Exception as error:  # whatever a library below raises, the other files are converted
+            unforeseen = ParameterError(f"{source} cannot be converted: {type(error).__name__}: {error}")
+            unforeseen.__cause__ = error
+            failed.append(Failure(source, unforeseen))
         else:
             written.append(target)
     return written, failed
