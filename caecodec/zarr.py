@@ -77,10 +77,9 @@ class Serializer(ArrayBytesCodec):
     def _start_encode(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Pending[bytes]:
         array = chunk_data.as_ndarray_like()
         chunk = from_cuda(array) if is_cuda(array) else as_chunk(chunk_data.as_numpy_array())
-        shape = tuple(chunk_spec.shape)  # some filters flatten chunks
-        return self.codec.start_encode(
-            self.parameters, chunk if chunk.shape == shape else chunk.reshape(shape), self._gpu(array)
-        )
+        if tuple(chunk.shape) != chunk_spec.shape:  # some filters flatten chunks
+            chunk = chunk.reshape(chunk_spec.shape)
+        return self.codec.start_encode(self.parameters, chunk, self._gpu(array))
 
     def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Decoding:
         array, dtype = chunk_data.as_array_like(), _native(chunk_spec.dtype)
