@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import weights
 from ..errors import WeightsError
-from ..storage.locations import ZIP, Location, is_url, parse_location
+from ..storage.locations import OZX, ZIP, Location, is_url, parse_location
 from ..weights import Source, file
 
 SUMMARY = "List, show and install weights, from files or from the groups that carry them."
@@ -63,7 +63,7 @@ def _line(source: Source, origin: str) -> str:
 
 def _found(what: Location) -> Sequence[Source]:
     """The weights that a digest, a file or a group names."""
-    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
+    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP, OZX)
     return weights.read(what) if is_place else [weights.by_digest(str(what))]
 
 

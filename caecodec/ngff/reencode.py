@@ -6,6 +6,7 @@ from typing import Any
 import zarr
 
 from .. import weights
+from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
 from ..images.image import check_dtype
 from . import blocks
@@ -15,7 +16,6 @@ from .groups import new_group
 from .levels import Level, write_levels
 from .metadata import Multiscales, open_multiscales, translated
 from .options import Options
-from .records import ATTRIBUTE
 
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
@@ -47,7 +47,7 @@ def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner 
             check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
     group = new_group(target, options)
     attributes = translated(image.attributes, options.ngff)
-    attributes.pop(ATTRIBUTE, None)  # it describes how the source was made
+    attributes.pop(CONVERSION, None)  # it describes how the source was made
     group.attrs.update(attributes)
     _copy(image.group, group, "", set(levels), options.ngff, runner)
     kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}

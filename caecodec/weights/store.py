@@ -187,7 +187,7 @@ def _is_file(source: locations.Location) -> bool:
     if locations.is_url(source):
         return str(source).endswith(SUFFIX)
     path = Path(source)
-    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and path.suffix != locations.ZIP)
+    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and not locations.is_zipped(path))
 
 
 def _check(source: Source) -> None:
