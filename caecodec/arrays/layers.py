@@ -27,14 +27,16 @@ class Layer:
     serializer : the codec that turns a chunk into bytes; a ShardingCodec if the chunk holds those of the next layer, and in the
         last layer the codec of caecodec, if the array has one
     compressors : those after it
-    chunk_shape : the shape of its chunks; None if they have several
-    spec : such a chunk as the serializer gets it
+    chunk_shape : the shape of its chunks; if they have several, the greatest length along each axis
+    regular : whether they have only one
+    spec : a chunk of that shape as the serializer gets it
     """
 
     filters: tuple[Any, ...]
     serializer: Any
     compressors: tuple[Any, ...]
-    chunk_shape: tuple[int, ...] | None
+    chunk_shape: tuple[int, ...]
+    regular: bool
     spec: ArraySpec
 
     def unpack(self, data: bytes, key: str) -> bytes:
@@ -64,8 +66,10 @@ def layers(array: zarr.Array[Any]) -> list[Layer]:
         at = next((i for i, codec in enumerate(chain) if isinstance(codec, Compressor)), max(0, len(chain) - 1))
         serializer = chain[at] if chain else None
         spec = _spec(array, metadata.chunks)
-        return [Layer(tuple(chain[:at]), serializer, tuple(chain[at + 1 :]), metadata.chunks, spec)]
-    return list(_nested(metadata.codecs, _spec(array, getattr(metadata.chunk_grid, "chunk_shape", None))))
+        return [Layer(tuple(chain[:at]), serializer, tuple(chain[at + 1 :]), metadata.chunks, True, spec)]
+    shape = getattr(metadata.chunk_grid, "chunk_shape", None)
+    greatest = shape or tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
+    return list(_nested(metadata.codecs, _spec(array, greatest), shape is not None))
 
 
 def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:
@@ -99,25 +103,24 @@ def as_coded(array: zarr.Array[Any], shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def chunk_grid(array: zarr.Array[Any]) -> tuple[tuple[int, ...], int]:
-    """The shape of the innermost chunks (of several, the greatest along each axis), and how many of them cover the array."""
-    inner = layers(array)[-1].chunk_shape
-    if inner is not None:
-        return inner, math.prod(-(-n // chunk) for n, chunk in zip(array.shape, inner, strict=True))
-    sizes = array.read_chunk_sizes
-    return tuple(max(one, default=0) for one in sizes), math.prod(map(len, sizes))
+    """The shape of the innermost chunks (of several, the greatest length along each axis), and how many cover the array."""
+    inner = layers(array)[-1]
+    if not inner.regular:
+        return inner.chunk_shape, math.prod(map(len, array.read_chunk_sizes))
+    return inner.chunk_shape, math.prod(-(-n // chunk) for n, chunk in zip(array.shape, inner.chunk_shape, strict=True))
 
 
-def _nested(codecs: Sequence[Any], spec: ArraySpec) -> Iterator[Layer]:
+def _nested(codecs: Sequence[Any], spec: ArraySpec, regular: bool) -> Iterator[Layer]:
     at = next(i for i, codec in enumerate(codecs) if isinstance(codec, ArrayBytesCodec))
     seen = _filtered(codecs[:at], spec)
-    yield Layer(tuple(codecs[:at]), codecs[at], tuple(codecs[at + 1 :]), spec.shape, seen)
+    yield Layer(tuple(codecs[:at]), codecs[at], tuple(codecs[at + 1 :]), spec.shape, regular, seen)
     if isinstance(codecs[at], ShardingCodec):
-        yield from _nested(codecs[at].codecs, replace(seen, shape=codecs[at].chunk_shape))
+        yield from _nested(codecs[at].codecs, replace(seen, shape=codecs[at].chunk_shape), regular=True)
 
 
 def _filtered(filters: Sequence[ArrayArrayCodec], spec: ArraySpec) -> ArraySpec:
     """A chunk as filters leave it."""
-    for codec in filters if spec.shape is not None else ():
+    for codec in filters:
         spec = codec.resolve_metadata(spec)
     return spec
 

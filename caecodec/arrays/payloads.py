@@ -120,7 +120,7 @@ class Shards(NamedTuple):
     def of(cls, outer: Layer, inner: Layer, where: str) -> "Shards":
         """The layout of the shards of a layer; ParameterError if their index is coded in an unusual way."""
         codec: ShardingCodec = outer.serializer
-        if outer.spec.shape is None:
+        if not outer.regular:
             raise ParameterError(f"shards of {where} have several shapes; read it with array[...]")
         index_codecs = [dict(one.to_dict()) for one in codec.index_codecs]
         if index_codecs != _INDEX_CODECS:
