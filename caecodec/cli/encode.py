@@ -5,6 +5,7 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+from .. import settings
 from ..codecs.base import Option
 from ..codecs.registry import codecs
 from ..ngff.options import DEPTHS, NGFF_VERSIONS, Options, codec_names
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default: as the file's name says")
     raw.add_argument("--depth", type=int, choices=DEPTHS, help="bits; default: as the file's name says, or 8")
 
+    parser.add_argument(
+        "--max-pixels", type=int, help="most pixels of an image file other than TIFF; default 178956970, as settings say"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished groups, and continue those that an earlier run has kept"
@@ -54,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     of_codecs = {option.name for codec in codecs().values() for option in codec.options}.difference(names)
     others = {name: getattr(arguments, name) for name in of_codecs}
     options = Options(**{name: getattr(arguments, name) for name in names}, others=others)
-    with Bars(arguments.quiet) as bars:
+    limits = {} if arguments.max_pixels is None else {"max_pixels": arguments.max_pixels}
+    with settings.using(**limits), Bars(arguments.quiet) as bars:
         written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.images, bars.chunks)
     return outcome(written, failed, arguments.quiet)
 

@@ -1,5 +1,6 @@
 """The metadata of TIFF files, OME-XML or ImageJ's: names of channels and sizes of pixels."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,8 +45,8 @@ def ome_metadata(image: Image, document: str) -> Image:
     sizes = {}
     for axis, name in _OME_SIZES.items():
         said = unit(pixels.get(name + "Unit", "s" if axis == "t" else "µm"))
-        value = float(pixels.get(name, 0))
-        if axis in image.axes and said is not None and value > 0:
+        value = _size(pixels.get(name))
+        if axis in image.axes and said is not None and value:
             sizes[axis] = Size(value, said)
     return replace(image, sizes=sizes, labels=_labels(image, [channel.get("Name") for channel in _elements(pixels, "Channel")]))
 
@@ -55,12 +56,13 @@ def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[
     sizes = {}
     length = unit(str(said.get("unit", "pixel")))
     for axis, (pixels, units) in resolutions.items():
-        if length is not None and pixels and units:
-            sizes[axis] = Size(units / pixels, length)
+        value = _size(units / pixels) if pixels else None
+        if length is not None and value:
+            sizes[axis] = Size(value, length)
     duration = unit(str(said.get("tunit", "s")))
     for axis, name, its_unit in (("z", "spacing", length), ("t", "finterval", duration)):
-        value = abs(float(said.get(name, 0)))
-        if axis in image.axes and its_unit is not None and value > 0:
+        value = _size(said.get(name), signed=True)
+        if axis in image.axes and its_unit is not None and value:
             sizes[axis] = Size(value, its_unit)
     labels = said.get("Labels") or ()
     return replace(image, sizes=sizes, labels=_labels(image, [labels] if isinstance(labels, str) else labels))
@@ -77,6 +79,16 @@ def ome_attributes(image: Image) -> dict[str, Any]:
     if image.labels and not image.rgb:
         attributes["Channel"] = {"Name": list(image.labels)}
     return attributes
+
+
+def _size(said: Any, signed: bool = False) -> float | None:
+    """A size of pixels; None for what is not a finite number above 0, or with `signed` not 0."""
+    try:
+        value = float(said)
+    except (TypeError, ValueError):
+        return None
+    value = abs(value) if signed else value
+    return value if 0 < value < math.inf else None
 
 
 def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:

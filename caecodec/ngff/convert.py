@@ -10,7 +10,7 @@ from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
-from ..storage.locations import Location
+from ..storage.locations import Location, is_url
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from . import video
 from .chunk_runner import ChunkRunner, ProgressListener
@@ -78,7 +78,7 @@ def encode_paths(
     Raises
     ------
     ParameterError
-        There is nothing to convert, or the output's name or an option does not fit the inputs.
+        There is nothing to convert, or the output's name or an option does not fit the inputs, or it lies inside one of them.
     """
     files = image_inputs(inputs)
     single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
@@ -96,6 +96,7 @@ def encode_paths(
     if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
     jobs: list[Conversion] = [(file, output if single else output / (stem(file) + group_suffix(file))) for file in files]
+    _refuse_nested(jobs)
     return _convert(jobs, lambda file, target: _encode(Path(file), target, options, tell), progress)
 
 
@@ -117,7 +118,15 @@ def decode_paths(
     if single and len(sources) != 1:
         raise ParameterError(f"{output} names one output but there are {len(sources)} inputs; name a folder instead")
     jobs = [(source, output if single else output / (stem(source) + suffix)) for source in sources]
+    _refuse_nested(jobs)
     return _convert(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress)
+
+
+def _refuse_nested(jobs: Sequence[Conversion]) -> None:
+    """Raise ParameterError for an output inside a group that is an input, to which it would be copied."""
+    for source, target in jobs:
+        if not is_url(source) and Path(source).resolve() in target.resolve().parents:
+            raise ParameterError(f"{target} lies inside {source}, which is an input; choose a folder outside it")
 
 
 def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ..errors import ParameterError
 from ..images.files import SUFFIXES, read_image, writable, write_image
+from ..images.listing import is_hidden
 from ..storage.locations import ZIP, Location, is_url, name
 from . import video
 
@@ -71,7 +72,7 @@ def _expand(inputs: Sequence[_AnyLocation], wanted: Callable[[Path], bool], what
         if not path.exists():
             raise ParameterError(f"{path} does not exist; check its name")
         if path.is_dir() and not _is_coded(path):
-            found = sorted(child for child in path.iterdir() if wanted(child) and not child.name.startswith("."))
+            found = sorted(child for child in path.iterdir() if wanted(child) and not is_hidden(child.name))
             if not found:
                 raise ParameterError(f"folder {path} holds no {what}; name another")
             yield from found

@@ -51,6 +51,7 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
         for i, level in enumerate(pyramid(image.pixels, options.chunk_size))
     }
     write_levels(group, levels, options, runner)
+    name = name.encode("utf-8", "backslashreplace").decode()  # the bytes of a file's name may be no text
     datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
     version = format_from_version(options.ngff)
     metadata = {"omero": omero_of(image, name)}
