@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--output", required=True, type=Path,
-        help="a folder; or with one image NAME.ome.zarr or NAME.cae",
+        help="a folder; or with one image NAME.ome.zarr, NAME.ozx or NAME.cae",
     )  # fmt: skip
     parser.add_argument(
         "--codec", default="cae", choices=codec_names(), help="cae, overfitted, or one to compare with; default cae"
@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layout.add_argument("--chunk-size", type=int, default=256, help="pixels a side, default %(default)s")
     layout.add_argument("--shard-size", type=int, help="pixels a side of a shard, a multiple of the chunk size; default none")
     layout.add_argument(
-        "--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 is Zarr v3, 0.4 is Zarr v2; default %(default)s"
+        "--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 and 0.6 are Zarr v3, 0.4 is Zarr v2; default %(default)s"
     )
+
+    layout.add_argument("--zipped", action="store_true", help="write groups as zipped files, NAME.ozx")
 
     raw = parser.add_argument_group("raw .yuv files, planar 4:2:0")
     raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default: as the file's name says")

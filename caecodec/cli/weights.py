@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("install", "Copy weights into your folder, where they are found by their digest.").add_argument(
         "sources", nargs="+", type=parse_location, metavar="GROUP|FILE",
-        help="a .safetensors file, or a group that carries weights, also zipped (.zip); a path or URL",
+        help="a .safetensors file, or a group that carries weights, also zipped (.ozx, .zip); a path or URL",
     )  # fmt: skip
     add("path", "Print the path of a weights file.").add_argument(
         "digest", metavar="DIGEST", help="the first eight or more digits of the file's SHA-256"

@@ -1,4 +1,4 @@
-"""Opens data for reading: a folder, a zipped store (.zip), or a URL that fsspec understands."""
+"""Opens data for reading: a folder, a zipped store (.ozx, .zip), or a URL that fsspec understands."""
 
 import importlib.util
 import zipfile

@@ -117,7 +117,7 @@ def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     Parameters
     ----------
     source
-        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.zip), or at a URL that
+        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.ozx, .zip), or at a URL that
         fsspec opens.
 
     Returns
