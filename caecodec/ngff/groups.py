@@ -71,7 +71,8 @@ def new_group(path: Path, options: Options) -> zarr.Group:
 def read_group(path: locations.Location, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
-    `path` may also name a zipped store (.ozx, .zip), or be a URL for fsspec. Weights that the group carries need not be installed.
+    `path` may also name a zipped store (.ozx, .zip), or be a URL for fsspec. Weights that the group carries need not be
+    installed.
 
     Raises
     ------

@@ -117,8 +117,8 @@ def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     Parameters
     ----------
     source
-        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.ozx, .zip), or at a URL that
-        fsspec opens.
+        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.ozx, .zip), or at a URL
+        that fsspec opens.
 
     Returns
     -------
