@@ -42,8 +42,9 @@ def systems(axes="zyx", output="world", **changes):
     step = {"type": "scale", "scale": [2.0, 0.5, 0.5]}
     half = [{"type": "scale", "scale": [2.0, 1.0, 1.0]}, {"type": "translation", "translation": [0.0, 0.25, 0.25]}]
     to = {"output": {"name": output}}
+    world = [{"name": name, "type": "space", "unit": "micrometer"} for name in axes]
     image = {
-        "coordinateSystems": [{"name": "world", "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in axes]}],
+        "coordinateSystems": [{"name": "world", "axes": world}],
         "datasets": [
             {"path": "0", "coordinateTransformations": [{**step, "input": {"path": "0"}, **to}]},
             {"path": "1", "coordinateTransformations": [
@@ -190,10 +191,14 @@ def test_further_coordinate_systems(tmp_path):
     assert not (tmp_path / "c.zarr").exists()
 
 
+def level(*steps):
+    return [{"path": "0", "coordinateTransformations": list(steps)}]
+
+
 @pytest.mark.parametrize(("changes", "match"), [
     ({"datasets": [{"path": "0"}]}, "0.6 but its level 0 has no transformation to one of its coordinate systems"),
     ({"output": "elsewhere"}, "no transformation to one of its coordinate systems"),
-    ({"datasets": [{"path": "0", "coordinateTransformations": [{"type": "rotation", "output": {"name": "world"}}]}]}, "rotation"),
+    ({"datasets": level({"type": "rotation", "output": {"name": "world"}})}, "rotation"),
     ({"axes": "xyz"}, "axes x, y, z but must have"), ({"coordinateSystems": None}, "not an OME-NGFF image"),
 ])  # fmt: skip
 def test_0_6_that_is_not_as_it_says(tmp_path, changes, match):
@@ -244,14 +249,10 @@ def image_of(**changes):
 
 
 ODD = {
-    "scale of strings": image_of(
-        datasets=[{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": ["1", "1"]}]}]
-    ),
-    "scale too short": image_of(datasets=[{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1]}]}]),
-    "scale not finite": image_of(
-        datasets=[{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [float("inf"), float("nan")]}]}]
-    ),
-    "no scale": image_of(datasets=[{"path": "0", "coordinateTransformations": [{"type": "scale"}, None]}]),
+    "scale of strings": image_of(datasets=level({"type": "scale", "scale": ["1", "1"]})),
+    "scale too short": image_of(datasets=level({"type": "scale", "scale": [1]})),
+    "scale not finite": image_of(datasets=level({"type": "scale", "scale": [float("inf"), float("nan")]})),
+    "no scale": image_of(datasets=level({"type": "scale"}, None)),
     "transformations of null": image_of(datasets=[{"path": "0", "coordinateTransformations": None}]),
     "unit of null": image_of(axes=[{"name": "y", "unit": None}, {"name": "x", "unit": 3}]),
     "omero of null": {**image_of(), "omero": None},

@@ -94,7 +94,7 @@ def test_weights_that_it_carries(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("output", "options", "match"), [
     ("a.ozx", {"ngff": "0.4"}, "zipped groups need Zarr v3"), ("a.ozx", {"resume": True}, "leave resume or zipped"),
-    ("a.zarr", {"zipped": True}, "is a folder but zipped groups are files"), ("a.cae", {"zipped": True}, "zipped is for groups"),
+    ("a.zarr", {"zipped": True}, "a folder but zipped groups are files"), ("a.cae", {"zipped": True}, "zipped is for groups"),
 ])  # fmt: skip
 def test_choices_that_do_not_fit(tmp_path, output, options, match):
     write_group(tmp_path / "in.zarr", Image(PIXELS, "cyx"), "in", Options(codec="none"))
