@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..storage.locations import is_node
+from ..storage.locations import OZX, is_node
 from .files import SUFFIXES, read_rgb, read_size
 
 TAR = ".tar"
@@ -42,7 +42,7 @@ def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
     """The image files at these paths, in order of name within each folder and tar file; their suffixes are SUFFIXES.
 
     Folders are searched with their subfolders and the tar files in them, except for what is hidden. Where a Zarr array or group
-    is found, its path is given, for the caller to open or leave out.
+    (zipped, .ozx, or not) is found, its path is given, for the caller to open or leave out.
 
     Raises ParameterError for a path that does not exist and a tar file that cannot be read.
     """
@@ -65,6 +65,8 @@ def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
             for child in sorted(path.iterdir()):
                 if not is_hidden(child.name):
                     yield from _find(child, named=False)
+    elif path.suffix == OZX:
+        yield path
     elif path.suffix == TAR:
         yield from _members(path)
     elif path.suffix.lower() in SUFFIXES:
