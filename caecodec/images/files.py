@@ -4,6 +4,7 @@ This is the one reader of conversion, evaluation and training: EXIF orientation,
 """
 
 import io
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
+from .. import settings
 from ..errors import ParameterError
 from ..storage.partial import complete_file
 from . import tiff, tiff_structure
@@ -38,7 +40,9 @@ _TRANSPOSITIONS = {
     8: PillowImage.Transpose.ROTATE_90,
 }
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
-_DESCRIPTION, _BITS, _SAMPLES = 270, 258, 277  # TIFF tags
+_PILLOW = threading.Lock()  # holds while Pillow's limit, a global of the process, is another
+_ON_A_PAR = "Multi-Frame Image"  # the kinds of pictures in a JPEG of several that show a scene from several places
+_DESCRIPTION, _BITS, _SAMPLES, _MP_ENTRIES = 270, 258, 277, 0xB002  # TIFF tags
 _T = TypeVar("_T")
 
 
@@ -46,7 +50,7 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
     """The image in a file, turned upright as its EXIF orientation says.
 
     It reads RGB, grey (8 bits, or 16 in PNG and TIFF), and what `tiff.read` reads. Palettes and opaque alpha become RGB, which
-    loses nothing.
+    loses nothing. Of a phone's JPEG it reads the photograph, not the previews, gain maps and depth maps that come with it.
 
     Parameters
     ----------
@@ -59,7 +63,7 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
     ------
     ParameterError
         The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
-        16-bit RGB in other files than TIFF, several frames); the message names it.
+        16-bit RGB in other files than TIFF, several frames), or more pixels than `settings.max_pixels`; the message names it.
     """
     with _errors(path):
         pages = _pages_for_tifffile(path, stream)
@@ -105,10 +109,12 @@ def write_image(path: Path, image: Image) -> None:
     All formats hold 8-bit RGB and grey, PNG also holds 16-bit grey, and TIFF holds everything: it is written as OME-TIFF if the
     image is more than 8-bit RGB or grey, or if the sizes of its pixels or the names of its channels are known.
 
-    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold.
+    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold, or without pixels.
     """
     if not writable(path):
         raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
+    if not image.pixels.size:
+        raise ParameterError(f"{path} cannot hold {image}, which has no pixels; read the group with zarr instead")
     suffix = path.suffix.lower()
     picture = image.picture()
     photograph = picture is not None and picture.dtype == np.uint8
@@ -153,6 +159,11 @@ def _errors(path: Path) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise ParameterError(f"{path} cannot be read as an image: Pillow does not know its format") from error
+    except PillowImage.DecompressionBombError as error:
+        raise ParameterError(
+            f"{path} has more than {settings.current().max_pixels:,} pixels, the limit against files that are made to fill the "
+            "memory; if you trust it, raise the limit (--max-pixels, or CAECODEC_MAX_PIXELS), or save the image as TIFF"
+        ) from error
     except Exception as error:  # damaged files make these libraries raise nearly anything
         raise ParameterError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
 
@@ -161,7 +172,7 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
     """What `use` makes of the image that Pillow opens, without the file's metadata if Pillow fails with them."""
 
     def opened(source: Path | IO[bytes]) -> _T:
-        with PillowImage.open(source) as image:
+        with _open(source) as image:
             _refuse(image, path)
             return use(image, path)
 
@@ -176,6 +187,20 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
         found = opened(io.BytesIO(data))
         warnings.warn(f"{path} is read without its metadata, which Pillow cannot read: {error}", stacklevel=2)
         return found
+
+
+def _open(source: Path | IO[bytes]) -> PillowImage.Image:
+    """The file as Pillow opens it; DecompressionBombError for more pixels than the settings allow."""
+    with _PILLOW:
+        before, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+        try:
+            image = PillowImage.open(source)
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = before
+    if image.width * image.height > settings.current().max_pixels:
+        image.close()
+        raise PillowImage.DecompressionBombError
+    return image
 
 
 def _read(image: PillowImage.Image, path: Path) -> Image:
@@ -216,7 +241,7 @@ def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_struc
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
     """Whether a TIFF file has a single page of at most 8 bits that Pillow reads whole, and no OME or ImageJ metadata."""
     try:
-        with PillowImage.open(_start(path, stream)) as image:
+        with _open(_start(path, stream)) as image:
             tags = getattr(image, "tag_v2", None)
             if tags is None:  # not a TIFF file, despite its name
                 return True
@@ -236,7 +261,7 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
 def _refuse(image: PillowImage.Image, path: Path) -> None:
     """Raise ParameterError if reading the image would silently lose something."""
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and not _is_one_photograph(image):
         raise ParameterError(f"{path} has {frames} frames but must have one; split it into files, or save it as TIFF")
     raw = [
         str(part)
@@ -250,6 +275,12 @@ def _refuse(image: PillowImage.Image, path: Path) -> None:
         raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
     if image.mode not in _EIGHT_BIT and not (image.mode.startswith("I;16") and not _has_alpha(image)):
         raise ParameterError(f"{path} has mode {image.mode}, which RGB or grey cannot hold without loss; {_WAY_OUT}")
+
+
+def _is_one_photograph(image: PillowImage.Image) -> bool:
+    """Whether this is a JPEG file whose further pictures only serve the first: previews, gain maps, depth maps."""
+    entries = getattr(image, "mpinfo", {}).get(_MP_ENTRIES, ())
+    return image.format == "MPO" and not any(_ON_A_PAR in str(entry["Attribute"]["MPType"]) for entry in entries)
 
 
 def _has_alpha(image: PillowImage.Image) -> bool:

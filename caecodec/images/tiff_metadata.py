@@ -68,8 +68,8 @@ def ome_metadata(image: Image, document: str) -> Image:
     sizes = {}
     for axis, name in _OME_SIZES.items():
         said = unit(pixels.get(name + "Unit", "s" if axis == "t" else "µm"))
-        value = _number(pixels.get(name))
-        if axis in image.axes and said is not None and value > 0:
+        value = _size(pixels.get(name))
+        if axis in image.axes and said is not None and value:
             sizes[axis] = Size(value, said)
     return replace(image, sizes=sizes, labels=_labels(image, [channel.get("Name") for channel in _elements(pixels, "Channel")]))
 
@@ -80,12 +80,13 @@ def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[
     length = unit(str(said.get("unit", "pixel")))
     for axis, resolution in resolutions.items():
         pixels, units = resolution if isinstance(resolution, tuple) and len(resolution) == 2 else (0, 0)
-        if length is not None and pixels and units:
-            sizes[axis] = Size(units / pixels, length)
+        value = _size(units / pixels) if pixels else None
+        if length is not None and value:
+            sizes[axis] = Size(value, length)
     duration = unit(str(said.get("tunit", "s")))
     for axis, name, its_unit in (("z", "spacing", length), ("t", "finterval", duration)):
-        value = abs(_number(said.get(name)))
-        if axis in image.axes and its_unit is not None and value > 0:
+        value = _size(said.get(name), signed=True)
+        if axis in image.axes and its_unit is not None and value:
             sizes[axis] = Size(value, its_unit)
     labels = said.get("Labels")
     names = labels if isinstance(labels, list | tuple) else [labels] if isinstance(labels, str) else []
@@ -105,13 +106,14 @@ def ome_attributes(image: Image) -> dict[str, Any]:
     return attributes
 
 
-def _number(text: Any) -> float:
-    """A finite number, or 0 for what is none."""
+def _size(said: Any, signed: bool = False) -> float | None:
+    """A size of pixels; None for what is not a finite number above 0, or with `signed` not 0."""
     try:
-        value = float(text or 0)
+        value = float(said)
     except (TypeError, ValueError):
-        return 0
-    return value if math.isfinite(value) else 0
+        return None
+    value = abs(value) if signed else value
+    return value if 0 < value < math.inf else None
 
 
 def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:

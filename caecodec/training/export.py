@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from ..entropy.streams import narrow
 from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..models.family import Family, Tensors
+from ..weights import file
 from . import data, symbols
 from .state import family_of
 
@@ -56,7 +58,7 @@ def export(
     ParameterError
         One of these is missing, or `output` exists.
     WeightsError
-        The checkpoint is of neither kind.
+        The checkpoint is of neither kind, or of another network.
     """
     if output.suffix != ".safetensors":
         raise ParameterError(f"output is {output} but must be named NAME.safetensors")
@@ -83,7 +85,11 @@ def export(
         for q in qualities:
             tensors.update(_fitted(family, tensors, q, images, without, crops))
     name = name or output.stem
-    return weights.save(output, tensors, name=name, family=stored_name, metric=metric or "mse", qualities=qualities)
+    about: dict[str, Any] = {"name": name, "family": stored_name, "metric": metric or "mse", "qualities": qualities}
+    data = file.serialise(tensors, **about)
+    for q in qualities:
+        file.quality_weights(data, q, str(output))
+    return weights.save(output, tensors, **about)
 
 
 def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:

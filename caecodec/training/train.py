@@ -15,7 +15,7 @@ from ..errors import ParameterError
 from ..models import registry
 from ..models.factorized import compressai
 from ..models.family import Tensors
-from . import data, report
+from . import data, report, symbols
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
@@ -102,7 +102,7 @@ def train(
     Raises
     ------
     ParameterError
-        No image is as large as a crop, output exists, there is nothing to resume, or the loss diverged.
+        No image is as large as a crop, or as 256x256 pixels, output exists, there is nothing to resume, or the loss diverged.
     WeightsError
         init names weights that do not exist, or that are of a wider network.
     """
@@ -120,6 +120,11 @@ def train(
     memory = torch.cuda.get_device_properties(place.device).total_memory if cuda else None
     recipe = recipe.on(memory)
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
+    if not data.count(images, symbols.CROP, every):
+        raise ParameterError(
+            f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}, as the entropy tables need "
+            "after the training; name others too"
+        )
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
     network = start(init, recipe, crops, _dtype(place.device))
@@ -131,7 +136,8 @@ def train(
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
     report.draw(training.history, recipe, output.with_suffix(".png"))
     points = report.validate(source, data.held_out(images, every)) if every else []
-    output.with_suffix(".md").write_text(report.model_card(source, images, init, training, points))
+    card = report.model_card(source, images, init, training, points)
+    output.with_suffix(".md").write_text(card, encoding="utf-8", errors="backslashreplace")
     return source
 
 

@@ -160,6 +160,18 @@ def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
     assert (chosen.size, chosen.crops) == (crop, batch)
 
 
+def test_small_images_are_refused_before_training(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(random_image(255, 300, 3, seed=number)).save(tmp_path / "in" / f"{number}.png")
+    command = ["train", str(tmp_path / "in"), "-o", str(tmp_path / "mine.safetensors"), "--steps", "9", "--crop", "64"]
+    assert main(command) == 1
+    output = capsys.readouterr()
+    assert "no image of 256x256 pixels" in output.err
+    assert "step" not in output.out
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 def test_bad_requests(folder, tmp_path, capsys, short_start):
     output = tmp_path / "mine.safetensors"
     command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]

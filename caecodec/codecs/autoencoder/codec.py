@@ -16,6 +16,7 @@ from ...bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, Body, BoundKind
 from ...bitstream.prefix import RGB_VERSION
 from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.given import as_chunk
 from ...chunks.padding import trim, trim_tensor
 from ...chunks.pending import Pending
 from ...chunks.planes import COLOURS, Layout
@@ -117,10 +118,10 @@ def encode(
     Parameters
     ----------
     array
-        uint8, uint16, int16, float32 or float64, with two spatial axes of any size, channels or none, and any leading axes. Its
-        values are finite, unless max_error is 0 or they are padding: rows, columns or images of one value at the end. Three
-        uint8 channels are coded as RGB. Other planes are each coded by itself, within its own range of values, unless three are
-        alike.
+        uint8, uint16, int16, float32 or float64 of either byte order, with two spatial axes of any size, channels or none, and
+        any leading axes. Its values are finite, unless max_error is 0 or they are padding: rows, columns or images of one value
+        at the end. Three uint8 channels are coded as RGB. Other planes are each coded by itself, within its own range of
+        values, unless three are alike.
     quality
         1 (smallest) to 8 (best); 8 if none of quality, psnr, bpp and max_error is given.
     metric
@@ -156,7 +157,7 @@ def encode(
         quality=quality, metric=metric, channel_axis=channel_axis, weights=weights,
         entropy=entropy, max_error=max_error, psnr=psnr, bpp=bpp,
     )  # fmt: skip
-    return encode_with(parameters, array, gpu)
+    return encode_with(parameters, as_chunk(array), gpu)
 
 
 def encode_with(parameters: AutoencoderParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:

@@ -72,7 +72,7 @@ def test_metadata(tmp_path, photograph):
     assert document["codecs"] == [{"name": "caecodec.overfitted", "configuration": configuration}]
     assert Serializer.from_dict(document["codecs"][0]) == Serializer(lmbda=1e-3, seed=3)
     with pytest.raises(caecodec.ParameterError, match="dtype is bool"):
-        zarr.create_array({}, shape=(9, 9, 3), dtype=bool, **surfaces()[3])
+        zarr.create_array({}, data=np.ones((9, 9, 3), bool), **surfaces()[3])
 
 
 def test_out_of_another_shape():
