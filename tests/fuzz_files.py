@@ -267,10 +267,15 @@ def groups():
 
 
 def write_mutated_group(rng, path, version, attributes):
-    """A group with these attributes, mutated."""
+    """A group with these attributes, mutated, or with a mutated document of its array."""
     pixels = stack(2, 24, 30)
     group = zarr.open_group(str(path), mode="w", zarr_format=3 if version == "0.5" else 2)
     group.create_array("s0", data=pixels, chunks=(1, 24, 30))
+    if rng.random() < 0.2:
+        name = path / "s0" / ("zarr.json" if version == "0.5" else ".zarray")
+        name.write_text(json.dumps(_json(rng, json.loads(name.read_text()))))
+        group.attrs.update(attributes)
+        return
     mutated = attributes
     for _ in range(rng.randint(1, 2)):
         mutated = _json(rng, mutated)

@@ -43,7 +43,7 @@ class Multiscales(NamedTuple):
             raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
         try:
             array = self.group[self.paths[level]]
-        except (BaseZarrError, KeyError, ValueError) as error:
+        except (BaseZarrError, KeyError, TypeError, ValueError) as error:
             raise ParameterError(f"{self.path} lacks level {self.paths[level]}, or it cannot be opened: {error}") from error
         if not isinstance(array, zarr.Array) or array.ndim != len(self.axes):
             raise ParameterError(f"{self.path} has no array of axes {', '.join(self.axes)} at {self.paths[level]}")
@@ -89,10 +89,13 @@ class Multiscales(NamedTuple):
         return () if len(labels) != count or labels == _numbered(count) else labels
 
     def icc_profile(self) -> bytes | None:
-        """The ICC profile that `attributes_of` stored, if any."""
+        """The ICC profile that `attributes_of` stored, if any; none for what is no base64."""
         ours = self.attributes.others.get(_ATTRIBUTE)
         profile = ours.get("icc_profile") if isinstance(ours, dict) else None
-        return base64.b64decode(profile) if isinstance(profile, str) else None
+        try:
+            return base64.b64decode(profile) if isinstance(profile, str) else None
+        except ValueError:
+            return None
 
 
 def open_multiscales(path: locations.Location) -> Multiscales:

@@ -125,6 +125,9 @@ def train(
             f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}, as the entropy tables need "
             "after the training; name others too"
         )
+    if every:
+        for _ in data.held_out(images, every):  # those that cannot be read are refused now, not after the training
+            pass
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
     network = start(init, recipe, crops, _dtype(place.device))

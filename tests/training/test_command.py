@@ -19,6 +19,7 @@ from caecodec.cli.main import main
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
 from caecodec.training.export import export
+from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
 
 
@@ -185,3 +186,15 @@ def test_bad_requests(folder, tmp_path, capsys, short_start):
         assert main([*command, *more]) == 1
         assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_images_are_refused_before_training(tmp_path, capsys, monkeypatch):
+    """Those that training reads and those that it holds out, by name, though their headers are sound."""
+    monkeypatch.setattr(Training, "run", lambda *arguments: pytest.fail("trained"))
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(random_image(300, 300, 3)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:20000])
+    for order in ([whole, cut], [cut, whole]):
+        images = list(map(str, order))
+        assert main(["train", *images, "-o", str(tmp_path / "mine.safetensors"), "--steps", "9", "--validation", "0.5"]) == 1
+        assert f"{cut} cannot be read as an image" in capsys.readouterr().err
