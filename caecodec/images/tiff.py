@@ -96,7 +96,7 @@ def _described_series(file: Any, path: Path, stream: IO[bytes] | None, pages: Se
     if wanted is not None:
         _require_files(wanted, path, stream)
     try:
-        found = file.series
+        found = list(file.series)
     except Exception as error:  # tifffile raises whatever the metadata lead it to
         raise _UnfitError(f"{type(error).__name__}: {error}") from error
     series = _only(found, path)
