@@ -88,6 +88,12 @@ def names(array: zarr.Array[Any]) -> list[str]:
     return inwards + [name(codec) for layer in reversed(found) for codec in layer.compressors]
 
 
+def same(array: zarr.Array[Any], other: zarr.Array[Any]) -> bool:
+    """Whether two arrays have the same codecs with the same parameters."""
+    mine, others = array.metadata.to_dict(), other.metadata.to_dict()
+    return all(mine.get(key) == others.get(key) for key in ("codecs", "filters", "compressor"))
+
+
 def name(codec: Any) -> str:
     """The name of a codec in the metadata of an array."""
     return str(codec.codec_id if isinstance(codec, numcodecs.abc.Codec) else codec.to_dict()["name"])
