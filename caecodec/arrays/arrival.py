@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import zarr
+from zarr.errors import BaseZarrError
 
 from .. import weights
 from ..codecs.base import Codec, Parameters
@@ -31,8 +32,17 @@ class FoundArray(NamedTuple):
 
     @classmethod
     def of(cls, name: str, array: zarr.Array[Any], member: bool) -> "FoundArray":
-        """An array with what codes it; `member`: it was found through a group, whose metadata may be consolidated."""
-        own = zarr.open_array(array.store, path=array.path, mode="r") if member else array
+        """An array with what codes it; `member`: it was found through a group, whose metadata may be consolidated.
+
+        Raises ParameterError if only consolidated metadata know it.
+        """
+        try:
+            own = zarr.open_array(array.store, path=array.path, mode="r") if member else array
+        except (BaseZarrError, OSError, KeyError) as error:
+            raise ParameterError(
+                f"{name} is named by consolidated metadata but is not there, or has no document of its own ({error}); write "
+                "these metadata anew (zarr.consolidate_metadata)"
+            ) from error
         claimed = "" if layers.same(own, array) else ", ".join(layers.names(array))
         try:
             return cls(name, own, *layers.coded_by(own), claimed)

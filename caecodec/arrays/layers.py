@@ -62,7 +62,7 @@ def layers(array: zarr.Array[Any]) -> list[Layer]:
     """The layers of an array, from the chunks that are stored to those in the innermost shards."""
     metadata: Any = array.metadata
     if metadata.zarr_format == 2:
-        chain = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else [])]
+        chain = [*(metadata.filters or ()), *([] if metadata.compressor is None else [metadata.compressor])]
         at = next((i for i, codec in enumerate(chain) if isinstance(codec, Compressor)), max(0, len(chain) - 1))
         serializer = chain[at] if chain else None
         spec = _spec(array, metadata.chunks)

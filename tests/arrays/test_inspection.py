@@ -1,6 +1,7 @@
 """What inspect tells of arrays with other codecs, within shards, without chunks, and of arrays that caecodec did not write."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -229,6 +230,15 @@ def test_consolidated_metadata_that_are_stale(tmp_path, zarr_format, claims, cap
     if claims == "others":
         zarr.consolidate_metadata(tmp_path / "a.zarr")
         assert main(["inspect", str(tmp_path / "a.zarr"), "--expect", "cae"]) == 0
+
+
+def test_consolidated_metadata_of_what_is_not_there(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    group.create_array("x", data=IMAGE, chunks=(32, 32, 3), serializer=CODEC, compressors=None)
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    shutil.rmtree(tmp_path / "a.zarr" / "x")
+    with pytest.raises(caecodec.ParameterError, match=r"a\.zarr/x is named by consolidated metadata but is not there"):
+        inspect(tmp_path / "a.zarr")
 
 
 def test_chunks_that_are_no_payloads(tmp_path, capsys):
