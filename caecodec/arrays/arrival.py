@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import zarr
+from zarr.errors import BaseZarrError
 
 from .. import weights
 from ..codecs.base import Codec, Parameters
@@ -17,20 +18,36 @@ _LABELS = "labels"
 
 
 class FoundArray(NamedTuple):
-    """An array under the name that messages call it; `codec` and `parameters` are None if it is not coded by caecodec."""
+    """An array by its own document, under the name that messages call it.
+
+    codec, parameters : None if it is not coded by caecodec
+    consolidated : the codecs that the consolidated metadata of a group above it claim, if these are others
+    """
 
     name: str
     array: zarr.Array[Any]
     codec: Codec[Any, Any] | None
     parameters: Parameters | None
+    consolidated: str = ""
 
     @classmethod
-    def of(cls, name: str, array: zarr.Array[Any]) -> "FoundArray":
-        """An array with what codes it."""
+    def of(cls, name: str, array: zarr.Array[Any], member: bool) -> "FoundArray":
+        """An array with what codes it; `member`: it was found through a group, whose metadata may be consolidated.
+
+        Raises ParameterError if only consolidated metadata know it.
+        """
         try:
-            return cls(name, array, *layers.coded_by(array))
+            own = zarr.open_array(array.store, path=array.path, mode="r") if member else array
+        except (BaseZarrError, OSError, KeyError) as error:
+            raise ParameterError(
+                f"{name} is named by consolidated metadata but is not there, or has no document of its own ({error}); write "
+                "these metadata anew (zarr.consolidate_metadata)"
+            ) from error
+        claimed = "" if layers.same(own, array) else ", ".join(layers.names(array))
+        try:
+            return cls(name, own, *layers.coded_by(own), claimed)
         except ParameterError:
-            return cls(name, array, None, None)
+            return cls(name, own, None, None, claimed)
 
     def __str__(self) -> str:
         by = self.codec.name if self.codec else ", ".join(layers.names(self.array)) or "no codec"
@@ -49,7 +66,18 @@ def strays(node: zarr.Group | zarr.Array[Any], arrays: Sequence[FoundArray], exp
     expect : a codec that must code the levels of images, or all arrays if there are no images; "any": any codec of caecodec;
         None: what the metadata of groups say
     """
-    groups = _groups(node) if isinstance(node, zarr.Group) else []
+    stale = {
+        one.name: f"{one}, but consolidated metadata above it say {one.consolidated}, so that reading through them fails; "
+        "write them anew (zarr.consolidate_metadata)"
+        for one in arrays
+        if one.consolidated
+    }
+    groups = list(_groups(node)) if isinstance(node, zarr.Group) else []
+    return {**stale, **_uncoded(groups, arrays, expect)}
+
+
+def _uncoded(groups: Sequence[zarr.Group], arrays: Sequence[FoundArray], expect: str | None) -> dict[str, str]:
+    """A sentence on each of the arrays that the codec did not reach."""
     if expect is None:
         named = {path: why for group in groups for why in _reasons(group) for path in _levels(group) or _children(group)}
         wrong = [one for one in arrays if one.codec is None and one.array.path in named]

@@ -152,7 +152,7 @@ def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], lis
         layers.coded_by(node)
     arrays = [one for one in members if isinstance(one, zarr.Array) and weights.GROUP not in one.path.split("/")]
     root = str(path).rstrip("/")
-    return node, [FoundArray.of(str(path) if one is node else f"{root}/{one.path}", one) for one in arrays]
+    return node, [FoundArray.of(str(path) if one is node else f"{root}/{one.path}", one, one is not node) for one in arrays]
 
 
 def _of_payload(path: str, codec: Codec[Any, Any], data: bytes) -> _Coded:

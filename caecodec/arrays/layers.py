@@ -62,7 +62,7 @@ def layers(array: zarr.Array[Any]) -> list[Layer]:
     """The layers of an array, from the chunks that are stored to those in the innermost shards."""
     metadata: Any = array.metadata
     if metadata.zarr_format == 2:
-        chain = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else [])]
+        chain = [*(metadata.filters or ()), *([] if metadata.compressor is None else [metadata.compressor])]
         at = next((i for i, codec in enumerate(chain) if isinstance(codec, Compressor)), max(0, len(chain) - 1))
         serializer = chain[at] if chain else None
         spec = _spec(array, metadata.chunks)
@@ -86,6 +86,12 @@ def names(array: zarr.Array[Any]) -> list[str]:
     found = layers(array)
     inwards = [name(codec) for layer in found for codec in (*layer.filters, layer.serializer) if codec is not None]
     return inwards + [name(codec) for layer in reversed(found) for codec in layer.compressors]
+
+
+def same(array: zarr.Array[Any], other: zarr.Array[Any]) -> bool:
+    """Whether two arrays have the same codecs with the same parameters."""
+    mine, others = array.metadata.to_dict(), other.metadata.to_dict()
+    return all(mine.get(key) == others.get(key) for key in ("codecs", "filters", "compressor"))
 
 
 def name(codec: Any) -> str:

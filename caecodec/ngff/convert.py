@@ -64,8 +64,9 @@ def encode_paths(
     inputs
         Image files, videos, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
     output
-        For one input, NAME.zarr (a group), NAME.ozx (a zipped group) or NAME.cae (a payload). Otherwise a folder, created if
-        necessary, for groups named after the inputs.
+        For one input, NAME.zarr (a group), NAME.ozx (a zipped group), NAME.cae (a payload), or the path of a group that is the
+        input, which is replaced if `options` overwrite. Otherwise a folder, created if necessary, for groups named after the
+        inputs.
     options
         The codec and layout.
     progress
@@ -86,7 +87,8 @@ def encode_paths(
     files = image_inputs(inputs)
     if output.suffix == OZX:
         options = replace(options, zipped=True)
-    single = output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
+    in_place = output.resolve() in [file.resolve() for file in files]
+    single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if output.suffix == PAYLOAD_SUFFIX:

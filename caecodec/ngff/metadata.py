@@ -111,7 +111,7 @@ def open_multiscales(path: locations.Location) -> Multiscales:
     try:
         attributes = versions.parse(group, path)
         ome = versions.with_axes(attributes, group, path)
-        if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels"} & set(ome):
+        if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels", "scene"} & set(ome):
             raise ParameterError(f"{path} is a collection of images, not an image; name the groups in it that hold multiscales")
         image = ome["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]

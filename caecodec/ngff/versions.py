@@ -62,7 +62,7 @@ def with_axes(found: Attributes, group: zarr.Group, where: object) -> dict[str, 
 
 
 def translated(group: zarr.Group, version: str, where: object) -> dict[str, Any]:
-    """The attributes of a group of any version, rewritten for version 0.4, 0.5 or 0.6.
+    """The attributes of a group of any version, rewritten for version 0.4, 0.5 or 0.6; if that is its own, as they are.
 
     Raises ParameterError for coordinate systems of 0.6 that other versions cannot hold, and for images that are not as their
     version says, where that matters.
@@ -70,8 +70,11 @@ def translated(group: zarr.Group, version: str, where: object) -> dict[str, Any]
     found = parse(group, where)
     if not found.ome:
         return found.others
+    if found.version == version:
+        own: dict[str, Any] = group.attrs.asdict()
+        return own if version == "0.4" else {**own, "ome": {**own["ome"], "version": own["ome"].get("version") or version}}
     try:
-        ome = _to_0_6(found, group, where) if version == "0.6" else _to_0_5(found, group, where, version)
+        ome = _to_0_6(found, group) if version == "0.6" else _to_0_5(found, group, where, version)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, CaeCodecError):
             raise
@@ -94,11 +97,9 @@ def _to_0_5(found: Attributes, group: zarr.Group, where: object, version: str) -
     return with_axes(found, group, where)
 
 
-def _to_0_6(found: Attributes, group: zarr.Group, where: object) -> dict[str, Any]:
-    """The attributes in the form of 0.6."""
-    if found.version == "0.6":
-        return found.ome
-    return _mapped(with_axes(found, group, where), lambda image: _to_coordinate_systems(_with_scales(image, group)))
+def _to_0_6(found: Attributes, group: zarr.Group) -> dict[str, Any]:
+    """The attributes of an earlier version in the form of 0.6."""
+    return _mapped(with_axes(found, group, group), lambda image: _to_coordinate_systems(_with_scales(image, group)))
 
 
 def _version_before_0_5(items: dict[str, Any]) -> Any:

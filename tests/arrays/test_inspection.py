@@ -1,6 +1,7 @@
 """What inspect tells of arrays with other codecs, within shards, without chunks, and of arrays that caecodec did not write."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -206,6 +207,38 @@ def test_metadata_of_the_group_say_that_it_was_caecodec(tmp_path, capsys):
     assert "although its group carries weights in caecodec_weights" in capsys.readouterr().err
     with pytest.raises(caecodec.ParameterError, match="s0 is coded by bytes, zstd, not by caecodec"):
         inspect(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("claims", ["ours", "others"])
+def test_consolidated_metadata_that_are_stale(tmp_path, zarr_format, claims, capsys):
+    """What codes an array is in its own document; consolidated metadata that say something else are named."""
+    ours = {"compressors": caecodec.ConvolutionalAutoencoder(4, weights=TINY)} if zarr_format == 2 else {
+        "serializer": CODEC, "compressors": None,
+    }  # fmt: skip
+    before, after = (ours, {}) if claims == "ours" else ({}, ours)
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=zarr_format)
+    group.create_array("x", data=IMAGE, chunks=(32, 32, 3), **before)
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    own = zarr.open_group(tmp_path / "a.zarr", mode="a", use_consolidated=False)
+    own.create_array("x", data=IMAGE, chunks=(32, 32, 3), overwrite=True, **after)
+    assert main(["inspect", str(tmp_path / "a.zarr")]) == 1
+    output = capsys.readouterr()
+    assert ("cae, quality 4" in output.out) == (claims == "others")
+    assert "consolidated metadata above it say" in output.err
+    assert "zarr.consolidate_metadata" in output.err
+    if claims == "others":
+        zarr.consolidate_metadata(tmp_path / "a.zarr")
+        assert main(["inspect", str(tmp_path / "a.zarr"), "--expect", "cae"]) == 0
+
+
+def test_consolidated_metadata_of_what_is_not_there(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    group.create_array("x", data=IMAGE, chunks=(32, 32, 3), serializer=CODEC, compressors=None)
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    shutil.rmtree(tmp_path / "a.zarr" / "x")
+    with pytest.raises(caecodec.ParameterError, match=r"a\.zarr/x is named by consolidated metadata but is not there"):
+        inspect(tmp_path / "a.zarr")
 
 
 def test_chunks_that_are_no_payloads(tmp_path, capsys):

@@ -107,6 +107,9 @@ def test_outputs_inside_inputs(tmp_path, photo, capsys):
         assert f"lies inside {group}, which is an input" in capsys.readouterr().err
     assert {path.name for path in group.iterdir()} == {"zarr.json", "s0", "s1"}
     assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "none", "--quiet"]) == 0
+    bare = group.rename(tmp_path / "image")  # a group without a suffix, replaced by itself
+    assert main(["encode", str(bare), "-o", str(bare), "--max-error", "0", "--overwrite", "--quiet"]) == 0
+    assert main(["inspect", str(bare), "--expect", "cae"]) == 0
 
 
 def test_the_command_is_installed():

@@ -1,5 +1,6 @@
 """What others say of OME-NGFF groups: yaozarrs of 0.4 and 0.5, the schemas of the specification of 0.6, ome-zarr and dask."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -41,4 +42,8 @@ def opened(path):
     datasets = attributes.get("ome", attributes)["multiscales"][0]["datasets"]
     for level, dataset in zip(node.data, datasets, strict=True):
         assert (level.compute() == da.from_zarr(group[dataset["path"]]).compute()).all()
+    if importlib.util.find_spec("ome_zarr.classes"):  # of Python 3.12 and newer
+        from ome_zarr.classes.image import OMEZarrMultiscale
+
+        OMEZarrMultiscale.from_ome_zarr(str(path))
     return node.data
