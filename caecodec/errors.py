@@ -10,7 +10,7 @@ class ParameterError(CaeCodecError, ValueError):
 
 
 class FormatVersionError(CaeCodecError):
-    """A payload or weights file of a format that this version of caecodec does not know."""
+    """A payload, configuration or weights file of a format that this version of caecodec does not know."""
 
 
 class CorruptionError(CaeCodecError):

@@ -1,18 +1,21 @@
 """numcodecs codecs, as compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted) or serializers of Zarr v3."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numcodecs.abc
 import numcodecs.compat
 import numpy as np
 
 from .chunks.decoded import check_fits, deliver
+from .chunks.given import as_chunk
 from .codecs.autoencoder.interface import AUTOENCODER
 from .codecs.autoencoder.parameters import AutoencoderArguments
 from .codecs.base import Codec
 from .codecs.decoding import parse_payload, start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
+from .codecs.parse import parse_stored
 
 
 class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
@@ -35,7 +38,8 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
 
         Raises ParameterError for a chunk that the codec does not accept.
         """
-        return self.codec.encode(self.parameters, numcodecs.compat.ensure_ndarray(buf), self.gpu)
+        array = buf if isinstance(buf, np.ndarray) else numcodecs.compat.ensure_ndarray(buf)
+        return self.codec.encode(self.parameters, as_chunk(array), self.gpu)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk in a payload, as a `DecodedChunk`; or `out`, an array of its shape or a flat one, with the chunk in it.
@@ -46,6 +50,11 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
         if out is not None:
             check_fits(parse_payload(data).header.shape, np.shape(out))
         return deliver(start_decode(data, self.parameters.dependencies, self.gpu).result(), out)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The codec that array metadata describes; FormatVersionError for parameters that only a newer caecodec knows."""
+        return cls(**parse_stored(cls, config))
 
     def get_config(self) -> dict[str, Any]:
         """What array metadata stores: the id and the parameters, without gpu."""

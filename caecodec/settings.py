@@ -11,6 +11,7 @@ CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 if
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
 CAECODEC_MAX_BATCH     most images in one pass of the network                        16; on CUDA 256
 CAECODEC_MEMORY        bytes for all passes (suffixes K, M, G); the rest is tiled   1G; on CUDA a quarter of its memory
+CAECODEC_MAX_PIXELS    most pixels of an image file other than TIFF                 178956970
 CAECODEC_WEIGHTS       a folder of weights files, searched before all others
 CAECODEC_USER_WEIGHTS  the folder that `caecodec weights install` writes to          in the user's data folder
 =====================  ===========================================================  ====================================
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from .errors import ParameterError
 
+MAX_PIXELS = 178956970  # Pillow refuses to open files of more
 CUDA_BATCH = 256  # a GPU decodes the streams of a batch in parallel, in the time of one
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -38,6 +40,7 @@ class Settings:
     threads: int = 0
     max_batch: int = 16
     memory: int = 2**30
+    max_pixels: int = MAX_PIXELS
     weights: Path | None = None
     user_weights: Path | None = None
 
@@ -91,6 +94,7 @@ def current() -> Settings:
         threads=_parse_count("CAECODEC_THREADS", get("CAECODEC_THREADS", "0"), 0),
         max_batch=_parse_count("CAECODEC_MAX_BATCH", get("CAECODEC_MAX_BATCH", "16"), 1),
         memory=_parse_memory(get("CAECODEC_MEMORY", "1G")),
+        max_pixels=_parse_count("CAECODEC_MAX_PIXELS", get("CAECODEC_MAX_PIXELS", str(MAX_PIXELS)), 1),
         weights=folder("CAECODEC_WEIGHTS"),
         user_weights=folder("CAECODEC_USER_WEIGHTS"),
     )

@@ -75,7 +75,8 @@ def read(
     on_cpu = place.device == "cpu"
     shape = [axis.size for axis in axes]
     # On the CPU, PyTorch's threads would hang in a process that forks later, so numpy or a thread that ends does the work.
-    out: Any = np.empty(shape, array.dtype) if on_cpu else torch.empty(shape, dtype=_dtype(array), device=place.device)
+    native = array.dtype.newbyteorder("=")
+    out: Any = np.empty(shape, native) if on_cpu else torch.empty(shape, dtype=_dtype(array), device=place.device)
     pieces = [list(axis.pieces(chunk)) for axis, chunk in zip(axes, array.chunks, strict=True)]
     groups = _grouped(itertools.product(*pieces))
     fill = 0 if array.fill_value is None else np.asarray(array.fill_value).item()
@@ -132,7 +133,7 @@ def read(
 
 def _dtype(array: zarr.Array[Any]) -> torch.dtype:
     """The dtype of a tensor that holds the values of an array."""
-    return torch.from_numpy(np.empty(0, array.dtype)).dtype
+    return torch.from_numpy(np.empty(0, array.dtype.newbyteorder("="))).dtype
 
 
 def _grouped(items: Iterator[Any]) -> Iterator[list[Any]]:

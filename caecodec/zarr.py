@@ -10,8 +10,8 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 
-from .chunks.axes import check_chunk
 from .chunks.cuda_arrays import from_cuda, is_cuda, to_cuda
+from .chunks.given import as_chunk
 from .chunks.pending import Pending
 from .codecs.autoencoder.interface import AUTOENCODER
 from .codecs.autoencoder.parameters import AutoencoderArguments
@@ -19,6 +19,7 @@ from .codecs.base import Codec, Decoding, Parameters
 from .codecs.decoding import start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
+from .codecs.parse import parse_stored
 
 NAME = AUTOENCODER.zarr_name
 OVERFITTED_NAME = OVERFITTED.zarr_name
@@ -36,9 +37,9 @@ class Serializer(ArrayBytesCodec):
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Self:
-        """The codec that array metadata describes."""
+        """The codec that array metadata describes; FormatVersionError for parameters that only a newer caecodec knows."""
         _, configuration = parse_named_configuration(data, cls.codec.zarr_name, require_configuration=False)
-        return cls(**(configuration or {}))
+        return cls(**parse_stored(cls, configuration or {}))
 
     def to_dict(self) -> dict[str, JSON]:
         """What array metadata stores: the name and the parameters, without gpu."""
@@ -47,18 +48,12 @@ class Serializer(ArrayBytesCodec):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.parameters})"
 
-    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
-        """ParameterError unless the array's dtype and chunks can be encoded."""
-        chunk = getattr(chunk_grid, "chunk_shape", None)  # only regular grids have one shape; encode checks the others
-        if chunk is not None:
-            check_chunk(tuple(chunk), _native(dtype), self.parameters.channel_axis)
-
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Raise NotImplementedError, which tells zarr that the size of payloads varies."""
         raise NotImplementedError  # zarr's protocol for codecs of variable size, as its gzip and zstd do
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        return chunk_spec.prototype.buffer.from_bytes(self._start_encode(chunk_data).result())
+        return chunk_spec.prototype.buffer.from_bytes(self._start_encode(chunk_data, chunk_spec).result())
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         return self._finish_decode(self._start_decode(chunk_data, chunk_spec), chunk_spec)
@@ -68,7 +63,7 @@ class Serializer(ArrayBytesCodec):
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         if not self.codec.in_batches(self._gpu(chunk_data.as_ndarray_like())):
             return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
-        encoding = self._start_encode(chunk_data)
+        encoding = self._start_encode(chunk_data, chunk_spec)
         await encoding.wait()
         return chunk_spec.prototype.buffer.from_bytes(encoding.result())
 
@@ -79,9 +74,11 @@ class Serializer(ArrayBytesCodec):
         await decoding.pending.wait()
         return self._finish_decode(decoding, chunk_spec)
 
-    def _start_encode(self, chunk_data: NDBuffer) -> Pending[bytes]:
+    def _start_encode(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Pending[bytes]:
         array = chunk_data.as_ndarray_like()
-        chunk = from_cuda(array) if is_cuda(array) else chunk_data.as_numpy_array()
+        chunk = from_cuda(array) if is_cuda(array) else as_chunk(chunk_data.as_numpy_array())
+        if tuple(chunk.shape) != chunk_spec.shape:  # some filters flatten chunks
+            chunk = chunk.reshape(chunk_spec.shape)
         return self.codec.start_encode(self.parameters, chunk, self._gpu(array))
 
     def _start_decode(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Decoding:

@@ -2,7 +2,7 @@
 
 Every one must give the original pixels or a CaeCodecError; or, where the checksum was made right again, an array of the shape
 that its header gives. Prints how many did which, the slowest, and the peak of memory. Those of format version 4 are mutated and
-checked by fuzz_sections.py.
+checked by fuzz_sections.py; of those of version 5 the padding is mutated, or the payload in it.
 """
 
 import argparse
@@ -18,12 +18,13 @@ from typing import NamedTuple
 import fuzz_sections
 import numpy as np
 from golden import make
+from helpers import padding
 from helpers.paths import GOLDEN
 
 import caecodec
-from caecodec.bitstream import autoencoder, overfitted, varint
+from caecodec.bitstream import autoencoder, overfitted, padded, varint
 from caecodec.bitstream.codings import Body
-from caecodec.bitstream.prefix import DIRECTORY_VERSION, OVERFITTED_VERSION, RGB_VERSION
+from caecodec.bitstream.prefix import DIRECTORY_VERSION, OVERFITTED_VERSION, PADDED_VERSION, RGB_VERSION
 from caecodec.codecs.decoding import parse_payload
 from caecodec.codecs.overfitted.network import LARGEST, Network, identify
 
@@ -100,7 +101,9 @@ class OverfittedParts:
 
 
 def apart(data):
-    """A payload of either family taken apart."""
+    """A payload of either family taken apart; of one with padding that of its content."""
+    if data[2] == PADDED_VERSION:
+        data = padded.parse(data).content
     return (Parts if data[2] < OVERFITTED_VERSION else OverfittedParts)(data)
 
 
@@ -120,6 +123,9 @@ def originals():
         data = path.read_bytes()
         if "several-streams" not in path.stem:
             found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))
+    for case in padding.cases():
+        data, weights = make.padded_payload(case), GOLDEN / "tiny.safetensors"
+        found.append(Original(f"v5-{case[0]}", data, weights, caecodec.decode(data, weights=weights)))
     return found
 
 
@@ -127,6 +133,8 @@ def mutate(rng, data):
     """A mutated payload, and whether its checksum is right; `rng` is a random.Random."""
     if data[2] == DIRECTORY_VERSION:
         return fuzz_sections.mutate(rng, data)
+    if data[2] == PADDED_VERSION:
+        return _mutate_padded(rng, data)
     parts = apart(data)
     kinds = [_header, _shape, _claims, _streams, _escapes, _sections, _sections, _constant, _raw, _raw]
     kind = rng.choice(kinds + [_network, _low] * isinstance(parts, OverfittedParts))
@@ -139,6 +147,24 @@ def mutate(rng, data):
             kind(rng, parts)
         body = bytearray(parts.pack())
     sealed = rng.random() < SEALED
+    return bytes(body) + (zlib.crc32(body).to_bytes(4, "little") if sealed else data[-4:]), sealed
+
+
+def _mutate_padded(rng, data):
+    """A mutation of the padding, or of the payload of the content, or of any byte."""
+    content, around = padded.parse(data)
+    action, sealed = rng.randint(0, 2), True
+    if action == 0:
+        content, sealed = mutate(rng, content)
+    elif action == 1:
+        around = bytearray(around)
+        _raw(rng, around)
+        if rng.random() < 0.5:
+            around[:1] = varint.pack(rng.choice(LENGTHS))
+    body = bytearray(padded.pack(content, bytes(around))[:-4])
+    if action == 2:
+        _raw(rng, body)
+    sealed = sealed and rng.random() < SEALED
     return bytes(body) + (zlib.crc32(body).to_bytes(4, "little") if sealed else data[-4:]), sealed
 
 

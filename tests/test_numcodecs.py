@@ -46,6 +46,38 @@ def test_config(codec):
     assert eval(repr(codec), {"ConvolutionalAutoencoder": caecodec.ConvolutionalAutoencoder}) == codec
 
 
+def test_a_configuration_of_a_newer_version(codec):
+    with pytest.raises(caecodec.FormatVersionError, match="depth=2.*upgrade caecodec"):
+        numcodecs.get_codec({**codec.get_config(), "depth": 2})
+
+
+def test_the_other_byte_order_and_masks():
+    """The values are what counts: a payload, and `encode`, have this machine's byte order and no mask."""
+    values = np.arange(3000, 3064, dtype=">i2").reshape(8, 8)
+    codec = caecodec.ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    for given in (values, np.ma.masked_array(values), np.ma.masked_equal(values, 0)):
+        decoded = codec.decode(codec.encode(given))
+        np.testing.assert_array_equal(decoded, values)
+        assert decoded.dtype.isnative
+    np.testing.assert_array_equal(caecodec.decode(caecodec.encode(values, channel_axis=None, max_error=0)), values)
+    z = zarr.create_array({}, data=values, chunks=(4, 8), zarr_format=2, compressors=codec)
+    assert z.dtype == ">i2"
+    np.testing.assert_array_equal(z[:], values)
+    for encode in (codec.encode, lambda array: caecodec.encode(array, channel_axis=None, psnr=30)):
+        with pytest.raises(caecodec.ParameterError, match="1 masked values.*filled"):
+            encode(np.ma.masked_equal(values, 3001))
+
+
+def test_filters_before_it(photograph):
+    plane = photograph[:40, :50, 0].astype(np.uint32)
+    codec = caecodec.ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    options = {"data": plane, "chunks": (32, 32), "zarr_format": 2, "compressors": codec}
+    z = zarr.create_array({}, filters=[numcodecs.AsType(encode_dtype="u2", decode_dtype="u4")], **options)
+    np.testing.assert_array_equal(z[:], plane)
+    with pytest.raises(caecodec.ParameterError, match="1 axes.*filter flattened it.*Zarr v3"):
+        zarr.create_array({}, filters=[numcodecs.FixedScaleOffset(offset=0, scale=1, dtype="u4", astype="u2")], **options)
+
+
 def test_metadata_of_weights_that_are_not_here_still_opens(photograph):
     config = {"id": "caecodec_cae", "quality": 8, "metric": "mse", "channel_axis": -1, "weights": "mine@01234567"}
     codec = numcodecs.get_codec(dict(config))

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import zarr
 from helpers import processes
+from zarr.codecs import TransposeCodec
+from zarr.codecs.numcodecs import AsType, FixedScaleOffset, PackBits
 
 import caecodec
 from caecodec import engine
 from caecodec.engine import networks
 from caecodec.images.metrics import psnr
-from caecodec.zarr import ConvolutionalAutoencoder
+from caecodec.zarr import ConvolutionalAutoencoder, OverfittedAutoencoder
 
 
 def create(photograph, serializer=None, **changes):
@@ -79,17 +81,77 @@ def test_channels_first_batches_and_edges(photograph):
 
 @pytest.mark.parametrize(("changes", "match"), [
     ({"dtype": "uint32"}, "dtype is uint32"), ({"dtype": "bool"}, "labels and masks"), ({"dtype": "complex64"}, "complex64"),
-    ({"dtype": ">u2"}, "dtype is >u2"), ({"shape": (32, 32, 64), "chunks": (32, 32, 64)}, "64 channels"),
-    ({"shape": (64, 64), "chunks": (64, 64)}, "2 axes"),
+    ({"shape": (32, 32, 64), "chunks": (32, 32, 64)}, "64 channels"), ({"shape": (64, 64), "chunks": (64, 64)}, "2 axes"),
 ])  # fmt: skip
-def test_arrays_it_cannot_take_are_refused_at_creation(changes, match):
+def test_arrays_it_cannot_take_are_refused_at_the_first_write(changes, match):
+    """Not at creation, when a codec does not learn of filters before it, which may change dtype and shape."""
     options = {"shape": (64, 64, 3), "chunks": (64, 64, 3), "dtype": "uint8", "compressors": None}
+    store = {}
+    z = zarr.create_array(store, serializer=ConvolutionalAutoencoder(quality=5), **{**options, **changes})
     with pytest.raises(caecodec.ParameterError, match=match):
-        zarr.create_array({}, serializer=ConvolutionalAutoencoder(quality=5), **{**options, **changes})
+        z[:] = np.ones(z.shape, z.dtype)
+    assert list(store) == ["zarr.json"]
+
+
+FILTERS = {
+    "transposed": [TransposeCodec(order=(2, 0, 1))],
+    "twice": [TransposeCodec(order=(1, 0, 2)), TransposeCodec(order=(2, 1, 0))],
+    "narrowed": [AsType(encode_dtype="uint8", decode_dtype="uint32"), TransposeCodec(order=(2, 0, 1))],
+    "flattened": [TransposeCodec(order=(2, 0, 1)), FixedScaleOffset(offset=100, scale=1, dtype="u4", astype="u1")],
+}
+
+
+@pytest.mark.parametrize("shards", [None, (32, 48, 3)])
+@pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
+def test_filters_before_it(photograph, filters, shards):
+    """The codec sees the shape and the dtype that the filters leave, in chunks of 16x24 as in shards of them."""
+    image = photograph[100:140, 200:250].astype(np.uint32) // 2 + 100
+    image = image.astype(np.uint8) if all(isinstance(one, TransposeCodec) for one in filters) else image
+    serializer = ConvolutionalAutoencoder(max_error=0, channel_axis=-3)
+    store = {}
+    z = create(image, serializer, chunks=(16, 24, 3), filters=filters, shards=shards, store=store)
+    np.testing.assert_array_equal(z[:], image)
+    z[3:20, 5:30] = image[5:22, 7:32]
+    np.testing.assert_array_equal(zarr.open_array(store, mode="r")[3:20, 5:30], image[5:22, 7:32])
+
+
+def test_a_filter_that_leaves_no_planes():
+    with pytest.raises(caecodec.ParameterError, match="1 axes.*filter flattened it"):
+        create(np.ones((32, 32, 3), bool), chunks=(32, 32, 3), filters=[PackBits()])
+
+
+def test_values_of_the_other_byte_order(photograph):
+    """Assigned to an array of this machine's order, or in an array that was created with the other one."""
+    values = (photograph[:40, :50, 0] * np.uint16(257)).astype(">u2")
+    assert not values.dtype.isnative
+    serializer = ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    for dtype in (">u2", "<u2"):
+        store = {}
+        z = create(None, serializer, store=store, shape=(40, 50), dtype=dtype, chunks=(16, 32))
+        z[:] = values
+        np.testing.assert_array_equal(z[:], values)
+        np.testing.assert_array_equal(zarr.open_array(store, mode="r")[:], values)
+
+
+def test_masked_values():
+    serializer = ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    z = create(None, serializer, shape=(8, 8), dtype="uint16", chunks=(8, 8))
+    values = np.ma.masked_greater(np.arange(64, dtype=np.uint16).reshape(8, 8), 100)
+    z[:] = values
+    np.testing.assert_array_equal(z[:], values.data)
+    with pytest.raises(caecodec.ParameterError, match="24 masked values.*filled"):
+        z[:] = np.ma.masked_less(values, 24)
+
+
+@pytest.mark.parametrize("kind", [ConvolutionalAutoencoder, OverfittedAutoencoder])
+def test_a_configuration_of_a_newer_version(kind):
+    stored = kind(quality=2).to_dict()
+    stored["configuration"] = {**stored["configuration"], "tuning": "grain"}
+    with pytest.raises(caecodec.FormatVersionError, match="tuning='grain'.*upgrade caecodec.*channel_axis"):
+        create(None, stored, shape=(64, 64, 3), dtype="uint8", chunks=(64, 64, 3))
 
 
 def test_inner_chunks_it_cannot_take(photograph):
-    """zarr 3.1.5 never validates the codecs inside a shard: writing must refuse."""
     with pytest.raises(caecodec.ParameterError, match="64 channels"):
         create(photograph[:64, :64, :1].repeat(64, axis=2), chunks=(32, 32, 64), shards=(64, 64, 64))
 

@@ -1,6 +1,6 @@
 """Reports on .cae files, arrays and OME-NGFF groups, from headers alone: no network runs."""
 
-import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,10 @@ from .. import weights
 from ..codecs.base import Codec
 from ..codecs.registry import owner
 from ..codecs.reports import Report
-from ..errors import ParameterError
+from ..errors import CaeCodecError, ParameterError
 from ..storage import locations
-from . import payloads
+from . import arrival, layers, payloads
+from .arrival import FoundArray
 
 
 class _Coded(NamedTuple):
@@ -24,10 +25,14 @@ class _Coded(NamedTuple):
     codec: Codec[Any, Any]
     summary: dict[str, Any]
     shape: tuple[int, ...]
-    chunk_shape: tuple[int, ...]
     dtype: str
     channel_axis: int | None
+    channels: int
+    chunk_shape: tuple[int, ...]
+    chunk_count: int
     payloads: Iterable[bytes]
+    filters: tuple[str, ...] = ()
+    compressors: tuple[str, ...] = ()
 
 
 @dataclass
@@ -64,64 +69,129 @@ class _Sums:
             self.parts[name] = self.parts.get(name, 0) + size
 
 
-def inspect(path: locations.Location) -> list[Report]:
-    """A report on a .cae file, or on each caecodec array at or below a Zarr path, in a zipped store (.zip), or at a URL.
+class Inspection(NamedTuple):
+    """What `examine` finds.
+
+    reports : of the arrays of caecodec that can be read
+    failed : errors of those that cannot
+    strays : a sentence on each array that caecodec did not write, although it should have
+    others : a sentence on each other array that caecodec did not write
+    """
+
+    reports: list[Report]
+    failed: list[CaeCodecError]
+    strays: list[str]
+    others: list[str]
+
+
+def inspect(path: locations.Location, expect: str | None = None) -> list[Report]:
+    """A report on a .cae file, or on each caecodec array at or below a Zarr path, in a zipped store (.zip, .ozx), or at a URL.
+
+    Parameters
+    ----------
+    path
+        The file, path or URL.
+    expect
+        The name of a codec, "cae" or "overfitted", or "any" for one of them, that must code the levels of the OME-NGFF images
+        at `path`, or, if there are none, all arrays.
 
     Raises
     ------
     ParameterError
-        `path` holds nothing that caecodec wrote.
+        `path` holds nothing that caecodec wrote, or an array is not coded as expected. Without `expect`, a warning names arrays
+        that caecodec did not write although the metadata of their group say that it did.
     CorruptionError, FormatVersionError
         A payload cannot be read.
     """
-    if not locations.is_url(path) and Path(path).is_file() and Path(path).suffix != locations.ZIP:
+    found = examine(path, expect)
+    if found.failed:
+        raise found.failed[0]
+    if found.strays and (expect is not None or not found.reports):
+        raise ParameterError("; ".join(found.strays))
+    for stray in found.strays:
+        warnings.warn(stray, stacklevel=2)
+    return found.reports
+
+
+def examine(path: locations.Location, expect: str | None = None) -> Inspection:
+    """As `inspect`, but with what is wrong beside what is right. Raises ParameterError if nothing at `path` is of caecodec."""
+    arrival.check_expected(expect)
+    if not locations.is_url(path) and Path(path).is_file() and not locations.is_zipped(path):
         data = Path(path).read_bytes()
         codec = owner(data)
-        payload = codec.parse_payload(data)
-        header = payload.header
-        summary = codec.payload_summary(payload)
-        coded = _Coded(str(path), codec, summary, header.shape, header.shape, header.dtype, header.channel_axis, [data])
-        return [_report(coded, weights.Carried())]
+        strays = [] if expect in (None, arrival.ANY, codec.name) else [f"{path} is coded by {codec.name}, not by {expect}"]
+        return Inspection([_report(_of_payload(str(path), codec, data), weights.Carried())], [], strays, [])
     carried = weights.carried(path)
     with weights.found_as_well(carried):
-        return [_report(coded, carried) for coded in _arrays(path)]
-
-
-def _arrays(path: locations.Location) -> list[_Coded]:
-    """The arrays at or below a Zarr path; ParameterError if none is coded by caecodec."""
-    try:
-        node = locations.open_node(path)
-        arrays = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
-    found = []
-    for array in arrays:
-        if isinstance(array, zarr.Array) and (array is node or _is_ours(array)):
-            name = str(path) if array is node else f"{str(path).rstrip('/')}/{array.path}"
-            codec, parameters = payloads.coded_by(array)
-            stored, axis = payloads.payloads(array), parameters.channel_axis
-            summary = codec.summary(parameters)
-            found.append(_Coded(name, codec, summary, array.shape, array.chunks, array.dtype.name, axis, stored))
-    if not found:
-        raise ParameterError(f"{path} holds no array coded by caecodec")
+        node, arrays = _opened(path)
+        astray = arrival.strays(node, arrays, expect)
+        foreign = {one.name: str(one) for one in arrays if one.codec is None}
+        found = Inspection([], [], list(astray.values()), [text for name, text in foreign.items() if name not in astray])
+        for one in arrays:
+            if one.codec is not None:
+                try:
+                    found.reports.append(_report(_of_array(one), carried))
+                except CaeCodecError as error:
+                    found.failed.append(type(error)(f"{one.name}: {error}"))
+    if not (found.reports or found.failed or found.strays):
+        raise ParameterError(f"{path} holds no array coded by caecodec: {'; '.join(found.others) or 'it has no arrays'}")
     return found
 
 
-def _is_ours(array: zarr.Array[Any]) -> bool:
+def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], list[FoundArray]]:
+    """What is at a Zarr path, and the arrays at or below it, without those that hold weights.
+
+    Raises ParameterError if there is nothing, and for a single array of others.
+    """
     try:
-        payloads.coded_by(array)
-    except ParameterError:
-        return False
-    return True
+        node = locations.open_node(path)
+        members = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
+    if isinstance(node, zarr.Array):
+        layers.coded_by(node)
+    arrays = [one for one in members if isinstance(one, zarr.Array) and weights.GROUP not in one.path.split("/")]
+    root = str(path).rstrip("/")
+    return node, [FoundArray.of(str(path) if one is node else f"{root}/{one.path}", one, one is not node) for one in arrays]
+
+
+def _of_payload(path: str, codec: Codec[Any, Any], data: bytes) -> _Coded:
+    payload = codec.parse_payload(data)
+    header, axis = payload.header, payload.header.channel_axis
+    channels = 1 if axis is None else header.shape[axis]
+    summary = codec.payload_summary(payload)
+    return _Coded(path, codec, summary, header.shape, header.dtype, axis, channels, header.shape, 1, [data])
+
+
+def _of_array(found: FoundArray) -> _Coded:
+    array, codec, parameters = found.array, found.codec, found.parameters
+    assert codec is not None
+    assert parameters is not None
+    nesting = layers.layers(array)
+    seen, axis = layers.as_coded(array, array.shape), parameters.channel_axis
+    chunk_shape, count = layers.chunk_grid(array)
+    return _Coded(
+        found.name,
+        codec,
+        codec.summary(parameters),
+        array.shape,
+        array.dtype.name,
+        None if axis is None else axis % len(seen),
+        1 if axis is None else seen[axis],
+        chunk_shape,
+        count,
+        payloads.payloads(array),
+        tuple(layers.name(one) for layer in nesting for one in layer.filters),
+        tuple(layers.name(one) for layer in reversed(nesting) for one in layer.compressors),
+    )
 
 
 def _report(coded: _Coded, carried: weights.Carried) -> Report:
-    sums, shape, axis = _Sums(coded.codec), coded.shape, coded.channel_axis
+    sums = _Sums(coded.codec)
     for data in coded.payloads:
         sums.add(data)
     spec = coded.summary.get("weights")
     needed = sums.digests | ({bytes.fromhex(spec.digest)} if spec and spec.digest else set())
-    grid = (-(-n // c) for n, c in zip(shape, coded.chunk_shape, strict=True))
     about: dict[str, Any] = {
         **coded.summary,
         "weights": str(spec or ""),
@@ -136,13 +206,16 @@ def _report(coded: _Coded, carried: weights.Carried) -> Report:
         weights_carried=bool(needed) and needed <= {source.digest for source in carried.sources},
         carried=tuple(map(str, carried.sources)),
         refused=tuple(one.reason for one in carried.refused),
-        shape=shape,
+        shape=coded.shape,
         chunk_shape=coded.chunk_shape,
         dtype=coded.dtype,
-        channel_axis=None if axis is None else axis % len(shape),
+        channel_axis=coded.channel_axis,
+        channels=coded.channels,
+        filters=coded.filters,
+        compressors=coded.compressors,
         chunks=sums.chunks,
         chunks_constant=sums.constant,
         chunks_lossless=sums.lossless,
-        chunks_missing=math.prod(grid) - sums.chunks,
+        chunks_missing=coded.chunk_count - sums.chunks,
         **about,
     )

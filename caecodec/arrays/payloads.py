@@ -1,10 +1,10 @@
-"""Reads the payloads of an array, sharded or not, without decoding them: the bytes of each stored chunk."""
+"""Reads the payloads of an array, sharded or not, without decoding them: what its codec of caecodec wrote for each chunk."""
 
 import asyncio
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import zarr
@@ -13,47 +13,42 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ..codecs.base import Codec, Parameters
 from ..errors import CorruptionError, ParameterError
-from ..numcodecs import Compressor
-from ..zarr import Serializer
+from .layers import Layer, coded_by, layers, name
 
-_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs")
+__all__ = ["coded_by", "fetch", "payloads", "stored"]
+_DOCUMENT = "zarr.json"  # those of Zarr v2 are hidden, as are files that file managers leave; folders in zip files have no name
 _UNFINISHED = ".partial"  # of files that zarr has not yet renamed; a killed writer leaves them behind
 _NO_CHUNK = (2**64 - 1, 2**64 - 1)
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _CRC_BYTES = 4
 
 
-def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:
-    """The caecodec codec of an array, and its parameters; ParameterError if it has none."""
-    codec: Any = array.metadata.compressor if array.metadata.zarr_format == 2 else array.serializer
-    if not isinstance(codec, Compressor | Serializer):
-        raise ParameterError(f"array {array.store_path} is not coded by caecodec but by {codec}; name one that is")
-    return codec.codec, codec.parameters
-
-
 def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
-    """The bytes of each stored chunk; chunks that hold only the fill value are not stored.
+    """The payload of each stored chunk; chunks that hold only the fill value are not stored.
 
-    Raises CorruptionError for a damaged shard index, and ParameterError for one that is coded in an unusual way.
+    Raises CorruptionError for a damaged shard index and for a chunk that another codec of the array cannot decode, and
+    ParameterError for an index that is coded in an unusual way.
     """
+    nesting = layers(array)
+    for key, data in stored(array):
+        yield from _unpack(data, nesting, key)
+
+
+def stored(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:
+    """The key of each stored chunk or shard in the store of an array, and what is stored there."""
     prefix = f"{array.path}/" if array.path else ""
 
     async def keys() -> list[str]:
         return sorted([key async for key in array.store.list_prefix(prefix)])
 
     for key in sync(keys()):
-        if key.rsplit("/", 1)[-1] in _DOCUMENTS or key.endswith(_UNFINISHED):
+        last = key.rsplit("/", 1)[-1]
+        if last in (_DOCUMENT, "") or last.startswith(".") or key.endswith(_UNFINISHED):
             continue
         buffer = sync(array.store.get(key, default_buffer_prototype()))
-        if buffer is None:
-            continue
-        data = buffer.to_bytes()
-        if array.shards is None:
-            yield data
-        else:
-            yield from _inner(data, array, key)
+        if buffer is not None:
+            yield key, buffer.to_bytes()
 
 
 def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[bytes | None]:
@@ -62,13 +57,15 @@ def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[byt
     Only the index and these chunks of a shard are read. Raises the errors of `payloads`, and ParameterError for an array that
     has other codecs as well.
     """
-    others = [*(array.filters or ()), *(array.compressors if array.metadata.zarr_format == 3 else ())]
-    if others:
-        raise ParameterError(f"array {array.store_path} has other codecs too, {others}; read it with array[...]")
-    return sync(_fetch(array, chunks))
+    *outer, inner = layers(array)
+    others = [codec for layer in (*outer, inner) for codec in (*layer.filters, *layer.compressors)]
+    if others or len(outer) > 1:
+        what = f"other codecs too, {', '.join(map(name, others))}" if others else "shards within shards"
+        raise ParameterError(f"array {array.store_path} has {what}; read it with array[...]")
+    return sync(_fetch(array, chunks, Shards.of(outer[0], inner, str(array.store_path)) if outer else None))
 
 
-async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[bytes | None]:
+async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layout: "Shards | None") -> list[bytes | None]:
     room = asyncio.Semaphore(zarr.config.get("async.concurrency"))
 
     async def get(key: str, part: ByteRequest | None = None) -> bytes | None:
@@ -76,17 +73,16 @@ async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> l
             buffer = await array.store.get(f"{array.path}/{key}" if array.path else key, default_buffer_prototype(), part)
         return None if buffer is None else buffer.to_bytes()
 
-    if array.shards is None:
+    if layout is None:
         return await asyncio.gather(*(get(array.metadata.encode_chunk_key(chunk)) for chunk in chunks))
-    in_shard = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+    in_shard = layout.grid
     shards = [tuple(i // n for i, n in zip(chunk, in_shard, strict=True)) for chunk in chunks]
     places = [tuple(i % n for i, n in zip(chunk, in_shard, strict=True)) for chunk in chunks]
     keys = {shard: array.metadata.encode_chunk_key(shard) for shard in shards}
-    size, at_start = _index_size(array)
-    part = RangeByteRequest(0, size) if at_start else SuffixByteRequest(size)
+    part = RangeByteRequest(0, layout.index_bytes) if layout.at_start else SuffixByteRequest(layout.index_bytes)
     found = await asyncio.gather(*(get(key, part) for key in keys.values()))
     indices = {
-        shard: None if data is None else _parse_index(data, array, key)
+        shard: None if data is None else layout.parse_index(data, key)
         for (shard, key), data in zip(keys.items(), found, strict=True)
     }
 
@@ -108,38 +104,57 @@ def _ravel(place: tuple[int, ...], grid: tuple[int, ...]) -> int:
     return number
 
 
-def _inner(shard: bytes, array: zarr.Array[Any], key: str) -> Iterator[bytes]:
-    """The inner chunks of a shard."""
-    size, at_start = _index_size(array)
-    for offset, length in _parse_index(shard[:size] if at_start else shard[-size:], array, key):
-        if (offset, length) == _NO_CHUNK:
-            continue
-        if offset + length > len(shard):
-            raise CorruptionError(f"shard {key} has {len(shard)} bytes but its index points beyond them: it is damaged")
-        yield shard[offset : offset + length]
+class Shards(NamedTuple):
+    """How shards hold their chunks.
+
+    grid : how many chunks a shard has along each axis
+    index_bytes : the size of the index
+    at_start : whether it is at the start of the shard, or at the end
+    """
+
+    grid: tuple[int, ...]
+    index_bytes: int
+    at_start: bool
+
+    @classmethod
+    def of(cls, outer: Layer, inner: Layer, where: str) -> "Shards":
+        """The layout of the shards of a layer; ParameterError if their index is coded in an unusual way."""
+        codec: ShardingCodec = outer.serializer
+        if not outer.regular:
+            raise ParameterError(f"shards of {where} have several shapes; read it with array[...]")
+        index_codecs = [dict(one.to_dict()) for one in codec.index_codecs]
+        if index_codecs != _INDEX_CODECS:
+            raise ParameterError(
+                f"shard index of {where} is coded by {index_codecs} but must be coded by {_INDEX_CODECS}; "
+                "read it with array[...], or copy it with zarr's default index_codecs"
+            )
+        grid = tuple(s // c for s, c in zip(outer.spec.shape, codec.chunk_shape, strict=True))
+        return cls(grid, 16 * math.prod(grid) + _CRC_BYTES, "start" in str(codec.index_location))
+
+    def index_of(self, shard: bytes) -> bytes:
+        """The bytes of the index of a shard."""
+        return shard[: self.index_bytes] if self.at_start else shard[-self.index_bytes :]
+
+    def parse_index(self, data: bytes, key: str) -> list[tuple[int, int]]:
+        """The (offset, length) pairs of little-endian uint64 in an index; CorruptionError if it is damaged."""
+        if len(data) != self.index_bytes:
+            raise CorruptionError(f"shard {key} has {len(data)} bytes, too few for its index: it is cut short")
+        entries, stored = data[:-_CRC_BYTES], int.from_bytes(data[-_CRC_BYTES:], "little")
+        if google_crc32c.value(entries) != stored:
+            raise CorruptionError(f"index of shard {key} does not match its CRC-32C: it is damaged")
+        return list(struct.iter_unpack("<QQ", entries))
 
 
-def _index_size(array: zarr.Array[Any]) -> tuple[int, bool]:
-    """The size of a shard's index in bytes, and whether it is at the start; ParameterError if it is coded in an unusual way."""
-    assert array.shards is not None
-    codec: Any = array.metadata.codecs[0]  # type: ignore[union-attr]  # v2 metadata has no shards: asserted above
-    assert isinstance(codec, ShardingCodec)
-    index_codecs = [dict(c.to_dict()) for c in codec.index_codecs]
-    if index_codecs != _INDEX_CODECS:
-        raise ParameterError(
-            f"shard index of {array.store_path} is coded by {index_codecs} but must be coded by {_INDEX_CODECS}; "
-            "read it with array[...], or copy it with zarr's default index_codecs"
-        )
-    count = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-    return 16 * count + _CRC_BYTES, "start" in str(codec.index_location)
-
-
-def _parse_index(data: bytes, array: zarr.Array[Any], key: str) -> list[tuple[int, int]]:
-    """The (offset, length) pairs of little-endian uint64 in the index of a shard."""
-    size, _ = _index_size(array)
-    if len(data) != size:
-        raise CorruptionError(f"shard {key} has {len(data)} bytes, too few for its index: it is cut short")
-    entries, stored = data[:-_CRC_BYTES], int.from_bytes(data[-_CRC_BYTES:], "little")
-    if google_crc32c.value(entries) != stored:
-        raise CorruptionError(f"index of shard {key} does not match its CRC-32C: it is damaged")
-    return list(struct.iter_unpack("<QQ", entries))
+def _unpack(data: bytes, nesting: Sequence[Layer], key: str) -> Iterator[bytes]:
+    """The payloads in what is stored at a key."""
+    outer, *inner = nesting
+    data = outer.unpack(data, key)
+    if not inner:
+        yield data
+        return
+    layout = Shards.of(outer, inner[0], key)
+    for offset, length in layout.parse_index(layout.index_of(data), key):
+        if (offset, length) != _NO_CHUNK:
+            if offset + length > len(data):
+                raise CorruptionError(f"shard {key} has {len(data)} bytes but its index points beyond them: it is damaged")
+            yield from _unpack(data[offset : offset + length], inner, key)

@@ -17,9 +17,10 @@ RGB_VERSION = 1  # the autoencoder's chunks of uint8 with three channels and wit
 PLANES_VERSION = 2  # all other chunks of the autoencoder
 OVERFITTED_VERSION = 3
 DIRECTORY_VERSION = 4  # families that need sections
+PADDED_VERSION = 5  # chunks of any other version that end in padding
 VERSIONS = WireIds(
     "format version",
-    {version: str(version) for version in (RGB_VERSION, PLANES_VERSION, OVERFITTED_VERSION, DIRECTORY_VERSION)},
+    {version: str(version) for version in (RGB_VERSION, PLANES_VERSION, OVERFITTED_VERSION, DIRECTORY_VERSION, PADDED_VERSION)},
 )
 DTYPES = WireIds("dtype id", {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"})
 

@@ -29,9 +29,11 @@ class Axes(NamedTuple):
         """
         least = 2 if channel_axis is None else 3
         if not least <= ndim <= MAX_DIMENSIONS:
+            flat = "; if a filter flattened it, leave the filter out, or use Zarr v3, where chunks get their shape back"
             raise ParameterError(
                 f"chunk has {ndim} axes but needs {least} to {MAX_DIMENSIONS}: two spatial axes, "
                 f"channels (channel_axis={channel_axis}), and any leading ones; pass channel_axis=None if there are no channels"
+                + (flat if ndim == 1 else "")
             )
         if channel_axis is None:
             return cls(tuple(range(ndim - 2)), ndim - 2, ndim - 1, None)

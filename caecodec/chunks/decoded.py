@@ -14,7 +14,8 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
 
     In the Zarr v2 format a codec learns neither: zarr views what `decode` returns as the dtype of the array's metadata,
     flattens it, and reshapes it to the shape of the metadata. If these differ from the chunk's own, this class raises
-    CorruptionError instead of scrambling the pixels. Otherwise it is an ordinary array, and so is all that is computed from it.
+    CorruptionError instead of scrambling the pixels; if only the byte order differs, it converts the values. Otherwise it is an
+    ordinary array, and so is all that is computed from it.
     """
 
     coded_shape: tuple[int, ...] | None
@@ -26,9 +27,11 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
         return array[()] if return_scalar else np.asarray(array)
 
     def view(self, *arguments: Any, **options: Any) -> Any:
-        """`numpy.ndarray.view`; CorruptionError if the dtype is not the chunk's."""
+        """`numpy.ndarray.view`, or the same values in another byte order; CorruptionError if the dtype is not the chunk's."""
         wanted = arguments[0] if arguments else options.get("dtype")
         if self.coded_shape is not None and isinstance(wanted, np.dtype) and wanted != self.dtype:
+            if wanted.newbyteorder("=") == self.dtype.newbyteorder("="):
+                return self.astype(wanted)
             raise CorruptionError(
                 f"payload holds a chunk of {self.dtype} but {wanted} is expected here: "
                 "it belongs to another array, or the array's metadata was changed"

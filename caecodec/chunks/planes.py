@@ -124,12 +124,12 @@ def to_values(
 
 
 def constant(array: npt.NDArray[Any], axes: Axes) -> npt.NDArray[Any] | None:
-    """The colour (channels,) of a chunk whose pixels are all equal, or None."""
+    """The colour (channels,) of a chunk whose pixels are all equal, bit by bit, or None."""
     images = axes.images(array)
-    colour = images[0, 0, 0]
-    if not (images[0, 0] == colour).all():  # the first row is cheap to compare, and rules out most chunks
+    bits = images.view(f"u{array.dtype.itemsize}")  # so that NaN is equal to itself, and 0.0 not to -0.0
+    if not (bits[0, 0] == bits[0, 0, 0]).all():  # the first row is cheap to compare, and rules out most chunks
         return None
-    return colour.copy() if (images == colour).all() else None
+    return images[0, 0, 0].copy() if (bits == bits[0, 0, 0]).all() else None
 
 
 def fill(colour: npt.NDArray[Any], shape: tuple[int, ...], axes: Axes) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec decode."""
     parser.add_argument(
         "inputs", nargs="+", type=parse_location, metavar="INPUT",
-        help=".ome.zarr groups (also zipped, or at URLs such as s3://...), .cae files, or folders of them",
+        help=".ome.zarr groups, .ozx files, .cae files, groups at URLs such as s3://..., or folders of them",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
     parser.add_argument(

@@ -5,6 +5,7 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+from .. import settings
 from ..codecs.base import Option
 from ..codecs.registry import codecs
 from ..ngff.options import DEPTHS, NGFF_VERSIONS, Options, codec_names
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--output", required=True, type=Path,
-        help="a folder; or with one image NAME.ome.zarr or NAME.cae",
+        help="a folder; or with one image NAME.ome.zarr, NAME.ozx or NAME.cae",
     )  # fmt: skip
     parser.add_argument(
         "--codec", default="cae", choices=codec_names(), help="cae, overfitted, or one to compare with; default cae"
@@ -31,13 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layout.add_argument("--chunk-size", type=int, default=256, help="pixels a side, default %(default)s")
     layout.add_argument("--shard-size", type=int, help="pixels a side of a shard, a multiple of the chunk size; default none")
     layout.add_argument(
-        "--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 is Zarr v3, 0.4 is Zarr v2; default %(default)s"
+        "--ngff", default="0.5", choices=NGFF_VERSIONS, help="0.5 and 0.6 are Zarr v3, 0.4 is Zarr v2; default %(default)s"
     )
+
+    layout.add_argument("--zipped", action="store_true", help="write groups as zipped files, NAME.ozx")
 
     raw = parser.add_argument_group("raw .yuv files, planar 4:2:0")
     raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default: as the file's name says")
     raw.add_argument("--depth", type=int, choices=DEPTHS, help="bits; default: as the file's name says, or 8")
 
+    parser.add_argument(
+        "--max-pixels", type=int, help="most pixels of an image file other than TIFF; default 178956970, as settings say"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished groups, and continue those that an earlier run has kept"
@@ -54,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     of_codecs = {option.name for codec in codecs().values() for option in codec.options}.difference(names)
     others = {name: getattr(arguments, name) for name in of_codecs}
     options = Options(**{name: getattr(arguments, name) for name in names}, others=others)
-    with Bars(arguments.quiet) as bars:
+    limits = {} if arguments.max_pixels is None else {"max_pixels": arguments.max_pixels}
+    with settings.using(**limits), Bars(arguments.quiet) as bars:
         written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.images, bars.chunks)
     return outcome(written, failed, arguments.quiet)
 

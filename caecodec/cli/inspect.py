@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from typing import Any
 
 from ..codecs.registry import codecs
@@ -17,19 +18,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", type=parse_location, metavar="PATH", help="a .cae file, a Zarr array or a group, also zipped or at a URL"
     )
+    parser.add_argument(
+        "--expect", choices=["any", *codecs()],
+        help="fail unless this codec, or any of caecodec, codes the levels of the images, or all arrays if there are no images",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a report for each array."""
-    from ..arrays.inspection import inspect
+    """Print a report for each array; return 1 if one cannot be read, or is not coded as it should be."""
+    from ..arrays.inspection import examine
 
-    reports = inspect(arguments.path)
+    found = examine(arguments.path, arguments.expect)
     if arguments.json:
-        print(json.dumps([_document(report) for report in reports], indent=2))
+        print(json.dumps([_document(report) for report in found.reports], indent=2))
     else:
-        print("\n\n".join(map(str, reports)))
-    return 0
+        print("\n\n".join([*map(str, found.reports), *found.others]))
+    for problem in (*found.failed, *found.strays):
+        print(f"caecodec: {problem}", file=sys.stderr)
+    return 1 if found.failed or found.strays else 0
 
 
 def _document(report: Report) -> dict[str, Any]:

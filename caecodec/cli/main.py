@@ -1,15 +1,19 @@
 """caecodec COMMAND: the entry point and what its commands share."""
 
 import argparse
+import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
 from . import decode, encode, evaluate, export, fit_entropy, inspect, train, weights
 
+_PIPE = 141  # the status of a process that ended because nobody reads its output
 COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy, weights)
 
 
@@ -27,10 +31,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0 if all went well, 1 if something failed. Exit with 2 for a wrong command line."""
+    """Run a command; return 0 if all went well, 1 if something failed, 130 for an interrupt, 141 if nobody reads the output.
+
+    Exit with 2 for a wrong command line.
+    """
     options = parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        with _printable():
+            status: int = options.run(options)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output has ended, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        return _PIPE
     except (CaeCodecError, OSError) as error:
         print(f"caecodec: {error}", file=sys.stderr)
         return 1
@@ -42,3 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(130)  # immediately, because running fits would keep the process alive for minutes
         return 130
     return status
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    """Let names be printed that the output's encoding lacks, with escapes in place of the characters that it lacks."""
+    strict = isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict"
+    if not strict:
+        yield
+        return
+    output: Any = sys.stdout
+    output.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        output.reconfigure(errors="strict")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import weights
 from ..errors import WeightsError
-from ..storage.locations import ZIP, Location, is_url, parse_location
+from ..storage.locations import OZX, ZIP, Location, is_url, parse_location
 from ..weights import Source, file
 
 SUMMARY = "List, show and install weights, from files or from the groups that carry them."
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("install", "Copy weights into your folder, where they are found by their digest.").add_argument(
         "sources", nargs="+", type=parse_location, metavar="GROUP|FILE",
-        help="a .safetensors file, or a group that carries weights, also zipped (.zip); a path or URL",
+        help="a .safetensors file, or a group that carries weights, also zipped (.ozx, .zip); a path or URL",
     )  # fmt: skip
     add("path", "Print the path of a weights file.").add_argument(
         "digest", metavar="DIGEST", help="the first eight or more digits of the file's SHA-256"
@@ -63,7 +63,7 @@ def _line(source: Source, origin: str) -> str:
 
 def _found(what: Location) -> Sequence[Source]:
     """The weights that a digest, a file or a group names."""
-    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP)
+    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP, OZX)
     return weights.read(what) if is_place else [weights.by_digest(str(what))]
 
 

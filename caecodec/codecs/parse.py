@@ -1,13 +1,30 @@
 """Checks of parameters that several codecs have. Each returns the value as it is stored, or raises ParameterError."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..bitstream.autoencoder import MAX_QUALITY, METRICS
-from ..errors import ParameterError
+from ..errors import FormatVersionError, ParameterError
 
 DEFAULT_QUALITY = 8
+
+
+def parse_stored(kind: type, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a codec's class in a stored configuration.
+
+    Raises FormatVersionError for keys that the class has no argument for.
+    """
+    known = inspect.signature(kind).parameters
+    unknown = [f"{name}={value!r}" for name, value in configuration.items() if name not in known]
+    if unknown:
+        raise FormatVersionError(
+            f"configuration of {kind.__name__} has {', '.join(unknown)}, which this caecodec does not know: a newer one wrote "
+            f"it, so upgrade caecodec; or, if you wrote it yourself, use some of {', '.join(known)}"
+        )
+    return dict(configuration)
 
 
 def parse_quality(quality: Any) -> int:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..bitstream import padded
 from ..bitstream.framing import unseal
-from ..bitstream.prefix import VERSIONS, check_magic
+from ..bitstream.prefix import PADDED_VERSION, VERSIONS, check_magic
 from ..errors import CorruptionError, FormatVersionError
 from .autoencoder.interface import AUTOENCODER
 from .base import Codec
@@ -34,7 +35,7 @@ def codecs() -> dict[str, Codec[Any, Any]]:
 
 
 def owner(data: bytes | bytearray | memoryview) -> Codec[Any, Any]:
-    """The codec that owns a payload, found by the format version and the family byte at its start.
+    """The codec that owns a payload, found by the format version and the family byte at its start, or at that of its content.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def owner(data: bytes | bytearray | memoryview) -> Codec[Any, Any]:
     check_magic(view)
     if len(view) < _PREFIX:
         raise CorruptionError(f"payload has {len(view)} bytes but must have {_PREFIX} or more: it is cut short")
-    version, family = view[2], view[3]
+    version, family = padded.kind(view) if view[2] == PADDED_VERSION else (view[2], view[3])
     for codec in _codecs.values():
         if codec.owns(version, family):
             return codec

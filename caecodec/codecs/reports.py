@@ -18,6 +18,8 @@ class Report:
     weights, weights_installed, weights_carried : the weights that the payloads need, if any; whether they are installed;
         whether the group carries all of them
     carried, refused : the weights that the group carries, and why others in it cannot be used
+    channel_axis, channels : the axis of the channels of a chunk, as filters leave it, and how many they are
+    filters, compressors : other codecs of the array, before and after this one
     chunks_lossless, lossless_bytes : the chunks that this codec could not encode and another one stores without loss
     header_bytes : headers, lengths and checksums
     """
@@ -36,6 +38,9 @@ class Report:
     chunk_shape: tuple[int, ...]
     dtype: str
     channel_axis: int | None
+    channels: int = 1
+    filters: tuple[str, ...] = ()
+    compressors: tuple[str, ...] = ()
     chunks: int
     chunks_constant: int
     chunks_lossless: int = 0
@@ -59,9 +64,8 @@ class Report:
 
     @property
     def bpp(self) -> float:
-        """Bits per pixel, a pixel being one position with all its channels."""
-        channels = 1 if self.channel_axis is None else self.shape[self.channel_axis]
-        return 8 * self.total_bytes * channels / math.prod(self.shape)
+        """Bits per pixel, a pixel being one position with all its channels; 0 for an array without pixels."""
+        return 8 * self.total_bytes * self.channels / max(1, math.prod(self.shape))
 
     @property
     def ratio(self) -> float:
@@ -83,6 +87,9 @@ class Report:
             "bits per pixel": f"{self.bpp:.4f}",
             "ratio": f"{self.ratio:.1f}",
         }
+        others = [*(f"{name} before" for name in self.filters), *(f"{name} after" for name in self.compressors)]
+        if others:
+            rows["other codecs"] = ", ".join(others)
         if self.carried or self.refused:
             rows["group carries"] = "; ".join([*self.carried, *(f"REFUSED: {reason}" for reason in self.refused)])
         return "\n".join([self.path, *(f"  {name:15} {value}" for name, value in rows.items())])

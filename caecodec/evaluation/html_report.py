@@ -52,7 +52,8 @@ def write_report(results: Results, plots: Sequence[Path], comparisons: Sequence[
         "<p>Images: " + escape(", ".join(f"{i.name} ({i.width} x {i.height})" for i in results.images)) + "</p>",
     ]
     head = f'<meta charset="utf-8"><title>caecodec evaluate</title><style>{_STYLE}</style>'
-    path.write_text(f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n")
+    text = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _bd_table(rates: Sequence[BdRate]) -> str:

@@ -3,20 +3,25 @@
 This is the one reader of conversion, evaluation and training: EXIF orientation, alpha, palettes and depth are judged here.
 """
 
-from collections.abc import Iterator
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
+from .. import settings
 from ..errors import ParameterError
 from ..storage.partial import complete_file
-from . import tiff
+from . import tiff, tiff_structure
 from .image import Image, from_picture
+from .stripped import without_metadata
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -25,15 +30,27 @@ _DEEP_SUFFIXES = (".png",)  # formats that hold 16-bit grey
 _PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
 _EIGHT_BIT = ("L", "LA", "P", "PA", "RGB", "RGBA")  # of these, the modes that become RGB or grey without loss
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+_TRANSPOSITIONS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
-_DESCRIPTION, _BITS, _SAMPLES = 270, 258, 277  # TIFF tags
+_PILLOW = threading.Lock()  # holds while Pillow's limit, a global of the process, is another
+_ON_A_PAR = "Multi-Frame Image"  # the kinds of pictures in a JPEG of several that show a scene from several places
+_DESCRIPTION, _BITS, _SAMPLES, _MP_ENTRIES = 270, 258, 277, 0xB002  # TIFF tags
+_T = TypeVar("_T")
 
 
 def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
     """The image in a file, turned upright as its EXIF orientation says.
 
     It reads RGB, grey (8 bits, or 16 in PNG and TIFF), and what `tiff.read` reads. Palettes and opaque alpha become RGB, which
-    loses nothing.
+    loses nothing. Of a phone's JPEG it reads the photograph, not the previews, gain maps and depth maps that come with it.
 
     Parameters
     ----------
@@ -46,13 +63,11 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
     ------
     ParameterError
         The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
-        16-bit RGB in other files than TIFF, several frames); the message names it.
+        16-bit RGB in other files than TIFF, several frames), or more pixels than `settings.max_pixels`; the message names it.
     """
-    if _needs_tifffile(path, stream):
-        return tiff.read(path, stream)
-    with _opened(path, stream) as image:
-        profile = image.info.get("icc_profile")
-        return from_picture(np.asarray(_plain(ImageOps.exif_transpose(image), path)), profile)
+    with _errors(path):
+        pages = _pages_for_tifffile(path, stream)
+        return tiff.read(path, stream, pages) if pages else _with_pillow(path, stream, _read)
 
 
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
@@ -75,13 +90,10 @@ def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
 
     Raises ParameterError as `read_rgb` does, except for damaged pixels, which go unnoticed.
     """
-    if not _needs_tifffile(path, stream):
-        with _opened(path, stream) as image:
-            orientation = _orientation(image)
-            # Whether Pillow already swaps the sides of a turned TIFF when it opens it depends on its version.
-            known = image.mode in _EIGHT_BIT and not _has_alpha(image) and not (image.format == "TIFF" and orientation > 1)
-            if known:
-                return (image.width, image.height) if orientation in _TURNED else (image.height, image.width)
+    with _errors(path):
+        known = None if _pages_for_tifffile(path, stream) else _with_pillow(path, stream, _size)
+    if known is not None:
+        return known
     height, width, _ = read_rgb(path, stream).shape
     return height, width
 
@@ -97,10 +109,12 @@ def write_image(path: Path, image: Image) -> None:
     All formats hold 8-bit RGB and grey, PNG also holds 16-bit grey, and TIFF holds everything: it is written as OME-TIFF if the
     image is more than 8-bit RGB or grey, or if the sizes of its pixels or the names of its channels are known.
 
-    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold.
+    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold, or without pixels.
     """
     if not writable(path):
         raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
+    if not image.pixels.size:
+        raise ParameterError(f"{path} cannot hold {image}, which has no pixels; read the group with zarr instead")
     suffix = path.suffix.lower()
     picture = image.picture()
     photograph = picture is not None and picture.dtype == np.uint8
@@ -130,27 +144,104 @@ def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:
     return stream
 
 
+def _bytes(stream: IO[bytes]) -> bytes:
+    """All bytes of a stream."""
+    stream.seek(0)
+    return stream.read()
+
+
 @contextmanager
-def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[PillowImage.Image]:
-    """The file as Pillow opens it; ParameterError for an image that cannot be read, or not without loss."""
+def _errors(path: Path) -> Iterator[None]:
+    """Raise ParameterError, which names the file, for whatever Pillow, tifffile or their decoders raise."""
     try:
-        with PillowImage.open(_start(path, stream)) as image:
-            _refuse(image, path)
-            yield image
+        yield
+    except (ParameterError, MemoryError):
+        raise
     except UnidentifiedImageError as error:
         raise ParameterError(f"{path} cannot be read as an image: Pillow does not know its format") from error
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError) as error:
-        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+    except PillowImage.DecompressionBombError as error:
+        raise ParameterError(
+            f"{path} has more than {settings.current().max_pixels:,} pixels, the limit against files that are made to fill the "
+            "memory; if you trust it, raise the limit (--max-pixels, or CAECODEC_MAX_PIXELS), or save the image as TIFF"
+        ) from error
+    except Exception as error:  # damaged files make these libraries raise nearly anything
+        raise ParameterError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
 
 
-def _needs_tifffile(path: Path, stream: IO[bytes] | None) -> bool:
-    return path.suffix.lower() in TIFF_SUFFIXES and not _is_photograph(path, stream)
+def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImage.Image, Path], _T]) -> _T:
+    """What `use` makes of the image that Pillow opens, without the file's metadata if Pillow fails with them."""
+
+    def opened(source: Path | IO[bytes]) -> _T:
+        with _open(source) as image:
+            _refuse(image, path)
+            return use(image, path)
+
+    try:
+        return opened(_start(path, stream))
+    except (ParameterError, MemoryError, PillowImage.DecompressionBombError):
+        raise
+    except Exception as error:  # as in _errors
+        data = without_metadata(path.read_bytes() if stream is None else _bytes(stream))
+        if data is None:
+            raise
+        found = opened(io.BytesIO(data))
+        warnings.warn(f"{path} is read without its metadata, which Pillow cannot read: {error}", stacklevel=2)
+        return found
+
+
+def _open(source: Path | IO[bytes]) -> PillowImage.Image:
+    """The file as Pillow opens it; DecompressionBombError for more pixels than the settings allow."""
+    with _PILLOW:
+        before, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+        try:
+            image = PillowImage.open(source)
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = before
+    if image.width * image.height > settings.current().max_pixels:
+        image.close()
+        raise PillowImage.DecompressionBombError
+    return image
+
+
+def _read(image: PillowImage.Image, path: Path) -> Image:
+    """The image, upright."""
+    image.load()  # before its orientation is read, which a PNG file may state after the pixels
+    method = _TRANSPOSITIONS.get(_orientation(image, path))
+    upright = image if method is None else image.transpose(method)
+    profile = image.info.get("icc_profile")
+    return from_picture(np.asarray(_plain(upright, path)), profile if isinstance(profile, bytes) else None)
+
+
+def _size(image: PillowImage.Image, path: Path) -> tuple[int, int] | None:
+    """Height and width of the upright image; None if only its pixels tell them, or whether it can be used."""
+    searched = image.format != "PNG" or "exif" in image.info  # after its pixels a PNG file is not searched
+    orientation = _orientation(image, path) if searched else 1
+    # Whether Pillow already swaps the sides of a turned TIFF when it opens it depends on its version.
+    known = image.mode in _EIGHT_BIT and not _has_alpha(image) and not (image.format == "TIFF" and orientation > 1)
+    if not known:
+        return None
+    return (image.width, image.height) if orientation in _TURNED else (image.height, image.width)
+
+
+def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_structure.Page]:
+    """The pages of a TIFF file that tifffile must read; none for other files, and for photographs, which Pillow reads.
+
+    Raises ParameterError for a TIFF file that is not whole.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return []
+    if stream is None:
+        with path.open("rb") as file:
+            pages = tiff_structure.read_pages(path, file)
+    else:
+        pages = tiff_structure.read_pages(path, stream)
+    return [] if _is_photograph(path, stream) else pages
 
 
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
     """Whether a TIFF file has a single page of at most 8 bits that Pillow reads whole, and no OME or ImageJ metadata."""
     try:
-        with PillowImage.open(_start(path, stream)) as image:
+        with _open(_start(path, stream)) as image:
             tags = getattr(image, "tag_v2", None)
             if tags is None:  # not a TIFF file, despite its name
                 return True
@@ -163,14 +254,14 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
                 and not about.startswith("ImageJ=")
                 and "<OME" not in about
             )
-    except (OSError, PillowImage.DecompressionBombError, SyntaxError):  # not a format that Pillow knows
+    except Exception:  # as in _errors; tifffile may know better
         return False
 
 
 def _refuse(image: PillowImage.Image, path: Path) -> None:
     """Raise ParameterError if reading the image would silently lose something."""
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and not _is_one_photograph(image):
         raise ParameterError(f"{path} has {frames} frames but must have one; split it into files, or save it as TIFF")
     raw = [
         str(part)
@@ -186,15 +277,24 @@ def _refuse(image: PillowImage.Image, path: Path) -> None:
         raise ParameterError(f"{path} has mode {image.mode}, which RGB or grey cannot hold without loss; {_WAY_OUT}")
 
 
+def _is_one_photograph(image: PillowImage.Image) -> bool:
+    """Whether this is a JPEG file whose further pictures only serve the first: previews, gain maps, depth maps."""
+    entries = getattr(image, "mpinfo", {}).get(_MP_ENTRIES, ())
+    return image.format == "MPO" and not any(_ON_A_PAR in str(entry["Attribute"]["MPType"]) for entry in entries)
+
+
 def _has_alpha(image: PillowImage.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
-def _orientation(image: PillowImage.Image) -> int:
-    """The EXIF orientation, 1 if there is none. In a PNG file, only the part before the pixels is searched for it."""
-    if image.format == "PNG" and "exif" not in image.info:
+def _orientation(image: PillowImage.Image, path: Path) -> int:
+    """The EXIF orientation, 1 if there is none."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # as in _errors
+        warnings.warn(f"{path} is read as if upright, because its EXIF cannot be read: {error}", stacklevel=2)
         return 1
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return orientation if orientation in _TRANSPOSITIONS else 1
 
 
 def _plain(image: PillowImage.Image, path: Path) -> PillowImage.Image:

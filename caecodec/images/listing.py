@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..storage.locations import is_node
+from ..storage.locations import OZX, is_node
 from .files import SUFFIXES, read_rgb, read_size
 
 TAR = ".tar"
+_MACOSX = "__MACOSX"
 
 
 class ImageFile(NamedTuple):
@@ -40,8 +41,8 @@ class ImageFile(NamedTuple):
 def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
     """The image files at these paths, in order of name within each folder and tar file; their suffixes are SUFFIXES.
 
-    Folders are searched with their subfolders and the tar files in them. Where a Zarr array or group is found, its path is
-    given, for the caller to open or leave out.
+    Folders are searched with their subfolders and the tar files in them, except for what is hidden. Where a Zarr array or group
+    (zipped, .ozx, or not) is found, its path is given, for the caller to open or leave out.
 
     Raises ParameterError for a path that does not exist and a tar file that cannot be read.
     """
@@ -51,13 +52,21 @@ def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
         yield from _find(path, named=True)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or holds what macOS puts beside files in archives (._NAME, __MACOSX)."""
+    return (name.startswith(".") and name not in (".", "..")) or name == _MACOSX
+
+
 def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
     if path.is_dir():
         if is_node(path):
             yield path
         else:
             for child in sorted(path.iterdir()):
-                yield from _find(child, named=False)
+                if not is_hidden(child.name):
+                    yield from _find(child, named=False)
+    elif path.suffix == OZX:
+        yield path
     elif path.suffix == TAR:
         yield from _members(path)
     elif path.suffix.lower() in SUFFIXES:
@@ -68,7 +77,8 @@ def _members(path: Path) -> Iterator[ImageFile]:
     try:
         with tarfile.open(path) as tar:
             for member in sorted(tar.getmembers(), key=lambda member: member.name):
-                stream = tar.extractfile(member) if member.name.lower().endswith(SUFFIXES) else None
+                wanted = member.name.lower().endswith(SUFFIXES) and not any(map(is_hidden, Path(member.name).parts))
+                stream = tar.extractfile(member) if wanted else None
                 if stream is not None:
                     yield ImageFile(path / member.name, io.BytesIO(stream.read()))
     except tarfile.TarError as error:

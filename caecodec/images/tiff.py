@@ -1,10 +1,8 @@
 """TIFF files <-> images of any dtype and axes, read and written with tifffile: OME-TIFF, ImageJ's, and plain ones."""
 
-import logging
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,23 +11,29 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from .image import AXES, COLOURS, Image, check_dtype
-from .tiff_metadata import imagej_metadata, ome_attributes, ome_metadata
+from .tiff_metadata import ImageSet, imagej_metadata, ome_attributes, ome_image_set, ome_metadata
+from .tiff_structure import Page, read_pages
 
 _GREY, _RGB, _YCBCR, _JPEG = 1, 2, 6, (6, 7)  # TIFF's numbers of photometric interpretations and compressions
 _ALPHA = (1, 2)  # and of extra samples
+_TURNED = range(2, 9)  # and of orientations that are not upright; others than these and 1 mean nothing
 _UNNAMED = "IQ"  # tifffile's names for axes that the file leaves unnamed
-_UNREADABLE = (  # what tifffile, imagecodecs and the parser of OME-XML raise
-    OSError, RuntimeError, ValueError, LookupError, TypeError, SyntaxError, struct.error, zlib.error,
-)  # fmt: skip
-_LOSSES = ("missing", "corrupted file", "expected", "out of range")  # in those of tifffile's warnings that mean lost pixels
+# How a description begins, and the kinds of series that tifffile makes of pages that are as it says.
+_DESCRIPTIONS = {
+    "OME-XML": (rb"(\xef\xbb\xbf)?\s*(<\?xml.*?>)?\s*(<!--.*?-->\s*)*<(\w+:)?OME[\s>]", ("ome", "mmstack", "shaped")),
+    "ImageJ's metadata": (rb"ImageJ=", ("imagej", "ome", "mmstack", "shaped")),
+    "tifffile's metadata": (rb"\{\"shape\"", ("shaped",)),
+}
+_WITHOUT = {"is_ome": False, "is_imagej": False, "is_shaped": False, "is_mmstack": False}
 _WAY_OUT = "convert it to RGB or grey first, or store it with a lossless codec"
 
 
-def read(path: Path, stream: IO[bytes] | None = None) -> Image:
+def read(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Image:
     """The image in a TIFF file: uint8, uint16, int16, float32 or float64, of any axes among t, c, z, y, x.
 
     Names of channels and sizes of pixels come from OME-XML or ImageJ's metadata. An axis of pages that the file does not
-    name is z; if there are two such axes, the outer one is time.
+    name is z; if there are two such axes, the outer one is time. Metadata that cannot be understood are left out, with a
+    warning, unless they say which of several pages is which.
 
     Parameters
     ----------
@@ -37,39 +41,155 @@ def read(path: Path, stream: IO[bytes] | None = None) -> Image:
         The file.
     stream
         The bytes of the file, if it is not on disk.
+    pages
+        Its pages, from `tiff_structure.read_pages`.
 
     Raises
     ------
     ParameterError
-        The file cannot be read, or holds several images, other axes, another dtype, transparency, or colours other than RGB and
-        grey (palette, CMYK, white as zero); or tifffile is not installed.
+        The file holds several images, other axes, another dtype, transparency, or colours other than RGB and grey (palette,
+        CMYK, white as zero); planes or files that its metadata name are missing, or pages have no place in it; or tifffile is
+        not installed. Whatever else tifffile and its decoders raise is raised as it is.
     """
     tifffile = _tifffile(path)
+    said = next((name for name, (begin, _) in _DESCRIPTIONS.items() if re.match(begin, pages[0].description, re.DOTALL)), None)
+    if said is not None:
+        try:
+            with _opened(tifffile, path, stream) as file:
+                series = _described_series(file, path, stream, pages, said)
+                return _described(_image(file, series, path, pages), file, path)
+        except _UnfitError as error:
+            size = path.stat().st_size if stream is None else stream.seek(0, 2)
+            if len(pages) > 1 or size >= 2 * pages[0].nbytes + pages[0].first:  # planes may follow a single page
+                raise ParameterError(
+                    f"{path} cannot be read as an image: its {len(pages)} pages are not what its {said} say ({error}), so "
+                    "which plane is which is unknown; save it again, or each page in its own file"
+                ) from error
+            warnings.warn(f"{path} is read without its {said}, which cannot be understood: {error}", stacklevel=2)
+    with _opened(tifffile, path, stream, **(_WITHOUT if said else {})) as file:
+        return _image(file, _only(file.series, path), path, pages)
+
+
+class _UnfitError(Exception):
+    """What a file says of its pages cannot be understood, or is not so."""
+
+
+def _opened(tifffile: Any, path: Path, stream: IO[bytes] | None, **options: Any) -> Any:
     if stream is not None:
         stream.seek(0)
+    return tifffile.TiffFile(stream or path, **options)
+
+
+def _only(series: Sequence[Any], path: Path) -> Any:
+    """The one image of a file."""
+    if len(series) != 1:
+        raise ParameterError(f"{path} holds {len(series)} images but must hold one; save each in its own file")
+    return series[0]
+
+
+def _described_series(file: Any, path: Path, stream: IO[bytes] | None, pages: Sequence[Page], said: str) -> Any:
+    """The image of a file with metadata; _UnfitError if it is not as they say, ParameterError if parts of it are missing."""
     try:
-        with _complete(path), tifffile.TiffFile(stream or path) as file:
-            if len(file.series) != 1:
-                raise ParameterError(f"{path} holds {len(file.series)} images but must hold one; save each in its own file")
-            series = file.series[0]
-            page = series.keyframe
-            _refuse(page, series.dtype, path)
-            colour = page.photometric in (_RGB, _YCBCR)
-            pixels, axes = _arranged(series.asarray(), series.axes.upper(), path)
-            if page.extrasamples and page.extrasamples[-1] in _ALPHA:
-                pixels = _opaque(pixels, axes, path)
-            profile = page.tags.get("InterColorProfile")
-            image = Image(
-                pixels.astype(pixels.dtype.newbyteorder("="), copy=False),
-                axes,
-                rgb=colour and "c" in axes and pixels.shape[axes.index("c")] == COLOURS,
-                icc_profile=profile.value if profile else None,
+        wanted = ome_image_set(pages[0].description) if said == "OME-XML" else None
+    except (ValueError, SyntaxError, LookupError) as error:
+        raise _UnfitError(error) from error
+    if wanted is not None:
+        _require_files(wanted, path, stream)
+    try:
+        found = list(file.series)
+    except Exception as error:  # tifffile raises whatever the metadata lead it to
+        raise _UnfitError(f"{type(error).__name__}: {error}") from error
+    series = _only(found, path)
+    if series.kind not in _DESCRIPTIONS[said][1]:
+        raise _UnfitError("they do not fit each other")
+    return series
+
+
+def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> None:
+    """Raise ParameterError unless all files that an OME-TIFF belongs to are there."""
+    if wanted.master:
+        raise ParameterError(f"{path} is a part of an image that {wanted.master} describes; convert the whole image from there")
+    missing = [
+        name for name in wanted.files if name.lower() != path.name.lower() and (stream or not (path.parent / name).exists())
+    ]
+    if missing:
+        raise ParameterError(
+            f"{path} cannot be read as an image: {missing[0]}{' and others' * (len(missing) > 1)}, which it belongs together "
+            f"with, {'is' if len(missing) == 1 else 'are'} missing: put all files of the image into one folder"
+        )
+
+
+def _image(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> Image:
+    """The pixels of a series, once it is known that all of them are there."""
+    page = series.keyframe
+    _refuse(page, series.dtype, path)
+    _check_planes(file, series, path, pages)
+    colour = page.photometric in (_RGB, _YCBCR)
+    pixels, axes = _arranged(series.asarray(), series.axes.upper(), path)
+    if page.extrasamples and page.extrasamples[-1] in _ALPHA:
+        pixels = _opaque(pixels, axes, path)
+    profile = page.tags.valueof("InterColorProfile")
+    return Image(
+        pixels.astype(pixels.dtype.newbyteorder("="), copy=False),
+        axes,
+        rgb=colour and "c" in axes and pixels.shape[axes.index("c")] == COLOURS,
+        icc_profile=profile if isinstance(profile, bytes) else None,
+    )
+
+
+def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> None:
+    """Raise ParameterError unless a series has all its planes, and no page of its files is left out.
+
+    What is missing tifffile would fill with zeros, and what its metadata do not mention it would leave out.
+    """
+    try:
+        planes = list(series)
+    except IndexError:
+        planes = [None]
+    missing = sum(plane is None for plane in planes)
+    if missing:
+        raise ParameterError(
+            f"{path} cannot be read as an image: {missing} of its {len(planes)} planes, or of its pages, are missing; "
+            "restore them from a copy"
+        )
+    start, size = series.dataoffset, series.size
+    if series.kind == "shaped":
+        size = int(np.prod(file.shaped_metadata[0]["shape"], dtype=object))
+    there = series.size if start is not None else len(planes) * series.keyframe.size
+    if there != size or (start is not None and start + series.nbytes > file.filehandle.size):
+        raise ParameterError(
+            f"{path} cannot be read as an image: it is cut off or damaged: its metadata say {size} values but not all are there"
+        )
+    used: dict[Path, set[int]] = {}
+    for level in series.levels:
+        for plane in level:
+            if plane is not None:
+                used.setdefault(Path(plane.parent.filehandle.path), set()).add(plane.offset)
+    for name, offsets in used.items():
+        own = name == Path(file.filehandle.path)
+        others = pages if own else _pages_of(name)
+        contiguous = range(start, start + series.nbytes) if own and start is not None else range(0)
+        lost = [
+            i
+            for i, page in enumerate(others)
+            if not page.reduced and page.offset not in offsets and page.first not in contiguous
+        ]
+        if lost:
+            raise ParameterError(
+                f"{name if others is not pages else path} cannot be read as an image: {len(lost)} of its {len(others)} "
+                f"pages are not in the image of {path} (page {lost[0]} is the first); save each image in its own file"
             )
-            return _described(image, file)
-    except ParameterError:
-        raise
-    except (*_UNREADABLE, tifffile.TiffFileError) as error:
-        raise ParameterError(f"{path} cannot be read as an image: {error}") from error
+        alike = {page.layout for page in others if page.offset in offsets and not page.reduced}
+        if len(alike) > 1:
+            raise ParameterError(
+                f"{path} cannot be read as an image: its pages differ in size or kind; save each in its own file"
+            )
+
+
+def _pages_of(path: Path) -> list[Page]:
+    """The pages of another file of an image."""
+    with path.open("rb") as stream:
+        return read_pages(path, stream)
 
 
 def write(path: Path, image: Image) -> None:
@@ -94,29 +214,6 @@ def write(path: Path, image: Image) -> None:
         raise ParameterError(f"{image} cannot be written as OME-TIFF: {error}; read the group with zarr instead") from error
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[None]:
-    """Raise ParameterError if tifffile cannot read all pixels: it only logs that, and zeroes or drops the missing ones."""
-    said: list[str] = []
-
-    class Losses(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            message = record.getMessage()
-            if record.levelno >= logging.ERROR or any(loss in message for loss in _LOSSES):
-                said.append(message)
-
-    handler, logger = Losses(logging.WARNING), logging.getLogger("tifffile")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-    if said:
-        raise ParameterError(
-            f"{path} cannot be read as an image: it is cut off or damaged, or files that belong to it are missing: {said[0]}"
-        )
-
-
 def _tifffile(path: Path) -> Any:
     try:
         import tifffile
@@ -132,10 +229,11 @@ def _refuse(page: Any, dtype: np.dtype[Any], path: Path) -> None:
     if dtype.kind == "b":
         raise ParameterError(f"{path} is a one-bit mask, which a lossy codec would alter; store it with a lossless codec")
     if page.photometric not in (_GREY, _RGB) and not (page.photometric == _YCBCR and page.compression in _JPEG):
-        raise ParameterError(f"{path} has colours of kind {page.photometric.name}, which are neither RGB nor grey; {_WAY_OUT}")
-    orientation = page.tags.get("Orientation")
-    if orientation and orientation.value not in (0, 1):
-        raise ParameterError(f"{path} is not stored upright (orientation {orientation.value}); rotate it and save it again")
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise ParameterError(f"{path} has colours of kind {kind}, which are neither RGB nor grey; {_WAY_OUT}")
+    orientation = page.tags.valueof("Orientation")
+    if orientation in _TURNED:
+        raise ParameterError(f"{path} is not stored upright (orientation {orientation}); rotate it and save it again")
     check_dtype(dtype, path)
 
 
@@ -170,12 +268,15 @@ def _opaque(pixels: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any]
     return pixels[(slice(None),) * channel + (slice(0, -1),)]
 
 
-def _described(image: Image, file: Any) -> Image:
-    """The image with the metadata of the file."""
-    if file.is_ome:
-        return ome_metadata(image, file.ome_metadata)
-    if file.is_imagej:
-        tags = file.pages[0].tags
-        resolutions = {axis: tags[f"{axis.upper()}Resolution"].value for axis in "xy" if f"{axis.upper()}Resolution" in tags}
-        return imagej_metadata(image, file.imagej_metadata or {}, resolutions)
+def _described(image: Image, file: Any, path: Path) -> Image:
+    """The image with what the file says of sizes and channels; without, and with a warning, if that cannot be understood."""
+    try:
+        if file.is_ome:
+            return ome_metadata(image, file.ome_metadata)
+        if file.is_imagej:
+            tags = file.pages[0].tags
+            resolutions = {axis: tags.valueof(f"{axis.upper()}Resolution") for axis in "xy"}
+            return imagej_metadata(image, file.imagej_metadata or {}, resolutions)
+    except Exception as error:  # whatever the metadata lead to, they do not cost the pixels
+        warnings.warn(f"{path} is read without its metadata, which cannot be understood: {error}", stacklevel=2)
     return image

@@ -54,9 +54,13 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
 
 
 def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-    """The values of a part of an array; ParameterError, which names the array, if they cannot be decoded."""
+    """The values of a part of an array, in this machine's byte order.
+
+    Raises ParameterError, which names the array, if they cannot be decoded.
+    """
     try:
-        return np.asarray(source[region])
+        values = np.asarray(source[region])
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     except CaeCodecError:
         raise
     except _UNREADABLE as error:

@@ -17,7 +17,7 @@ from .options import Options
 JPEG2K_LEVEL = 32  # dB of PSNR
 JPEG2K_DTYPES = ("uint8", "uint16")
 LOSSLESS = ("none", "blosc")
-ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3}
+ZARR_FORMATS: dict[str, Literal[2, 3]] = {"0.4": 2, "0.5": 3, "0.6": 3}
 
 
 def array_options(

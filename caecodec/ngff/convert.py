@@ -1,6 +1,8 @@
 """Converts folders and files to OME-NGFF groups or .cae files and back; each output is either complete or absent."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +12,9 @@ from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
-from ..storage.locations import Location
+from ..storage.locations import OZX, Location, is_url
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
+from ..storage.zipped import zip_group
 from . import video
 from .chunk_runner import ChunkRunner, ProgressListener
 from .files import (
@@ -61,8 +64,9 @@ def encode_paths(
     inputs
         Image files, videos, OME-NGFF groups, which `reencode` converts, and folders of them (without their subfolders).
     output
-        For one input, NAME.zarr (a group) or NAME.cae (a payload). Otherwise a folder, created if necessary, for groups named
-        after the inputs.
+        For one input, NAME.zarr (a group), NAME.ozx (a zipped group), NAME.cae (a payload), or the path of a group that is the
+        input, which is replaced if `options` overwrite. Otherwise a folder, created if necessary, for groups named after the
+        inputs.
     options
         The codec and layout.
     progress
@@ -78,24 +82,31 @@ def encode_paths(
     Raises
     ------
     ParameterError
-        There is nothing to convert, or the output's name or an option does not fit the inputs.
+        There is nothing to convert, or the output's name or an option does not fit the inputs, or it lies inside one of them.
     """
     files = image_inputs(inputs)
-    single = output.suffix in (".zarr", PAYLOAD_SUFFIX)
+    if output.suffix == OZX:
+        options = replace(options, zipped=True)
+    in_place = output.resolve() in [file.resolve() for file in files]
+    single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if output.suffix == PAYLOAD_SUFFIX:
         if options.learned is None:
             raise ParameterError(f"{output} is a caecodec file, which codec {options.codec!r} cannot write; name a .zarr group")
-        of_groups = [name for name in ("shared", "resume", "with_weights") if getattr(options, name)]
+        of_groups = [name for name in ("shared", "resume", "with_weights", "zipped") if getattr(options, name)]
         if of_groups:
             name = of_groups[0]
             raise ParameterError(
                 f"{name} is for groups of chunks but {output} is one payload; leave it out, or name a .zarr group"
             )
+    if options.zipped and output.suffix == ".zarr":
+        raise ParameterError(f"{output} is a folder but zipped groups are files; name one NAME{OZX}, or leave zipped out")
     if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
-    jobs: list[Conversion] = [(file, output if single else output / (stem(file) + group_suffix(file))) for file in files]
+    names = [stem(file) + group_suffix(file, options.zipped) for file in files]
+    jobs: list[Conversion] = [(file, output if single else output / name) for file, name in zip(files, names, strict=True)]
+    _refuse_nested(jobs)
     return _convert(jobs, lambda file, target: _encode(Path(file), target, options, tell), progress)
 
 
@@ -109,7 +120,7 @@ def decode_paths(
 ) -> tuple[list[Path], list[Failure]]:
     """Convert OME-NGFF groups and .cae files, and those in folders, each to an image file; otherwise as `encode_paths`.
 
-    Groups may also be zipped stores (.zip) and URLs for fsspec. Weights that a group carries need not be installed.
+    Groups may also be zipped stores (.ozx, .zarr.zip) and URLs for fsspec. Weights that a group carries need not be installed.
     `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
     sources = coded_inputs(inputs)
@@ -117,7 +128,15 @@ def decode_paths(
     if single and len(sources) != 1:
         raise ParameterError(f"{output} names one output but there are {len(sources)} inputs; name a folder instead")
     jobs = [(source, output if single else output / (stem(source) + suffix)) for source in sources]
+    _refuse_nested(jobs)
     return _convert(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress)
+
+
+def _refuse_nested(jobs: Sequence[Conversion]) -> None:
+    """Raise ParameterError for an output inside a group that is an input, to which it would be copied."""
+    for source, target in jobs:
+        if not is_url(source) and Path(source).resolve() in target.resolve().parents:
+            raise ParameterError(f"{target} lies inside {source}, which is an input; choose a folder outside it")
 
 
 def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) -> None:
@@ -135,15 +154,27 @@ def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) 
     if target.suffix == PAYLOAD_SUFFIX:
         _write_payload(file, target, options, runner)
         return
+    if options.zipped:
+        with complete_file(target) as partial, tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+            _write(file, Path(folder) / "group", options, runner)
+            zip_group(Path(folder) / "group", partial, options.ngff)
+        return
     with (resumable_folder if wanted else complete_folder)(target) as partial:
         if wanted:
             begin(partial, wanted, options)
-        if is_group(file):
-            reencode(file, partial, options, runner)
-        elif is_video(file):
-            write_video_group(partial, video.read_video(file, options.size, options.depth), options, runner)
-        else:
-            write_group(partial, read_image(file), stem(file), options, runner)
+        _write(file, partial, options, runner)
+
+
+def _write(file: Path, path: Path, options: Options, runner: ChunkRunner | None) -> None:
+    """Write a file or group as a group in the folder `path`."""
+    if is_group(file):
+        reencode(file, path, options, runner)
+    elif is_video(file):
+        if options.zipped:
+            raise ParameterError(f"{file} is a video, whose group is not the OME-NGFF image that {OZX} holds; leave zipped out")
+        write_video_group(path, video.read_video(file, options.size, options.depth), options, runner)
+    else:
+        write_group(path, read_image(file), stem(file), options, runner)
 
 
 def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
@@ -216,6 +247,10 @@ def _convert(
             convert(source, target)
         except (CaeCodecError, OSError, MemoryError) as error:
             failed.append(Failure(source, error))
+        except Exception as error:  # whatever a library below raises, the other files are converted
+            unforeseen = ParameterError(f"{source} cannot be converted: {type(error).__name__}: {error}")
+            unforeseen.__cause__ = error
+            failed.append(Failure(source, unforeseen))
         else:
             written.append(target)
     return written, failed

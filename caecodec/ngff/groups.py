@@ -18,6 +18,7 @@ from .compressors import ZARR_FORMATS
 from .levels import Level, write_levels
 from .metadata import attributes_of, axes_of, dataset_of, omero_of, open_multiscales
 from .options import Options
+from .versions import translated
 
 
 def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any]]:
@@ -51,11 +52,14 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
         for i, level in enumerate(pyramid(image.pixels, options.chunk_size))
     }
     write_levels(group, levels, options, runner)
+    name = name.encode("utf-8", "backslashreplace").decode()  # the bytes of a file's name may be no text
     datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
-    version = format_from_version(options.ngff)
+    version = format_from_version("0.4" if options.ngff == "0.4" else "0.5")
     metadata = {"omero": omero_of(image, name)}
     write_multiscales_metadata(group, datasets, fmt=version, axes=axes_of(image), name=name, metadata=metadata)
     group.attrs.update(attributes_of(image))
+    if options.ngff == "0.6":  # ome-zarr writes it only with classes that need Python 3.12
+        group.attrs.update(translated(group, options.ngff, path))
 
 
 def new_group(path: Path, options: Options) -> zarr.Group:
@@ -67,7 +71,8 @@ def new_group(path: Path, options: Options) -> zarr.Group:
 def read_group(path: locations.Location, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
-    `path` may also name a zipped store (.zip), or be a URL for fsspec. Weights that the group carries need not be installed.
+    `path` may also name a zipped store (.ozx, .zip), or be a URL for fsspec. Weights that the group carries need not be
+    installed.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def read_group(path: locations.Location, level: int = 0) -> Image:
         array = image.level(level)
         pixels = blocks.read(array, (slice(None),) * array.ndim)
         rgb = image.rgb(array)
-        labels = () if rgb else image.labels()
+        labels = () if rgb else image.labels(array)
         return Image(pixels, image.axes, rgb, labels, image.sizes(level), image.icc_profile())
 
 

@@ -1,6 +1,9 @@
-"""Reads and writes the attributes of OME-NGFF groups, 0.4 and 0.5."""
+"""Reads and writes the attributes of OME-NGFF images."""
 
 import base64
+import math
+import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,23 +15,24 @@ from ..errors import ParameterError
 from ..images.image import AXES, COLOURS, Image, Size
 from ..images.tiff_metadata import unit
 from ..storage import locations
+from . import versions
+from .versions import Attributes
 
 _TYPES = {"t": "time", "c": "channel"}
 _RGB = ("FF0000", "00FF00", "0000FF")
 _RGB_LABELS = ("red", "green", "blue")
 _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # for channels without a colour of their own
-_OME = ("multiscales", "omero", "labels", "image-label", "plate", "well", "bioformats2raw.layout")  # top-level in 0.4
-_VERSIONED = ("multiscales", "image-label", "plate", "well", "omero")  # those that have a version of their own in 0.4
+_WITHOUT_SIZES = ("0.1", "0.2", "0.3")  # versions
 _ATTRIBUTE = "caecodec"
 _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multiscales"
 
 
 class Multiscales(NamedTuple):
-    """An OME-NGFF image group at a path: all its attributes, those of OME-NGFF, its axes, and the paths of its levels."""
+    """An OME-NGFF image group at a path: its attributes, those of OME-NGFF in the form of 0.5, its axes, its levels' paths."""
 
     path: locations.Location
     group: zarr.Group
-    attributes: dict[str, Any]
+    attributes: Attributes
     ome: dict[str, Any]
     axes: str
     paths: list[str]
@@ -39,7 +43,7 @@ class Multiscales(NamedTuple):
             raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
         try:
             array = self.group[self.paths[level]]
-        except (BaseZarrError, KeyError, ValueError) as error:
+        except (BaseZarrError, KeyError, TypeError, ValueError) as error:
             raise ParameterError(f"{self.path} lacks level {self.paths[level]}, or it cannot be opened: {error}") from error
         if not isinstance(array, zarr.Array) or array.ndim != len(self.axes):
             raise ParameterError(f"{self.path} has no array of axes {', '.join(self.axes)} at {self.paths[level]}")
@@ -47,76 +51,80 @@ class Multiscales(NamedTuple):
 
     @property
     def channels(self) -> list[dict[str, Any]]:
-        """The omero metadata of each channel."""
-        return list(self.ome.get("omero", {}).get("channels", []))
+        """The omero metadata of each channel; none if there are none, or not of this form."""
+        omero = self.ome.get("omero")
+        channels = omero.get("channels") if isinstance(omero, dict) else None
+        return channels if isinstance(channels, list) and all(isinstance(channel, dict) for channel in channels) else []
 
     def rgb(self, array: zarr.Array[Any]) -> bool:
         """Whether there are three channels coloured red, green and blue, or three of 8 bits without colours."""
         if "c" not in self.axes or array.shape[self.axes.index("c")] != COLOURS:
             return False
-        colours = tuple(str(channel.get("color", "")).upper() for channel in self.channels)
+        colours = tuple(str(channel.get("color") or "").upper() for channel in self.channels)
         return colours == _RGB or (not any(colours) and array.dtype == np.uint8)
 
     def sizes(self, level: int) -> dict[str, Size]:
-        """The sizes of a level's pixels, for the axes where they are known."""
+        """The sizes of a level's pixels, for the axes where they are known; what is no size is left out."""
         image = self.ome["multiscales"][0]
-        scale = np.ones(len(self.axes))
+        count = len(self.axes)
+        scale = np.ones(count)
         for holder in (image["datasets"][level], image):
-            for transformation in holder.get("coordinateTransformations", ()):
-                if transformation.get("type") == "scale":
-                    scale = scale * transformation["scale"]
-        units = [unit(axis.get("unit", "")) or "" for axis in image["axes"]]
-        factors = np.array(self.level(0).shape) / self.level(level).shape
+            for factors in _scales(holder.get("coordinateTransformations"), count):
+                scale = scale * factors
+        units = [unit(axis["unit"]) or "" if isinstance(axis.get("unit"), str) else "" for axis in image["axes"]]
+        shapes = zip(self.level(0).shape, self.level(level).shape, strict=True)
+        full = [n / m if m else 1.0 for n, m in shapes]
         return {
             name: Size(float(size), its_unit)
-            for name, size, its_unit, factor in zip(self.axes, scale, units, factors, strict=True)
-            if name != "c" and (its_unit or size != factor)
+            for name, size, its_unit, factor in zip(self.axes, scale, units, full, strict=True)
+            if name != "c" and (its_unit or size != factor) and 0 < size < math.inf
         }
 
-    def labels(self) -> tuple[str, ...]:
-        """The names of the channels; none if they are merely numbered."""
-        labels = tuple(str(channel.get("label", "")) for channel in self.channels)
-        return () if labels == _numbered(len(labels)) or not all(labels) else labels
+    def labels(self, array: zarr.Array[Any]) -> tuple[str, ...]:
+        """The names of the channels, numbers for those without one; none if no channel has a name, or if all are numbered."""
+        count = array.shape[self.axes.index("c")] if "c" in self.axes else 1
+        names = [channel.get("label") for channel in self.channels]
+        named = [name if isinstance(name, str) and name else None for name in names]
+        labels = tuple(name or number for name, number in zip(named, _numbered(len(named)), strict=True))
+        return () if len(labels) != count or labels == _numbered(count) else labels
 
     def icc_profile(self) -> bytes | None:
-        """The ICC profile that `attributes_of` stored, if any."""
-        profile = self.attributes.get(_ATTRIBUTE, {}).get("icc_profile")
-        return base64.b64decode(profile) if profile else None
+        """The ICC profile that `attributes_of` stored, if any; none for what is no base64."""
+        ours = self.attributes.others.get(_ATTRIBUTE)
+        profile = ours.get("icc_profile") if isinstance(ours, dict) else None
+        try:
+            return base64.b64decode(profile) if isinstance(profile, str) else None
+        except ValueError:
+            return None
 
 
 def open_multiscales(path: locations.Location) -> Multiscales:
-    """The OME-NGFF image at a path, in a zipped store, or at a URL.
+    """The OME-NGFF image at a path, in a zipped store, or at a URL. Warns of versions before 0.4, which say little.
 
-    Raises ParameterError if there is none, or if it has axes other than t, c, z, y, x.
+    Raises ParameterError if there is none, or if it has axes other than t, c, z, y, x, and FormatVersionError for a version
+    that is not known.
     """
     try:
         group = locations.open_group(path)
     except ParameterError as error:
         raise ParameterError(_NONE.format(path, error)) from error
     try:
-        attributes: dict[str, Any] = group.attrs.asdict()
-        ome = attributes.get("ome", attributes)
-        if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels"} & set(ome):
+        attributes = versions.parse(group, path)
+        ome = versions.with_axes(attributes, group, path)
+        if "multiscales" not in ome and {"plate", "well", "bioformats2raw.layout", "labels", "scene"} & set(ome):
             raise ParameterError(f"{path} is a collection of images, not an image; name the groups in it that hold multiscales")
         image = ome["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]
         paths = [dataset["path"] for dataset in image["datasets"]]
-    except (OSError, KeyError, IndexError, TypeError) as error:
+    except (OSError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise ParameterError(_NONE.format(path, error)) from error
     if not {"y", "x"} <= set(axes) or axes != [name for name in AXES if name in axes]:
         raise ParameterError(
-            f"{path} has axes {', '.join(axes)} but must have y, x, and before them any of t, c, z in this order"
+            f"{path} has axes {', '.join(map(str, axes))} but must have y, x, and before them any of t, c, z in this order"
         )
-    return Multiscales(path, group, attributes, {key: ome[key] for key in _OME if key in ome}, "".join(axes), paths)
-
-
-def translated(attributes: dict[str, Any], version: str) -> dict[str, Any]:
-    """The attributes of a group of either version, rewritten for this version."""
-    ome = {key: _versioned(key, value, version) for key, value in attributes.get("ome", attributes).items() if key in _OME}
-    others = {key: value for key, value in attributes.items() if key not in _OME and key != "ome"}
-    if not ome:
-        return others
-    return {**others, **ome} if version == "0.4" else {**others, "ome": {"version": version, **ome}}
+    if attributes.version in _WITHOUT_SIZES:
+        warnings.warn(f"{path} is OME-NGFF {attributes.version}, which does not say what pixels measure", stacklevel=2)
+    return Multiscales(path, group, attributes, ome, "".join(axes), paths)
 
 
 def axes_of(image: Image) -> list[dict[str, str]]:
@@ -181,14 +189,13 @@ def _window(plane: npt.NDArray[Any]) -> dict[str, float]:
     return {"min": int(limits.min) if limits else start, "max": int(limits.max) if limits else end, "start": start, "end": end}
 
 
+def _scales(transformations: Any, axes: int) -> Iterator[npt.NDArray[np.float64]]:
+    """The scales among the transformations of an image or level, without those that are not of so many numbers."""
+    for one in transformations if isinstance(transformations, list) else []:
+        scale = one.get("scale") if isinstance(one, dict) and one.get("type") == "scale" else None
+        if isinstance(scale, list) and len(scale) == axes and all(isinstance(n, int | float) for n in scale):
+            yield np.array(scale, np.float64)
+
+
 def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"channel {i}" for i in range(count))
-
-
-def _versioned(key: str, value: Any, version: str) -> Any:
-    if key not in _VERSIONED:
-        return value
-    if isinstance(value, list):
-        return [_versioned(key, one, version) for one in value]
-    bare = {name: one for name, one in value.items() if name != "version"}
-    return {"version": version, **bare} if version == "0.4" else bare

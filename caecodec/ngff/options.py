@@ -10,7 +10,7 @@ from ..errors import ParameterError
 from ..weights import Source, by_place
 
 TO_COMPARE = ("none", "blosc", "jpeg2k")
-NGFF_VERSIONS = ("0.5", "0.4")
+NGFF_VERSIONS = ("0.5", "0.4", "0.6")
 DEPTHS = (8, 10)
 MAX_CHUNK = 4096
 
@@ -38,9 +38,10 @@ class Options:
         compare with
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
-    ngff : "0.5" (Zarr v3) or "0.4" (Zarr v2)
+    ngff : "0.5" or "0.6" (Zarr v3), or "0.4" (Zarr v2)
     with_weights : store the weights that the arrays need in the group, for codec "cae"; None: those that are not shipped with
         caecodec
+    zipped : write groups as zipped files (.ozx)
     overwrite : replace outputs that exist
     resume : keep unfinished groups, and continue those that were begun with the same options and source
     size, depth : width and height, and bits, of raw .yuv files; None: as their names say
@@ -74,6 +75,7 @@ class Options:
     size: tuple[int, int] | None = None
     depth: int | None = None
     with_weights: bool | None = None
+    zipped: bool = False
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
     learned: Codec[Any, Any] | None = field(init=False)
     parameters: Parameters = field(init=False)
@@ -90,6 +92,10 @@ class Options:
                 raise ParameterError("shard_size needs Zarr v3: use ngff 0.5, or leave it out")
             if self.shard_size < self.chunk_size or self.shard_size % self.chunk_size:
                 raise ParameterError(f"shard_size is {self.shard_size} but must be a multiple of chunk_size, {self.chunk_size}")
+        if self.zipped and self.ngff == "0.4":
+            raise ParameterError("zipped groups need Zarr v3: use ngff 0.5 or 0.6, or leave zipped (.ozx) out")
+        if self.zipped and self.resume:
+            raise ParameterError("resume continues groups in folders, not zipped ones: leave resume or zipped (.ozx) out")
         if self.size is not None and min(self.size) < 1:
             raise ParameterError(f"size is {self.size} but width and height must be at least 1")
         if self.depth not in (None, *DEPTHS):

@@ -7,11 +7,10 @@ from typing import Any
 import zarr
 from zarr.errors import BaseZarrError
 
+from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
 from .compressors import ZARR_FORMATS
 from .options import Options
-
-ATTRIBUTE = "caecodec_conversion"
 
 
 def record(source: Path, options: Options) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
     Raises ParameterError if it was begun with other options or another source.
     """
     if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
-        zarr.open_group(str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={ATTRIBUTE: wanted})
+        zarr.open_group(str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={CONVERSION: wanted})
     changed = differences(path, wanted)
     if changed:
         raise ParameterError(f"{path} was begun with {changed}; pass what it was begun with, or remove it to start again")
@@ -42,7 +41,7 @@ def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
 def differences(path: Path, wanted: dict[str, Any]) -> str:
     """How the record of an output, finished or not, differs from the wanted one; "" if it does not."""
     try:
-        noted = zarr.open_group(str(path), mode="r").attrs.get(ATTRIBUTE)
+        noted = zarr.open_group(str(path), mode="r").attrs.get(CONVERSION)
     except (BaseZarrError, OSError, ValueError):
         noted = None
     if not isinstance(noted, dict):

@@ -6,6 +6,7 @@ from typing import Any
 import zarr
 
 from .. import weights
+from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
 from ..images.image import check_dtype
 from . import blocks
@@ -13,15 +14,15 @@ from .chunk_runner import ChunkRunner
 from .compressors import LOSSLESS, lossless_options
 from .groups import new_group
 from .levels import Level, write_levels
-from .metadata import Multiscales, open_multiscales, translated
+from .metadata import Multiscales, open_multiscales
 from .options import Options
-from .records import ATTRIBUTE
+from .versions import translated
 
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
 def reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
-    """Write the image group at `source` (OME-NGFF 0.4 or 0.5) to `target`, as in `write_group`, with another codec.
+    """Write the image group at `source` (OME-NGFF 0.1 to 0.6) to `target`, as in `write_group`, with another codec.
 
     The levels keep their values, shapes and paths, and the groups and arrays their attributes. Everything else in the group,
     above all its labels, is stored losslessly with Blosc. Of weights, it stores only those that the new levels need, as
@@ -46,8 +47,8 @@ def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner 
         for path, array in levels.items():
             check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
     group = new_group(target, options)
-    attributes = translated(image.attributes, options.ngff)
-    attributes.pop(ATTRIBUTE, None)  # it describes how the source was made
+    attributes = translated(image.group, options.ngff, source)
+    attributes.pop(CONVERSION, None)  # it describes how the source was made
     group.attrs.update(attributes)
     _copy(image.group, group, "", set(levels), options.ngff, runner)
     kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}
@@ -69,7 +70,7 @@ def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str],
         if path in levels or name == weights.GROUP:
             continue
         if isinstance(member, zarr.Group):
-            target.require_group(path).attrs.update(translated(member.attrs.asdict(), ngff))
+            target.require_group(path).attrs.update(translated(member, ngff, path))
             _copy(member, target, path + "/", levels, ngff, runner)
         else:
             if member.dtype.kind not in "biufc":

@@ -1,4 +1,4 @@
-"""Opens data for reading: a folder, a zipped store (.zip), or a URL that fsspec understands."""
+"""Opens data for reading: a folder, a zipped store (.ozx, .zip), or a URL that fsspec understands."""
 
 import importlib.util
 import zipfile
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
 ZIP = ".zip"
+OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
@@ -26,6 +27,11 @@ def parse_location(text: Location) -> Location:
 def is_url(text: Location) -> bool:
     """Whether a location is a URL for fsspec, such as s3://bucket/a.ome.zarr."""
     return isinstance(text, str) and "://" in text
+
+
+def is_zipped(text: Location) -> bool:
+    """Whether a location is the path of a zipped store."""
+    return not is_url(text) and Path(text).suffix in (ZIP, OZX) and Path(text).is_file()
 
 
 def is_node(path: Path) -> bool:
@@ -77,7 +83,7 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
     """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
-    zipped = not is_url(text) and Path(text).suffix == ZIP and Path(text).is_file()
+    zipped = is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
     with _explained(text, f"is not a Zarr {what}{hint}"):
         return function(ZipStore(Path(text)) if zipped else str(text), mode="r")

@@ -17,6 +17,8 @@ import zarr
 
 from ..errors import ParameterError
 from ..images.listing import ImageFile, find_images
+from ..ngff.metadata import open_multiscales
+from ..storage import locations
 
 BLOCK = 1024  # pixels a side of the part of a Zarr array that is read at once
 _T = TypeVar("_T")
@@ -116,17 +118,14 @@ def _found(paths: Sequence[Path]) -> Iterator[ImageFile | _Block]:
 
 
 def _blocks(path: Path) -> Iterator[_Block]:
-    """The blocks of an array (y, x, c or c, y, x, after any leading axes) or of an OME-NGFF group."""
-    node = zarr.open(str(path), mode="r")
+    """The blocks of an array (y, x, c or c, y, x, after any leading axes) or of an OME-NGFF group, also zipped."""
+    node: Any = locations.open_node(path)
     channel = None
     if isinstance(node, zarr.Group):
-        attributes: dict[str, Any] = node.attrs.asdict()
-        try:
-            image = attributes.get("ome", attributes)["multiscales"][0]
-            channel = [axis["name"] for axis in image["axes"]].index("c")
-            node = node[image["datasets"][0]["path"]]
-        except (KeyError, IndexError, ValueError) as error:
-            raise ParameterError(f"{path} is a group but not an OME-NGFF image with channels; name its arrays") from error
+        image = open_multiscales(path)
+        if "c" not in image.axes:
+            raise ParameterError(f"{path} is an OME-NGFF image without channels but training takes three; name others")
+        channel, node = image.axes.index("c"), image.level(0)
     shape = getattr(node, "shape", ())
     if channel is None:
         channel = next((len(shape) + axis for axis in (-1, -3) if len(shape) >= 3 and shape[axis] == 3), None)

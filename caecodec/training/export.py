@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
+from ..weights import file
 from . import data, symbols
 from .state import family_of
 
@@ -60,7 +62,7 @@ def export(
     ParameterError
         One of these is missing, or `output` exists.
     WeightsError
-        The checkpoint is of neither kind.
+        The checkpoint is of neither kind, or of another network.
     """
     if output.suffix != ".safetensors":
         raise ParameterError(f"output is {output} but must be named NAME.safetensors")
@@ -86,7 +88,11 @@ def export(
         tensors, qualities = trainer.tensors(state), trainer.qualities(state)
         tensors.update(_fitted(family, tensors, qualities, _crops(images, without, crops)))
     name = name or output.stem
-    return weights.save(output, tensors, name=name, family=stored_name, metric=metric or "mse", qualities=qualities)
+    about: dict[str, Any] = {"name": name, "family": stored_name, "metric": metric or "mse", "qualities": qualities}
+    data = file.serialise(tensors, **about)
+    for q in qualities:
+        file.quality_weights(data, q, str(output))
+    return weights.save(output, tensors, **about)
 
 
 def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:

@@ -73,7 +73,7 @@ def fit_entropy(
         gains.append(gain)
     name = name or (source.name if path.suffix == ".safetensors" else output.stem)
     saved = weights.save(output, tensors, name=name, family=source.family, metric=source.metric, qualities=source.qualities)
-    output.with_suffix(".md").write_text(model_card(saved, path, images, gains))
+    output.with_suffix(".md").write_text(model_card(saved, path, images, gains), encoding="utf-8", errors="backslashreplace")
     return saved, gains
 
 

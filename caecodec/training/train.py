@@ -12,7 +12,7 @@ from .. import settings, weights
 from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..models import bfloat16
-from . import data, report
+from . import data, report, symbols
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
@@ -95,7 +95,7 @@ def train(
     Raises
     ------
     ParameterError
-        No image is as large as a crop, output exists, there is nothing to resume, or the loss diverged.
+        No image is as large as a crop, or as 256x256 pixels, output exists, there is nothing to resume, or the loss diverged.
     WeightsError
         init names weights that do not exist, or that are of a wider network.
     """
@@ -113,6 +113,14 @@ def train(
     memory = torch.cuda.get_device_properties(place.device).total_memory if cuda else None
     recipe = recipe.on(memory)
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
+    if not data.count(images, symbols.CROP, every):
+        raise ParameterError(
+            f"no image of {symbols.CROP}x{symbols.CROP} pixels in {', '.join(map(str, images))}, as the entropy tables need "
+            "after the training; name others too"
+        )
+    if every:
+        for _ in data.held_out(images, every):  # those that cannot be read are refused now, not after the training
+            pass
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
     init, dtype = init or default_init(recipe), _dtype(place.device)
@@ -125,7 +133,8 @@ def train(
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
     report.draw(training.history, recipe, output.with_suffix(".png"))
     points = report.validate(source, data.held_out(images, every)) if every else []
-    output.with_suffix(".md").write_text(report.model_card(source, images, training, points))
+    card = report.model_card(source, images, training, points)
+    output.with_suffix(".md").write_text(card, encoding="utf-8", errors="backslashreplace")
     return source
 
 

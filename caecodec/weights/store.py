@@ -117,8 +117,8 @@ def install(source: "locations.Location | zarr.Group") -> tuple[Source, ...]:
     Parameters
     ----------
     source
-        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.zip), or at a URL that
-        fsspec opens.
+        A weights file (.safetensors), or a group that carries weights, at a path, in a zipped store (.ozx, .zip), or at a URL
+        that fsspec opens.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def _is_file(source: locations.Location) -> bool:
     if locations.is_url(source):
         return str(source).endswith(SUFFIX)
     path = Path(source)
-    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and path.suffix != locations.ZIP)
+    return path.suffix in (SUFFIX, *CHECKPOINT_SUFFIXES) or (path.is_file() and not locations.is_zipped(path))
 
 
 def _check(source: Source) -> None:

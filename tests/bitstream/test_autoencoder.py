@@ -58,7 +58,7 @@ def test_constant_payload_round_trip():
 
 @pytest.mark.parametrize(
     ("position", "value", "match"),
-    [(2, 5, "format version .* is 5"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
+    [(2, 6, "format version .* is 6"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
      (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):

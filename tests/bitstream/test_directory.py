@@ -152,7 +152,7 @@ def test_a_family_that_is_not_known(path):
     ("position", "value", "error", "match"),
     [
         (0, 0xCB, CorruptionError, "must start with ca ec"),
-        (2, 5, FormatVersionError, "format version .* is 5 .* knows 1, 2, 3, 4; upgrade"),
+        (2, 6, FormatVersionError, "format version .* is 6 .* knows 1, 2, 3, 4, 5; upgrade"),
         (2, 2, CorruptionError, "format version 2, which has no directory"),
         (4, 0x50, FormatVersionError, "dtype id .* is 5"),
         (4, 0x01, FormatVersionError, "flags 1 .* upgrade"),

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 
 import google_crc32c
 import numpy as np
@@ -59,6 +61,55 @@ def test_errors_are_one_line(tmp_path, photo, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["encode", str(photo)])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(("name", "encoding"), [
+    (b"na\xefve.png", "utf-8:strict"), ("grün.png".encode(), "ascii"), ("写真.png".encode(), "latin-1"),
+])  # fmt: skip
+def test_names_that_the_output_cannot_hold(tmp_path, photo, name, encoding):
+    """They are printed with escapes, and what is written is the same; names in metadata are text."""
+    source = tmp_path / os.fsdecode(name)
+    photo.rename(source)
+    command = ["-m", "caecodec", "encode", source, "-o", tmp_path / "out", "--codec", "none"]
+    with processes.start(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=processes.environment(PYTHONIOENCODING=encoding)
+    ) as process:
+        out, err = process.communicate(timeout=processes.PATIENCE)
+    assert (process.returncode, err) == (0, "")
+    assert "\\" in out
+    (written,) = (tmp_path / "out").iterdir()
+    assert os.fsencode(written.name) == name.replace(b".png", b".ome.zarr")
+    attributes = json.loads((written / "zarr.json").read_text())["attributes"]["ome"]
+    attributes["multiscales"][0]["name"].encode()
+
+
+def test_an_output_that_nobody_reads(tmp_path, photo):
+    """As after `caecodec ... | head -0`: no traceback, and the status that shells give for it."""
+    read, write = os.pipe()
+    os.close(read)
+    command = ["-m", "caecodec", "encode", photo, "-o", tmp_path / "a.zarr", "--codec", "none"]
+    with processes.start(*command, stdout=write, stderr=subprocess.PIPE) as process:
+        os.close(write)
+        _, err = process.communicate(timeout=processes.PATIENCE)
+    assert (process.returncode, err) == (141, "")
+    assert (tmp_path / "a.zarr" / "zarr.json").exists()
+
+
+def test_outputs_inside_inputs(tmp_path, photo, capsys):
+    group = tmp_path / "a.zarr"
+    assert main(["encode", str(photo), "-o", str(group), "--codec", "none", "--quiet"]) == 0
+    (tmp_path / "link").symlink_to(group)
+    for command, output in (
+        ("encode", group / "b.zarr"), ("encode", group / "deep" / "b.cae"), ("encode", tmp_path / "link" / "b.zarr"),
+        ("decode", group / "b.png"), ("decode", group / "decoded"),
+    ):  # fmt: skip
+        assert main([command, str(group), "-o", str(output)]) == 1
+        assert f"lies inside {group}, which is an input" in capsys.readouterr().err
+    assert {path.name for path in group.iterdir()} == {"zarr.json", "s0", "s1"}
+    assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "none", "--quiet"]) == 0
+    bare = group.rename(tmp_path / "image")  # a group without a suffix, replaced by itself
+    assert main(["encode", str(bare), "-o", str(bare), "--max-error", "0", "--overwrite", "--quiet"]) == 0
+    assert main(["inspect", str(bare), "--expect", "cae"]) == 0
 
 
 def test_the_command_is_installed():

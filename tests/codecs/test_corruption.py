@@ -165,8 +165,8 @@ def test_other_weights(payload, tmp_path):
 
 def test_newer_version(payload):
     newer = bytearray(payload[:-4])
-    newer[2] = 5
-    with pytest.raises(caecodec.FormatVersionError, match="is 5 .* upgrade"):
+    newer[2] = 6
+    with pytest.raises(caecodec.FormatVersionError, match="is 6 .* upgrade"):
         caecodec.decode(sealed(bytes(newer)))
 
 

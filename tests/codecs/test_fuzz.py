@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import caecodec
+from caecodec.bitstream import padded
 from caecodec.models.factorized.network import FactorizedPrior
 from caecodec.weights import file as weights_file
 
@@ -37,7 +38,8 @@ def test_a_payload_that_is_not_mutated(originals):
             continue
         assert fuzz.check(original, original.data, False) == "original pixels"
         parts = fuzz.apart(original.data)
-        assert parts.pack() == original.data[:-4]
+        content = padded.parse(original.data).content if original.name.startswith("v5") else original.data
+        assert parts.pack() == content[:-4]
 
 
 def test_the_script():

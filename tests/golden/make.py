@@ -3,7 +3,8 @@
 Run as `PYTHONPATH=.:tests python tests/golden/make.py`.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
-pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections.
+pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections; of version 5 the
+pixels.
 """
 
 import importlib.util
@@ -11,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 from helpers import overfitted as overfitted_samples
-from helpers import prototype, sections
+from helpers import padding, prototype, sections
 from helpers.networks import save_depthwise, save_seeded
 from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE
 from helpers.symbols import analyse
@@ -140,6 +141,8 @@ def main():
         write_overfitted(f"v3-{name}", *case)
     for name, *case in sections.cases():
         write_sections(f"v4-{name}", *case)
+    for case in padding.cases():
+        write_padded(f"v5-{case[0]}", case)
     if importlib.util.find_spec("compressai"):
         write_prototype()
 
@@ -205,6 +208,26 @@ def write_overfitted(name, array, channel_axis, decoder, kind):
     path.write_bytes(payload)
     shared = {} if section is None else {"network": np.frombuffer(section, np.uint8)}
     np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, network=section), **shared)
+    print(f"{path.name}: {len(payload)} bytes")
+
+
+def padded_payload(case):
+    """The payload of a chunk with padding: of both codecs by turns, and without loss where the name says so."""
+    name, *_, channel_axis = case
+    chunk = padding.chunk_of(case)
+    if name == "uint16-plane":
+        return overfitted_payload(chunk, channel_axis, "lop", "picture")[0]
+    options = {"max_error": 0} if name in ("rgb-series", "float32-not-a-number") else {"quality": 4}
+    return caecodec.encode(chunk, channel_axis=channel_axis, weights=TINY, **options)
+
+
+def write_padded(name, case):
+    path = GOLDEN / f"{name}.cae"
+    if kept(path):
+        return
+    payload = padded_payload(case)
+    path.write_bytes(payload)
+    np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, weights=TINY))
     print(f"{path.name}: {len(payload)} bytes")
 
 

@@ -13,7 +13,8 @@ from ome_zarr.writer import write_image, write_labels
 import caecodec
 from caecodec.cli.main import main
 from caecodec.images.metrics import psnr
-from caecodec.ngff import Options, blocks, decode_paths, encode_paths, read_group, reencode
+from caecodec.ngff import Options, blocks, decode_paths, encode_paths, read_group, read_image, reencode
+from caecodec.ngff.levels import sample
 
 LOSSY = Options(quality=4, chunk_size=32)
 SPACE = [{"name": name, "type": "space"} for name in "yx"]
@@ -122,6 +123,24 @@ def test_memory(tmp_path, monkeypatch):
     assert peak < 2**25
     assert zarr.open_group(str(tmp_path / "b.zarr"), mode="r")["0"][0, 3999:4101:101, 9].tolist() == [0, 0]
     assert zarr.open_group(str(tmp_path / "b.zarr"), mode="r")["0"][0, 4000:4100].min() == 7
+
+
+def test_values_of_the_other_byte_order(tmp_path):
+    """As bioformats2raw writes them: groups, payloads, shared networks and image files hold them in this machine's order."""
+    pixels = stack(2, 40, 50)
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=pixels.astype(">u2"), chunks=(1, 16, 16))
+    image = {"version": "0.4", "axes": [{"name": "c", "type": "channel"}, *SPACE], "datasets": [{"path": "0"}]}
+    group.attrs["multiscales"] = [image]
+    assert group["0"].dtype == ">u2"
+    exact = Options(max_error=0, chunk_size=32)
+    np.testing.assert_array_equal(read_group(reencoded(tmp_path / "a.zarr", tmp_path / "b.zarr", exact)).pixels, pixels)
+    np.testing.assert_array_equal(
+        caecodec.decode(reencoded(tmp_path / "a.zarr", tmp_path / "b.cae", exact).read_bytes()), pixels
+    )
+    assert all(chunk.dtype.isnative for chunk in sample(group["0"], (1, 16, 16)))
+    decode_paths([tmp_path / "a.zarr"], tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif").pixels, pixels)
 
 
 def test_a_block_is_of_whole_chunks():

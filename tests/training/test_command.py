@@ -19,6 +19,7 @@ from caecodec.cli.main import main
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
 from caecodec.training.export import export
+from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
 
 
@@ -161,6 +162,18 @@ def test_crops_and_batches_suit_the_device(arguments, memory, crop, batch):
     assert (chosen.size, chosen.crops) == (crop, batch)
 
 
+def test_small_images_are_refused_before_training(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(random_image(255, 300, 3, seed=number)).save(tmp_path / "in" / f"{number}.png")
+    command = ["train", str(tmp_path / "in"), "-o", str(tmp_path / "mine.safetensors"), "--steps", "9", "--crop", "64"]
+    assert main(command) == 1
+    output = capsys.readouterr()
+    assert "no image of 256x256 pixels" in output.err
+    assert "step" not in output.out
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 def test_bad_requests(folder, tmp_path, capsys, short_start):
     output = tmp_path / "mine.safetensors"
     command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]
@@ -174,3 +187,15 @@ def test_bad_requests(folder, tmp_path, capsys, short_start):
         assert main([*command, *more]) == 1
         assert message in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_images_are_refused_before_training(tmp_path, capsys, monkeypatch):
+    """Those that training reads and those that it holds out, by name, though their headers are sound."""
+    monkeypatch.setattr(Training, "run", lambda *arguments: pytest.fail("trained"))
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(random_image(300, 300, 3)).save(whole)
+    cut.write_bytes(whole.read_bytes()[:20000])
+    for order in ([whole, cut], [cut, whole]):
+        images = list(map(str, order))
+        assert main(["train", *images, "-o", str(tmp_path / "mine.safetensors"), "--steps", "9", "--validation", "0.5"]) == 1
+        assert f"{cut} cannot be read as an image" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 import caecodec
 from caecodec.images.image import from_picture
-from caecodec.ngff import Options, write_group
+from caecodec.ngff import Options, encode_paths, write_group
 from caecodec.training import data
 
 
@@ -49,6 +49,12 @@ def test_ome_ngff_groups_are_training_images(tmp_path):
     image = random_image(40, 50, 3)
     write_group(tmp_path / "0.ome.zarr", from_picture(image), "0", Options(codec="none"))
     np.testing.assert_array_equal(next(data.images([tmp_path])), image)
+    encode_paths([tmp_path / "0.ome.zarr"], tmp_path / "1.ozx", Options(codec="none", ngff="0.6"))
+    assert len(list(data.images([tmp_path]))) == 2
+    np.testing.assert_array_equal(next(data.images([tmp_path / "1.ozx"])), image)
+    write_group(tmp_path / "grey.zarr", from_picture(image[..., 0]), "grey", Options(codec="none"))
+    with pytest.raises(caecodec.ParameterError, match="OME-NGFF image without channels"):
+        data.sizes([tmp_path / "grey.zarr"])
 
 
 def test_arrays_that_are_no_images(tmp_path):
@@ -58,7 +64,7 @@ def test_arrays_that_are_no_images(tmp_path):
             list(data.images([tmp_path / name]))
     multiscales = [{"axes": [{"name": name} for name in "cyx"], "datasets": [{"path": "0"}]}]
     zarr.create_group(tmp_path / "nested", attributes={"multiscales": multiscales}).create_group("0")
-    with pytest.raises(caecodec.ParameterError, match="uint8 arrays with an axis"):
+    with pytest.raises(caecodec.ParameterError, match="nested has no array of axes c, y, x at 0"):
         list(data.images([tmp_path / "nested"]))
     with pytest.raises(caecodec.ParameterError, match="does not exist"):
         list(data.images([tmp_path / "nothing"]))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.paths import TINY
 from PIL import Image
 
 import caecodec
@@ -84,6 +85,25 @@ def test_weights_to_a_state_dict(tmp_path, capsys):
     np.testing.assert_array_equal(again.tables["static"].offset, ours.tables["static"].offset)
     assert main([*command, "-q", "2"]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_checkpoints_of_other_networks(tmp_path, capsys):
+    """A hyperprior, whose main transforms have the same names, and other kernels and channels: nothing is written."""
+    assert main(["export", str(TINY), "-q", "4", "-o", str(tmp_path / "tiny.pth")]) == 0
+    state = torch.load(tmp_path / "tiny.pth", weights_only=True)
+    quantiles, weight = "entropy_bottleneck.quantiles", "g_a.0.weight"
+    changes = {
+        "hyper": {"h_a.0.weight": torch.zeros(8, 8, 3, 3), "gaussian_conditional._offset": torch.zeros(64)},
+        "small": {weight: state[weight][:, :, 1:4, 1:4]},
+        "short": {quantiles: state[quantiles][2:]},
+    }
+    for name, problem in (("hyper", "has gaussian_conditional, h_a"), ("small", weight), ("short", "q4.medians")):
+        torch.save({**state, **changes[name]}, tmp_path / f"{name}.pth")
+        output = tmp_path / f"{name}.safetensors"
+        assert main(["export", str(tmp_path / f"{name}.pth"), "-q", "4", "-o", str(output)]) == 1
+        assert problem in capsys.readouterr().err
+        assert not output.exists()
+    assert main(["export", str(tmp_path / "tiny.pth"), "-q", "4", "-o", str(tmp_path / "again.safetensors")]) == 0
 
 
 def test_fitted_tables_hold_the_counts():

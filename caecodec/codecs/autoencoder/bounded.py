@@ -42,6 +42,8 @@ class Grid:
     @classmethod
     def of(cls, array: npt.NDArray[Any], error: float) -> "Grid | None":
         """The grid whose points are within `error` of a chunk's values; None if the values must be stored as bytes."""
+        if array.dtype.kind == "f" and not error:
+            return None
         low, high = array.min().item(), array.max().item()
         if array.dtype.kind != "f":
             return cls(array.dtype, low, 1, high - low, int(min(error, high - low)))

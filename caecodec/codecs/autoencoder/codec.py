@@ -16,6 +16,8 @@ from ...bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, Body, BoundKind
 from ...bitstream.prefix import RGB_VERSION
 from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.given import as_chunk
+from ...chunks.padding import trim, trim_tensor
 from ...chunks.pending import Pending
 from ...chunks.planes import COLOURS, Layout
 from ...chunks.spec import ChunkSpec
@@ -25,6 +27,7 @@ from ...entropy.streams import CodedSymbols
 from ...errors import CorruptionError, ParameterError
 from ...images import metrics
 from ...weights import DEFAULT, Source, Spec
+from ..padding import wrap
 from . import bounded
 from .parameters import AutoencoderParameters
 
@@ -115,9 +118,10 @@ def encode(
     Parameters
     ----------
     array
-        uint8, uint16, int16, float32 or float64, finite, with two spatial axes of any size, channels or none, and any leading
-        axes. Three uint8 channels are coded as RGB. Other planes are each coded by itself, within its own range of values,
-        unless three are alike.
+        uint8, uint16, int16, float32 or float64 of either byte order, with two spatial axes of any size, channels or none, and
+        any leading axes. Its values are finite, unless max_error is 0 or they are padding: rows, columns or images of one value
+        at the end. Three uint8 channels are coded as RGB. Other planes are each coded by itself, within its own range of
+        values, unless three are alike.
     quality
         1 (smallest) to 8 (best); 8 if none of quality, psnr, bpp and max_error is given.
     metric
@@ -153,7 +157,7 @@ def encode(
         quality=quality, metric=metric, channel_axis=channel_axis, weights=weights,
         entropy=entropy, max_error=max_error, psnr=psnr, bpp=bpp,
     )  # fmt: skip
-    return encode_with(parameters, array, gpu)
+    return encode_with(parameters, as_chunk(array), gpu)
 
 
 def encode_with(parameters: AutoencoderParameters, array: npt.NDArray[Any], gpu: Gpu = None) -> bytes:
@@ -172,22 +176,35 @@ def start_encode(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Te
     rgb = dtype == np.uint8 and axes.channels(tuple(array.shape)) == COLOURS
     of_quality = parameters.quality is not None and parameters.max_error is None
     if rgb and of_quality and engine().line(DevicePlacement.choose(gpu)).batches:
-        return _start(parameters, array, axes, gpu).then(pack)
+        return _start(parameters, array, axes, gpu)
     values = array.cpu().numpy() if isinstance(array, Tensor) else array
-    return Pending(lambda: pack(_start(parameters, values, axes, gpu).result()))
+    return Pending(lambda: _start(parameters, values, axes, gpu).result())
 
 
-def _start(
+def encode_content(parameters: AutoencoderParameters, array: npt.NDArray[Any], axes: Axes, gpu: Gpu = None) -> bytes:
+    """`encode_with` for a chunk without padding."""
+    return pack(_start_content(parameters, array, axes, gpu).result())
+
+
+def _start(parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu) -> Pending[bytes]:
+    """Look at the values of a chunk, and begin to encode it; a tensor is uint8 and RGB."""
+    content, padding = trim_tensor(array, axes) if isinstance(array, Tensor) else trim(array, axes)
+    coded = _start_content(parameters, content, axes, gpu)
+    return coded.then(lambda payload: wrap(pack(payload), tuple(content.shape), padding))
+
+
+def _start_content(
     parameters: AutoencoderParameters, array: npt.NDArray[Any] | Tensor, axes: Axes, gpu: Gpu
 ) -> Pending[AutoencoderPayload]:
-    """Look at the values of a chunk, and begin to encode it; a tensor is uint8 and RGB."""
-    layout = RGB
-    if isinstance(array, np.ndarray):
-        check_finite(array)
-        layout = Layout.of(array, axes)
+    """`_start` for a chunk without padding."""
     sources = parameters.sources()
-    dtype = array.dtype.name if isinstance(array, np.ndarray) else "uint8"
-    chunk = Chunk(array, ChunkSpec(tuple(array.shape), dtype, axes, layout), parameters, gpu)
+    dtype, layout = np.dtype(np.uint8), RGB
+    if isinstance(array, np.ndarray):
+        dtype = array.dtype
+        if dtype.kind != "f" or parameters.max_error != 0:  # the bits of lossless floats are stored, whatever they are
+            check_finite(array)
+            layout = Layout.of(array, axes)
+    chunk = Chunk(array, ChunkSpec(tuple(array.shape), dtype.name, axes, layout), parameters, gpu)
     colour = _colour(array, axes)
     if colour is not None:
         quality = max(sources)

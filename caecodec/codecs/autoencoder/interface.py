@@ -14,7 +14,8 @@ from ...chunks.axes import Axes
 from ...chunks.pending import Pending
 from ...entropy import registry
 from ...weights import Spec
-from ..base import Codec, Decoding, Dependencies, Description, Gpu, Option
+from ..base import Decoding, Dependencies, Description, Gpu, Option
+from ..padding import TrimmingCodec
 from ..parse import parse_quality
 from ..reports import Report
 from .parameters import AutoencoderParameters
@@ -55,7 +56,7 @@ class AutoencoderReport(Report):
         return dict([headers, ("streams", self.stream_bytes), ("escapes", self.escape_bytes), *others])
 
 
-class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
+class Autoencoder(TrimmingCodec[AutoencoderParameters, AutoencoderPayload]):
     """The codec of `ConvolutionalAutoencoder`."""
 
     name: ClassVar[str] = "cae"
@@ -105,13 +106,11 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
 
         return codec.start_encode(parameters, array, gpu)
 
-    def parse_payload(self, data: bytes | bytearray | memoryview) -> AutoencoderPayload:
+    def parse_content(self, data: bytes | memoryview) -> AutoencoderPayload:
         """See `bitstream.autoencoder.parse`."""
         return autoencoder.parse(data)
 
-    def start_decode(
-        self, payload: AutoencoderPayload, dependencies: Dependencies, gpu: Gpu = None, keep: bool = False
-    ) -> Decoding:
+    def start_decode_content(self, payload: AutoencoderPayload, dependencies: Dependencies, gpu: Gpu, keep: bool) -> Decoding:
         """Begin at once with payloads of symbols if the line works on batches; others begin when waited for."""
         header = payload.header
         if header.constant:
@@ -121,7 +120,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         axes = Axes.of(len(header.shape), header.channel_axis)
         return Decoding(codec.start_decode(payload, axes, dependencies.weights, gpu, keep), header.fortran, keep)
 
-    def describe(self, payload: AutoencoderPayload) -> Description:
+    def describe_content(self, payload: AutoencoderPayload) -> Description:
         """The quality, the coding, and the bytes of streams and escapes."""
         header = payload.header
         entropy = header.entropy or header.body.value
@@ -143,7 +142,7 @@ class Autoencoder(Codec[AutoencoderParameters, AutoencoderPayload]):
         asked = ", ".join(f"{name} {value:g}" for name, value in targets.items() if value is not None)
         return {"asked": asked, "metric": parameters.metric, "weights": parameters.weights}
 
-    def payload_summary(self, payload: AutoencoderPayload) -> dict[str, Any]:
+    def content_summary(self, payload: AutoencoderPayload) -> dict[str, Any]:
         """The quality, and the weights by name if they are known here."""
         header = payload.header
         known = (source.spec for source in weights.known() if source.digest == header.digest)

@@ -17,10 +17,12 @@ import numpy.typing as npt
 from ...bitstream.overfitted import CONSTANT, OWN_NETWORK, SHARED_NETWORK, OverfittedHeader, OverfittedPayload, pack
 from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
+from ...chunks.padding import trim
 from ...chunks.planes import COLOURS, Layout
 from ...errors import CorruptionError, ParameterError, WeightsError
 from ..autoencoder.parameters import AutoencoderParameters
 from ..base import Gpu
+from ..padding import wrap
 from . import wavefront
 from .architecture import DECODERS, Decoder, choose
 from .batches import batches
@@ -40,6 +42,12 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     Raises ParameterError for a chunk that the codec does not accept.
     """
     axes = check_chunk(array.shape, array.dtype, parameters.channel_axis)
+    content, padding = trim(array, axes)
+    return wrap(_encode_content(parameters, content, axes, gpu), content.shape, padding)
+
+
+def _encode_content(parameters: OverfittedParameters, array: npt.NDArray[Any], axes: Axes, gpu: Gpu) -> bytes:
+    """`encode_with` for a chunk without padding."""
     check_finite(array)
     colour = planes.constant(array, axes)
     if colour is not None:
@@ -57,7 +65,7 @@ def encode_with(parameters: OverfittedParameters, array: npt.NDArray[Any], gpu: 
     raw_bits = 8 * array.dtype.itemsize * _channels(layout)
     fitted = _fit(pictures, raw_bits, decoder, parameters, shared, gpu)
     if fitted is None:
-        return _lossless(parameters, array)
+        return _lossless(parameters, array, axes)
     section = fitted.network.section() if shared is None else b""
     return pack(OverfittedPayload(header, layout.pack(), section, *wavefront.encode(fitted.network, fitted.latents)))
 
@@ -129,12 +137,12 @@ def _fit(
     return fitted(Task(decoder, parameters.trade_off, parameters.preset, parameters.seed, shared, device, raw_bits), pictures)
 
 
-def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any]) -> bytes:
+def _lossless(parameters: OverfittedParameters, array: npt.NDArray[Any], axes: Axes) -> bytes:
     """A payload without loss, which needs no network, for a chunk that could not be fitted."""
     from ..autoencoder import codec  # here, because it imports torch
 
     exact = AutoencoderParameters.parse(channel_axis=parameters.channel_axis, max_error=0)
-    payload = codec.encode_with(exact, array, gpu=False)
+    payload = codec.encode_content(exact, array, axes, gpu=False)
     warnings.warn(
         f"a chunk of shape {array.shape} could not be fitted with {parameters}; it is stored without loss, in {len(payload)} "
         "bytes. Another quality or a longer preset may fit it",

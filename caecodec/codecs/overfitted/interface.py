@@ -13,7 +13,8 @@ from ...bitstream.overfitted import OverfittedPayload
 from ...bitstream.prefix import OVERFITTED_VERSION
 from ...chunks.axes import Axes
 from ...chunks.pending import Pending
-from ..base import Codec, Decoding, Dependencies, Description, Gpu, Option
+from ..base import Decoding, Dependencies, Description, Gpu, Option
+from ..padding import TrimmingCodec
 from ..parse import parse_quality
 from ..reports import Report
 from .architecture import DECODERS
@@ -56,7 +57,7 @@ class OverfittedReport(Report):
         return dict([headers, ("networks", self.network_bytes), ("latents", self.latent_bytes), *others])
 
 
-class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
+class Overfitted(TrimmingCodec[OverfittedParameters, OverfittedPayload]):
     """The codec of `OverfittedAutoencoder`."""
 
     name: ClassVar[str] = "overfitted"
@@ -88,13 +89,11 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
 
         return codec.encode_with(parameters, array, gpu)
 
-    def parse_payload(self, data: bytes | bytearray | memoryview) -> OverfittedPayload:
+    def parse_content(self, data: bytes | memoryview) -> OverfittedPayload:
         """See `bitstream.overfitted.parse`."""
         return overfitted.parse(data)
 
-    def start_decode(
-        self, payload: OverfittedPayload, dependencies: Dependencies, gpu: Gpu = None, keep: bool = False
-    ) -> Decoding:
+    def start_decode_content(self, payload: OverfittedPayload, dependencies: Dependencies, gpu: Gpu, keep: bool) -> Decoding:
         """Leave the work to the thread that asks for the result: the CPU decodes all payloads."""
         header = payload.header
         if header.constant:
@@ -104,7 +103,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
         axes = Axes.of(len(header.shape), header.channel_axis)
         return Decoding(Pending(partial(codec.decode, payload, axes, dependencies.network)), header.fortran)
 
-    def describe(self, payload: OverfittedPayload) -> Description:
+    def describe_content(self, payload: OverfittedPayload) -> Description:
         """The size of the network, and the bytes of networks and latents."""
         header = payload.header
         parts = {
@@ -122,7 +121,7 @@ class Overfitted(Codec[OverfittedParameters, OverfittedPayload]):
         shared = "" if parameters.section is None else digest(parameters.section).hex()
         return {"asked": f"{target}, preset {parameters.preset}", "metric": parameters.tune, "shared_network": shared}
 
-    def payload_summary(self, payload: OverfittedPayload) -> dict[str, Any]:
+    def content_summary(self, payload: OverfittedPayload) -> dict[str, Any]:
         """The network that the chunk shares with others. Payloads do not tell how they were fitted."""
         return {"metric": "mse", "shared_network": payload.header.digest.hex()}
 

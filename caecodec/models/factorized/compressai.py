@@ -22,6 +22,7 @@ BETA_MINIMUM = 1e-6
 CDF_BITS = 16
 TABLE_BITS = 24
 _GDN = ("g_a.1", "g_a.3", "g_a.5", "g_s.1", "g_s.3", "g_s.5")
+_PARTS = ("g_a", "g_s", "entropy_bottleneck")
 _CONV = ("g_a.0", "g_a.2", "g_a.4", "g_a.6", "g_s.0", "g_s.2", "g_s.4", "g_s.6")
 _FILTERS = (1, 3, 3, 3, 3, 1)
 _TAIL_MASS = 1e-9
@@ -69,9 +70,15 @@ def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
 def from_state_dict(state: Mapping[str, Tensor], quality: int) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a weights file for one quality, from a FactorizedPrior's state dict.
 
-    Raises WeightsError if parameters or tables are missing. Tables must come with the checkpoint, because tables recomputed
-    from floats would differ between machines.
+    Raises WeightsError if parameters or tables are missing, or if there are others. Tables must come with the checkpoint,
+    because tables recomputed from floats would differ between machines.
     """
+    others = sorted({key.partition(".")[0] for key in state}.difference(_PARTS))
+    if others:
+        raise WeightsError(
+            f"checkpoint has {', '.join(others)}, which bmshj2018-factorized has not: it is of another network, such as a "
+            "hyperprior; pass one of CompressAI's FactorizedPrior"
+        )
     try:
         return _convert(state, f"q{quality}.")
     except KeyError as error:

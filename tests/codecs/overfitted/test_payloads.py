@@ -73,7 +73,7 @@ def test_huge_geometry_is_refused_before_it_is_allocated():
 
 
 @pytest.mark.parametrize(("position", "value", "error", "message"), [
-    (2, 5, caecodec.FormatVersionError, "format version of the payload is 5 but this caecodec knows 1, 2, 3, 4"),
+    (2, 6, caecodec.FormatVersionError, "format version of the payload is 6 but this caecodec knows 1, 2, 3, 4, 5"),
     (2, 1, caecodec.FormatVersionError, "model family id of the payload is 3"),
     (3, 9, caecodec.FormatVersionError, "model family id of the payload is 9"),
     (4, 3, caecodec.FormatVersionError, "decoder id of the payload is 3"),
