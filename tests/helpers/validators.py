@@ -42,7 +42,7 @@ def opened(path):
     datasets = attributes.get("ome", attributes)["multiscales"][0]["datasets"]
     for level, dataset in zip(node.data, datasets, strict=True):
         assert (level.compute() == da.from_zarr(group[dataset["path"]]).compute()).all()
-    if importlib.util.find_spec("ome_zarr.classes"):  # of Python 3.12 and newer
+    if importlib.util.find_spec("ome_zarr_models.v06"):  # of Python 3.12 and newer
         from ome_zarr.classes.image import OMEZarrMultiscale
 
         OMEZarrMultiscale.from_ome_zarr(str(path))
