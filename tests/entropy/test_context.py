@@ -117,11 +117,11 @@ def test_shipped_weights_are_exact_on_their_largest_features():
             np.testing.assert_array_equal(context_numpy.predict(tables.predictor, known), exact)
 
 
-def test_context_tables_are_a_tenth_of_their_file_at_most():
+def test_context_tables_are_a_small_part_of_their_file():
     for source in weights.installed():
         stored = weights.read_tensors(source)
         context_bytes = sum(tensor.nbytes for name, tensor in stored.items() if ".context." in name)
-        assert context_bytes <= 0.1 * source.location.stat().st_size
+        assert context_bytes <= 0.15 * source.location.stat().st_size
 
 
 def test_magnitudes_of_indices():
