@@ -1,5 +1,6 @@
 """caecodec train: recipes, weights that work, checkpoints."""
 
+import re
 import signal
 import subprocess
 
@@ -18,6 +19,7 @@ from caecodec import weights
 from caecodec.cli.main import main
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
+from caecodec.models import registry
 from caecodec.training.export import export
 from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
@@ -62,6 +64,32 @@ def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch,
     assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
 
 
+def test_command_trains_another_family(folder, tmp_path, capsys, short_start):
+    output = tmp_path / "fast.safetensors"
+    command = ["train", str(folder), "-o", str(output), "--qualities", "3", "--crop", "64", "--batch", "2", "--validation", "0"]
+    assert main([*command, "--steps", "2", "--family", "depthwise-residual"]) == 0
+    start = weights.resolve(weights.Spec("photo-fast"), "mse", 3).spec
+    assert f"depthwise-residual starts from {start}\n" in capsys.readouterr().out
+    card = output.with_suffix(".md").read_text()
+    assert "| network | depthwise-residual, " in card
+    assert f"| start | {start} |" in card
+    assert weights.open_file(output, "mse", 3).family == "depthwise-residual"
+    image = photographs()[0][:64, :64]
+    assert psnr(caecodec.decode(encode(image, quality=3, metric="mse", weights=output), weights=output), image) > 24
+
+    assert main([*command, "--steps", "3", "--resume", "--overwrite"]) == 1
+    assert "but that of the checkpoint is 'depthwise-residual'; pass the same" in capsys.readouterr().err
+    resumed = [*command, "--steps", "3", "--resume", "--overwrite", "--family", "depthwise-residual", "--init", "klt"]
+    assert main(resumed) == 0
+    assert f"continues from {output.with_suffix('.ckpt')}" in capsys.readouterr().out
+    assert f"| start | {start} |" in output.with_suffix(".md").read_text()
+    again = tmp_path / "again.safetensors"
+    assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(again), "--crops", "2"]) == 0
+    assert weights.open_file(again, "mse", 3).family == "depthwise-residual"
+    assert main(["export", str(again), "-q", "3", "-o", str(tmp_path / "for-compressai.pth")]) == 1
+    assert "CompressAI loads 'bmshj2018-factorized' alone" in capsys.readouterr().err
+
+
 def test_ms_ssim_from_mse_weights(tmp_path, short_start):
     for number, photograph in enumerate(photographs()):
         Image.fromarray(photograph[:256, :256]).save(tmp_path / f"{number}.png")
@@ -83,16 +111,19 @@ def test_ms_ssim_from_mse_weights(tmp_path, short_start):
 
 @pytest.mark.slow
 def test_example_of_ones_own_images(tmp_path):
-    """It trains, and compares what it trained with what it began with and with JPEG 2000."""
+    """It trains both families, and compares them with what ships and with JPEG 2000."""
     for name, photograph in zip(("train", "test"), photographs()[:2], strict=True):
         (tmp_path / name).mkdir()
         Image.fromarray(photograph[:256, :256]).save(tmp_path / name / "one.png")
-    script = ROOT / "examples" / "own_images.py"
+    script, families = ROOT / "examples" / "own_images.py", [family.name for family in registry.families()]
     folders = tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"
-    output = processes.run(script, *folders, "--minutes", "0.01", "--qualities", "2-4").stdout
-    assert "own.safetensors mse against" in output
-    assert "% of the bits at equal PSNR" in output
-    assert (tmp_path / "out" / "own.md").exists()
+    output = processes.run(script, *folders, "--minutes", "0.01", "--qualities", "2-4", "--family", *families).stdout
+    header, *rows = output.splitlines()[-1 - len(families) :]
+    assert "against caecodec default mse, JPEG 2000" in header
+    for row, family in zip(rows, families, strict=True):
+        assert re.fullmatch(rf"{family} +0.01 +[0-9.]+  [-+][0-9.]+ %, [-+][0-9.]+ %", row)
+        card = (tmp_path / "out" / f"own-{family}-0.01.md").read_text()
+        assert f"| network | {family}, " in card
     assert (tmp_path / "out" / "evaluation" / "report.html").exists()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.images import random_image
 from helpers.networks import save_seeded
-from helpers.paths import TINY, TINY_CONTEXT
+from helpers.paths import TINY, TINY_CONTEXT, TINY_DEPTHWISE
 from PIL import Image
 
 import caecodec
@@ -98,6 +98,13 @@ def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
     source = weights.open_file(tmp_path / "mine.safetensors", "mse", 4)
     assert (source.name, source.qualities) == ("mine", (4,))
     assert "context" in weights.load(source, 4).tables
+
+
+def test_fit_entropy_for_another_family(folder, tmp_path):
+    output = tmp_path / "fitted.safetensors"
+    assert main(["fit-entropy", str(TINY_DEPTHWISE), str(folder), "-o", str(output), "--crops", "20"]) == 0
+    assert weights.open_file(output, "mse", 0).family == "depthwise-residual"
+    assert "depthwise-residual, mse, quality" in output.with_suffix(".md").read_text()
 
 
 def test_export_fits_context_tables_too(folder, tmp_path):

@@ -1,5 +1,7 @@
 """The loop of training: it learns, resumes, and survives steps that are not finite."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,16 @@ def test_a_step_that_is_not_finite_changes_nothing_for_good():
 def test_checkpoints_of_earlier_versions_are_refused():
     with pytest.raises(caecodec.ParameterError, match="earlier version"):
         small_run(0, {"network": {}, "optimiser": {}})
+
+
+@pytest.mark.parametrize(("name", "value"), [("family", "depthwise-residual"), ("qualities", (1, 2, 4)), ("metric", "ms-ssim")])
+def test_checkpoints_of_another_recipe_are_refused(name, value):
+    state = small_run(0).state()
+    state["recipe"][name] = value
+    with pytest.raises(
+        caecodec.ParameterError, match=rf"{name} is .* but that of the checkpoint is {re.escape(repr(value))}; pass"
+    ):
+        small_run(0, state)
 
 
 def test_precision_follows_the_settings():
