@@ -94,6 +94,30 @@ def spread(
             yield number, image[y : y + size, x : x + size]
 
 
+def grid(paths: Sequence[Path], size: int, without: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
+    """Crops (size, size, 3) that cover each image evenly, with as few pixels twice, or left out, as rows and columns allow.
+
+    Images smaller than a crop are passed over.
+    """
+    for image in images(paths, without):
+        height, width = image.shape[:2]
+        if min(height, width) >= size:
+            for y in _places(height, size):
+                for x in _places(width, size):
+                    yield image[y : y + size, x : x + size]
+
+
+def grid_count(shape: tuple[int, int], size: int) -> int:
+    """How many crops `grid` makes of an image of this height and width, both at least `size`."""
+    return len(_places(shape[0], size)) * len(_places(shape[1], size))
+
+
+def _places(length: int, size: int) -> list[int]:
+    """Where crops begin along a side, at equal distances from one end to the other."""
+    places: list[int] = np.linspace(0, length - size, max(1, round(length / size))).round().astype(int).tolist()
+    return places
+
+
 def _taken(paths: Sequence[Path], wanted: Callable[[int], bool], take: Callable[[ImageFile | _Block], _T]) -> Iterator[_T]:
     """What `take` makes of the images whose numbers, from 1, are wanted; files that cannot be used keep their numbers."""
     for number, found in enumerate(_found(paths), 1):

@@ -19,7 +19,7 @@ from ..weights import file
 from . import data, symbols
 from .state import family_of
 
-CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if these have fewer pixels
+CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
 
 
 def export(
@@ -52,8 +52,8 @@ def export(
     quality
         For a CompressAI checkpoint: the quality that it was trained for.
     crops
-        The number of 256x256 crops that tables are fitted to, which are held in memory. The default is 1200, and at least one
-        per image, but not more pixels than the images have; at most it is twice as many.
+        The number of random 256x256 crops that tables are fitted to, at most as many as cover each pixel twice. The default is
+        1200, and at least one per image; or each pixel once, if that takes no more. All are held in memory.
     without
         Leave out every `without`-th image; 0: none.
 
@@ -118,12 +118,15 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
 
 
 def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
-    """Random crops to fit tables to, equally many per image; by default not more pixels than the images have."""
+    """Crops to fit tables to: random ones, equally many per image, or by default all pixels of images that have few."""
     size = symbols.CROP
     large = [shape for shape in data.sizes(images, without) if min(shape) >= size]
-    area = sum(height * width for height, width in large) // size**2
-    total = min(2 * area, wanted) if wanted else min(area, max(len(large), CROPS))
-    crops = [crop.copy() for _, crop in data.spread(images, size, total, without=without)]
+    most = max(len(large), CROPS)
+    if wanted is None and sum(data.grid_count(shape, size) for shape in large) <= most:
+        crops = [crop.copy() for crop in data.grid(images, size, without)]
+    else:
+        twice = 2 * sum(height * width for height, width in large) // size**2  # crops that cover each pixel twice
+        crops = [crop.copy() for _, crop in data.spread(images, size, min(twice, wanted or most), without=without)]
     if not crops:
         raise ParameterError(f"no image of {size}x{size} pixels in {', '.join(map(str, images))}; name others")
     return crops

@@ -90,6 +90,17 @@ def test_crops_depend_on_paths_and_seed_alone(tmp_path):
         np.testing.assert_array_equal(crop, wanted)
 
 
+def test_a_grid_covers_images_from_border_to_border(tmp_path):
+    whole = {"a.png": (40, 50), "b.png": (20, 90), "c.png": (63, 100)}
+    images = {name: random_image(*shape, 3, seed=shape[0]) for name, shape in whole.items()}
+    for name, image in images.items():
+        Image.fromarray(image).save(tmp_path / name)
+    places = [("a.png", 0, 0), ("a.png", 0, 18)] + [("c.png", y, x) for y in (0, 31) for x in (0, 34, 68)]  # b.png is too low
+    for crop, (name, y, x) in zip(data.grid([tmp_path], 32), places, strict=True):
+        np.testing.assert_array_equal(crop, images[name][y : y + 32, x : x + 32])
+    assert [data.grid_count(whole[name], 32) for name in ("a.png", "c.png")] == [2, 6]
+
+
 def test_images_are_turned_upright(tmp_path):
     image = random_image(40, 50, 3)
     exif = Image.Exif()
