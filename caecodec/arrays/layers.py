@@ -20,7 +20,7 @@ from ..zarr import Serializer
 
 
 @dataclass(frozen=True)
-class Layer:
+class ShardLayer:
     """The codecs of one nesting of chunks.
 
     filters : those before the serializer
@@ -58,7 +58,7 @@ class Layer:
         return found
 
 
-def layers(array: zarr.Array[Any]) -> list[Layer]:
+def layers(array: zarr.Array[Any]) -> list[ShardLayer]:
     """The layers of an array, from the chunks that are stored to those in the innermost shards."""
     metadata: Any = array.metadata
     if metadata.zarr_format == 2:
@@ -66,7 +66,7 @@ def layers(array: zarr.Array[Any]) -> list[Layer]:
         at = next((i for i, codec in enumerate(chain) if isinstance(codec, Compressor)), max(0, len(chain) - 1))
         serializer = chain[at] if chain else None
         spec = _spec(array, metadata.chunks)
-        return [Layer(tuple(chain[:at]), serializer, tuple(chain[at + 1 :]), metadata.chunks, True, spec)]
+        return [ShardLayer(tuple(chain[:at]), serializer, tuple(chain[at + 1 :]), metadata.chunks, True, spec)]
     shape = getattr(metadata.chunk_grid, "chunk_shape", None)
     greatest = shape or tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
     return list(_nested(metadata.codecs, _spec(array, greatest), shape is not None))
@@ -116,10 +116,10 @@ def chunk_grid(array: zarr.Array[Any]) -> tuple[tuple[int, ...], int]:
     return inner.chunk_shape, math.prod(-(-n // chunk) for n, chunk in zip(array.shape, inner.chunk_shape, strict=True))
 
 
-def _nested(codecs: Sequence[Any], spec: ArraySpec, regular: bool) -> Iterator[Layer]:
+def _nested(codecs: Sequence[Any], spec: ArraySpec, regular: bool) -> Iterator[ShardLayer]:
     at = next(i for i, codec in enumerate(codecs) if isinstance(codec, ArrayBytesCodec))
     seen = _filtered(codecs[:at], spec)
-    yield Layer(tuple(codecs[:at]), codecs[at], tuple(codecs[at + 1 :]), spec.shape, regular, seen)
+    yield ShardLayer(tuple(codecs[:at]), codecs[at], tuple(codecs[at + 1 :]), spec.shape, regular, seen)
     if isinstance(codecs[at], ShardingCodec):
         yield from _nested(codecs[at].codecs, replace(seen, shape=codecs[at].chunk_shape), regular=True)
 

@@ -14,7 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ..errors import CorruptionError, ParameterError
-from .layers import Layer, coded_by, layers, name
+from .layers import ShardLayer, coded_by, layers, name
 
 __all__ = ["coded_by", "fetch", "payloads", "stored"]
 _DOCUMENT = "zarr.json"  # those of Zarr v2 are hidden, as are files that file managers leave; folders in zip files have no name
@@ -117,7 +117,7 @@ class Shards(NamedTuple):
     at_start: bool
 
     @classmethod
-    def of(cls, outer: Layer, inner: Layer, where: str) -> "Shards":
+    def of(cls, outer: ShardLayer, inner: ShardLayer, where: str) -> "Shards":
         """The layout of the shards of a layer; ParameterError if their index is coded in an unusual way."""
         codec: ShardingCodec = outer.serializer
         if not outer.regular:
@@ -145,7 +145,7 @@ class Shards(NamedTuple):
         return list(struct.iter_unpack("<QQ", entries))
 
 
-def _unpack(data: bytes, nesting: Sequence[Layer], key: str) -> Iterator[bytes]:
+def _unpack(data: bytes, nesting: Sequence[ShardLayer], key: str) -> Iterator[bytes]:
     """The payloads in what is stored at a key."""
     outer, *inner = nesting
     data = outer.unpack(data, key)
