@@ -119,7 +119,7 @@ def test_example_of_ones_own_images(tmp_path):
     folders = tmp_path / "train", tmp_path / "test", "-o", tmp_path / "out"
     output = processes.run(script, *folders, "--minutes", "0.01", "--qualities", "2-4", "--family", *families).stdout
     header, *rows = output.splitlines()[-1 - len(families) :]
-    assert "against caecodec default mse, JPEG 2000" in header
+    assert "against caecodec photo mse, JPEG 2000" in header
     for row, family in zip(rows, families, strict=True):
         assert re.fullmatch(rf"{family} +0.01 +[0-9.]+  [-+][0-9.]+ %, [-+][0-9.]+ %", row)
         card = (tmp_path / "out" / f"own-{family}-0.01.md").read_text()
