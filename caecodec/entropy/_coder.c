@@ -9,7 +9,6 @@
    Nothing in a payload can make it read or write beyond an array: tables are checked when they are loaded (context_tables.py),
    the sizes of all arrays by `fits`, and every index that `pull` finds is at most the escape. */
 
-#define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 #include <stdint.h>
@@ -492,7 +491,7 @@ static PyObject *encode(PyObject *Py_UNUSED(self), PyObject *arguments)
     unsigned char *words = NULL, **ends = NULL;
     uint32_t *escapes = NULL;
     Py_ssize_t number = 0;
-    PyObject *result = NULL, *streams_of = NULL;
+    PyObject *result = NULL, *streams_of = NULL, *listed;
     if (!PyArg_ParseTuple(arguments, "y*y*" GEOMETRY_AND_TABLES, &b[SYMBOLS], &b[BOUNDS], &s.images, &s.rows, &s.columns,
                           &t.entries, TABLES_OF(b)))
         return NULL; /* the parser has released what it had taken */
@@ -534,8 +533,12 @@ static PyObject *encode(PyObject *Py_UNUSED(self), PyObject *arguments)
         if (!stream || PyTuple_SetItem(streams_of, i, stream))
             Py_CLEAR(streams_of);
     }
-    if (streams_of)
-        result = Py_BuildValue("Nny#", streams_of, s.count, (const char *)escapes, number * (Py_ssize_t)sizeof(*escapes));
+    /* No format with '#': what the headers of 3.13 make of it fails in 3.11 and 3.12, for which the same wheel serves. */
+    listed = PyBytes_FromStringAndSize((const char *)escapes, number * (Py_ssize_t)sizeof(*escapes));
+    if (streams_of && listed)
+        result = Py_BuildValue("OnO", streams_of, s.count, listed);
+    Py_XDECREF(streams_of);
+    Py_XDECREF(listed);
 done:
     context_free(&s);
     free(chosen);
