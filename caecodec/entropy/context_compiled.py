@@ -18,7 +18,7 @@ from .streams import CodedSymbols, Integers, StreamLayout, Symbols
 try:
     from . import _coder
 except ImportError:
-    _coder = None  # type: ignore[assignment]
+    _coder = None  # type: ignore[assignment]  # a module, or None where no C compiler built it
 
 MISSING = (
     "caecodec was installed without its compiled coder, because there was no C compiler; context coding runs in numpy, several "

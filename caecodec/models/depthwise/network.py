@@ -58,6 +58,10 @@ class DepthwiseResidual:
     """The network of one quality, for inference only; `tensors` are those of a FoldedNetwork."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._use(tensors)
+
+    def _use(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take these tensors, which the blocks hold as well."""
         self._tensors = dict(tensors)
         self._fine = {side: list(self._blocks(f"{side}.fine")) for side in ("g_a", "g_s")}
         self._coarse = {side: list(self._blocks(f"{side}.coarse")) for side in ("g_a", "g_s")}
@@ -88,7 +92,7 @@ class DepthwiseResidual:
             for name, value in self._tensors.items()
             if not name.startswith(_FLOAT32) and not (name.startswith("g_a.coarse.") and ".channel_" in name)
         }
-        self.__init__({**self._tensors, **low})  # type: ignore[misc]  # a NamedTuple of each block holds its tensors
+        self._use({**self._tensors, **low})
 
     def analysis(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1], h and w multiples of 16 -> symbols (n, M, h/16, w/16), int32."""
