@@ -4,6 +4,7 @@ A logistic whose scale is a non-negative linear function of these magnitudes, at
 differentiable form of context coding (FORMAT.md, 7).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -78,6 +79,18 @@ def conditional_bits(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     scale = scale.clamp(0.08, 64).view(y.shape)
     likelihood = torch.sigmoid((0.5 - size) / scale) - torch.sigmoid((-0.5 - size) / scale)
     return -torch.log2(lower_bound(likelihood, _SMALLEST_LIKELIHOOD))
+
+
+def learning_groups(network: nn.Module, transforms: Callable[[str], bool]) -> list[tuple[float, list[nn.Parameter]]]:
+    """See `TrainableNetwork.learning_groups`; `transforms` says which of the names outside `cond` are not of modulations."""
+    groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in RATES}
+    for name, parameter in network.named_parameters():
+        if name.startswith("cond."):
+            kind = "rate weights" if name.endswith(".w") else "rate biases"
+        else:
+            kind = "transforms" if transforms(name) else "modulations"
+        groups[kind].append(parameter)
+    return [(RATES[kind], parameters) for kind, parameters in groups.items()]
 
 
 def fit(network: Any, images: Tensor) -> None:

@@ -153,14 +153,7 @@ class DepthwiseBackbone(nn.Module):
 
     def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """See `TrainableNetwork.learning_groups`."""
-        groups: dict[str, list[nn.Parameter]] = {name: [] for name in rate.RATES}
-        for name, parameter in self.named_parameters():
-            last = name.rsplit(".", 1)[-1]
-            kind = "modulations" if last in ("s", "b", "latent_scale") else "transforms"
-            if name.startswith("cond."):
-                kind = "rate weights" if last == "w" else "rate biases"
-            groups[kind].append(parameter)
-        return [(rate.RATES[kind], parameters) for kind, parameters in groups.items()]
+        return rate.learning_groups(self, lambda name: not name.endswith((".s", ".b", "latent_scale")))
 
     def use_compiled(self, compiled: bool) -> None:
         """See `TrainableNetwork.use_compiled`: there is nothing to compile."""

@@ -142,14 +142,7 @@ class Backbone(nn.Module):
 
     def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """See `TrainableNetwork.learning_groups`."""
-        groups: dict[str, list[nn.Parameter]] = {name: [] for name in rate.RATES}
-        for name, parameter in self.named_parameters():
-            first, last = name.split(".")[0], name.rsplit(".", 1)[-1]
-            kind = "transforms" if first in ("ga", "gan", "gs", "gsn") else "modulations"
-            if first == "cond":
-                kind = "rate weights" if last == "w" else "rate biases"
-            groups[kind].append(parameter)
-        return [(rate.RATES[kind], parameters) for kind, parameters in groups.items()]
+        return rate.learning_groups(self, lambda name: name.startswith(("ga.", "gan.", "gs.", "gsn.")))
 
     def use_compiled(self, compiled: bool) -> None:
         """See `TrainableNetwork.use_compiled`."""
