@@ -9,6 +9,7 @@ from caecodec.bitstream.autoencoder import FAMILIES, METRICS, AutoencoderHeader
 from caecodec.bitstream.codings import Body
 from caecodec.bitstream.prefix import DTYPES
 from caecodec.errors import CorruptionError, FormatVersionError
+from caecodec.models import registry
 
 DIGEST = b"\x01\x02\x03\x04"
 
@@ -31,7 +32,9 @@ def test_header_bytes_are_those_of_the_specification():
 
 
 def test_wire_ids_never_change():
-    assert FAMILIES == {1: "cae"}
+    of_package = {family.wire_id: family.stored_name for family in registry.families() if "caecodec." in type(family).__module__}
+    assert of_package == {1: "cae", 4: "depthwise-residual"}
+    assert of_package.items() <= FAMILIES.items()
     assert METRICS == {0: "mse", 1: "ms-ssim"}
     assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
 
