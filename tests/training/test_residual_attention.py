@@ -27,10 +27,10 @@ def small(monkeypatch):
 
 def test_command_trains_it(folder, tmp_path, capsys):
     """From principal components, with three terms in the loss; and what comes of it is the start of another training."""
-    output = tmp_path / "mine.safetensors"
+    images, output = str(folder / "0.png"), tmp_path / "mine.safetensors"
     options = ["--family", FAMILY, "--qualities", "3", "--batch", "1", "--validation", "0", "--steps", "1"]
     loss = ["--loss", "bpp+mae=2+ms-ssim", "--crop", "192"]
-    assert main(["train", str(folder), "-o", str(output), *options, *loss, "--init", "klt"]) == 0
+    assert main(["train", images, "-o", str(output), *options, *loss, "--init", "klt"]) == 0
     assert f"{FAMILY} starts from klt\n" in capsys.readouterr().out
     source = weights.open_file(output, "ms-ssim", 3)
     assert (source.family, source.metric, source.qualities) == (FAMILY, "ms-ssim", (3,))
@@ -42,7 +42,7 @@ def test_command_trains_it(folder, tmp_path, capsys):
     assert psnr(caecodec.decode(payload, weights=output), image) > 18
 
     checkpoint, exported = output.with_suffix(".ckpt"), tmp_path / "exported.safetensors"
-    assert main(["export", str(checkpoint), str(folder), "-o", str(exported), "--crops", "2"]) == 0
+    assert main(["export", str(checkpoint), images, "-o", str(exported), "--crops", "2"]) == 0
     assert weights.open_file(exported, "ms-ssim", 3).family == FAMILY
     crops, again = Crops(photographs(), 128, "cpu", 0), Recipe(qualities=(3,), steps=1, metric="ms-ssim", family=FAMILY)
     x = crops.draw(1, 128)
@@ -51,7 +51,7 @@ def test_command_trains_it(folder, tmp_path, capsys):
     torch.testing.assert_close(from_checkpoint.analysis(x, each(1)), y, atol=1e-4, rtol=1e-4)
     assert y.abs().max() > 1
 
-    assert main(["train", str(folder), "-o", str(output), *options, "--resume", "--overwrite", "--loss", "bpp+mae"]) == 1
+    assert main(["train", images, "-o", str(output), *options, "--resume", "--overwrite", "--loss", "bpp+mae"]) == 1
     assert "loss is 'bpp+mae' but that of the checkpoint is 'bpp+mae=2+ms-ssim'; pass the same" in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ from . import initial
 from .backbone import ResidualAttentionBackbone
 
 HIDDEN = 192
-LATENT = {3: 32, 5: 192, 8: 320}  # by the highest quality: 32 latent channels cannot carry more than some 0.3 bits per pixel
+LATENT = {3: 32, 5: 192, 8: 320}  # by the highest quality; with 32 latent channels, finer steps soon bring bits but no detail
 LOW_QUALITIES = 5
 
 
