@@ -11,10 +11,10 @@ ANALYSIS: tuple[Kind, ...] = ("down", "residual", "down", "attention", "residual
 SYNTHESIS: tuple[Kind, ...] = ("attention", "residual", "up", "residual", "attention", "up", "residual", "up")
 
 
-class ResidualStage(NamedTuple):
-    """A residual block: 3x3 convolution, leaky ReLU, 3x3 convolution, GDN, and a shortcut around them.
+class Stage(NamedTuple):
+    """A stage of the analysis or synthesis.
 
-    kind : "down" has strides of 2 where it begins, "up" sub-pixel upsampling; "residual" neither
+    kind : "residual" and "attention" keep the resolution, "down" halves it and "up" doubles it
     """
 
     name: str
@@ -23,26 +23,11 @@ class ResidualStage(NamedTuple):
     outputs: int
 
 
-class AttentionStage(NamedTuple):
-    """The two 1x1 convolutions of an attention module, with as many outputs as inputs."""
-
-    name: str
-    channels: int
-
-
-def stages(hidden: int) -> Iterator[ResidualStage | AttentionStage]:
-    """All residual blocks, and the attention modules, each after the blocks of its branches; `hidden` is N."""
-    for side, kinds in (("g_a", ANALYSIS), ("g_s", SYNTHESIS)):
-        for number, kind in enumerate(kinds):
-            name = f"{side}.{number}"
-            if kind == "attention":
-                for branch in ("trunk", "mask"):
-                    for i in range(BRANCH):
-                        yield ResidualStage(f"{name}.{branch}.{i}", "residual", hidden, hidden)
-                yield AttentionStage(name, hidden)
-            else:
-                first, last = name == "g_a.0", name == f"g_s.{len(SYNTHESIS) - 1}"
-                yield ResidualStage(name, kind, 3 if first else hidden, 3 if last else hidden)
+def stages(kinds: tuple[Kind, ...], hidden: int) -> Iterator[Stage]:
+    """The stages, named by their numbers: all have N = `hidden` channels, but those at pixels have the three colours there."""
+    for number, kind in enumerate(kinds):
+        colours = 3 if kind == "down" and number == 0 else hidden
+        yield Stage(str(number), kind, colours, 3 if kind == "up" and number == len(kinds) - 1 else hidden)
 
 
 def halo() -> int:

@@ -6,7 +6,7 @@ layers, some with a scale and a shift per quality ── fold ──▶ plain la
 import numpy as np
 
 from ..family import FoldedNetwork, Tensors
-from .architecture import AttentionStage, stages
+from .architecture import ANALYSIS, BRANCH, SYNTHESIS, Kind, stages
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -23,22 +23,29 @@ def shapes(hidden: int, latent: int) -> tuple[Shapes, Shapes]:
     """The shapes of the tensors of all qualities, and of the weights among them whose outputs are modulated."""
     plain: Shapes = {"g_s.latent.weight": (4 * hidden, latent, 3, 3), "g_s.latent.bias": (4 * hidden,)}
     modulated: Shapes = {"g_a.latent": (latent, hidden, 3, 3)}
-    for stage in stages(hidden):
-        name = stage.name
-        if isinstance(stage, AttentionStage):
-            for part in ("gate", "shortcut"):
-                plain[f"{name}.{part}.weight"] = (stage.channels, stage.channels)
-                plain[f"{name}.{part}.bias"] = (stage.channels,)
-            continue
-        inputs, outputs = stage.inputs, stage.outputs
-        first = 4 * outputs if stage.kind == "up" else outputs
+
+    def block(name: str, kind: Kind, inputs: int, outputs: int) -> None:
+        first = 4 * outputs if kind == "up" else outputs
         plain[f"{name}.conv_in.weight"] = (first, inputs, 3, 3)
         plain[f"{name}.conv_in.bias"] = (first,)
         modulated[f"{name}.conv_out"] = (outputs, outputs, 3, 3)
         plain[f"{name}.norm.beta"] = (outputs,)
         plain[f"{name}.norm.gamma"] = (outputs, outputs)
-        plain[f"{name}.shortcut.weight"] = (first, inputs, 2, 2) if stage.kind == "down" else (first, inputs)
+        plain[f"{name}.shortcut.weight"] = (first, inputs, 2, 2) if kind == "down" else (first, inputs)
         plain[f"{name}.shortcut.bias"] = (first,)
+
+    for side, kinds in (("g_a", ANALYSIS), ("g_s", SYNTHESIS)):
+        for number, kind, inputs, outputs in stages(kinds, hidden):
+            name = f"{side}.{number}"
+            if kind != "attention":
+                block(name, kind, inputs, outputs)
+                continue
+            for part in ("trunk", "mask"):
+                for i in range(BRANCH):
+                    block(f"{name}.{part}.{i}", "residual", inputs, outputs)
+            for part in ("gate", "shortcut"):
+                plain[f"{name}.{part}.weight"] = (outputs, inputs)
+                plain[f"{name}.{part}.bias"] = (outputs,)
     plain.update({f"{name}.weight": shape for name, shape in modulated.items()})
     return plain, modulated
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..factorized.network import GDN
-from .architecture import ANALYSIS, BRANCH, SYNTHESIS, Kind
+from .architecture import ANALYSIS, BRANCH, SYNTHESIS, Kind, stages
 
 MAX_SYMBOL = 2**23
 SLOPE = 0.2  # of the leaky ReLU
@@ -115,15 +115,10 @@ def sub_pixels(x: Tensor) -> Tensor:
 
 
 def _modules(kinds: tuple[Kind, ...], hidden: int, inverse: bool) -> dict[str, nn.Module]:
-    modules: dict[str, nn.Module] = {}
-    for number, kind in enumerate(kinds):
-        if kind == "attention":
-            modules[str(number)] = Attention(hidden, inverse)
-        else:
-            inputs = 3 if kind == "down" and number == 0 else hidden
-            outputs = 3 if kind == "up" and number == len(kinds) - 1 else hidden
-            modules[str(number)] = ResidualBlock(kind, inputs, outputs, inverse)
-    return modules
+    return {
+        name: Attention(hidden, inverse) if kind == "attention" else ResidualBlock(kind, inputs, outputs, inverse)
+        for name, kind, inputs, outputs in stages(kinds, hidden)
+    }
 
 
 def _parts(batch: Tensor) -> tuple[Tensor, ...]:

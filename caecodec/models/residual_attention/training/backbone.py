@@ -18,7 +18,7 @@ from ....bitstream.autoencoder import METRICS
 from ... import rate
 from ...factorized.training.backbone import TrainableGDN
 from ...factorized.training.normalise import EAGER, Pointwise
-from ..architecture import ANALYSIS, BRANCH, SYNTHESIS, Kind
+from ..architecture import ANALYSIS, BRANCH, SYNTHESIS, Kind, stages
 from ..network import SLOPE, sub_pixels
 
 METRIC_IDS = {name: number for number, name in METRICS.items()}
@@ -170,13 +170,10 @@ def convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
     return F.conv2d(x, weight, layer.bias.to(x.dtype), layer.stride, layer.padding)
 
 
-def _modules(kinds: tuple[Kind, ...], hidden: int, qualities: int, inverse: bool) -> dict[str, nn.Module]:
-    modules: dict[str, nn.Module] = {}
-    for number, kind in enumerate(kinds):
-        if kind == "attention":
-            modules[str(number)] = TrainableAttention(qualities, hidden, inverse)
-        else:
-            inputs = 3 if kind == "down" and number == 0 else hidden
-            outputs = 3 if kind == "up" and number == len(kinds) - 1 else hidden
-            modules[str(number)] = TrainableResidual(qualities, kind, inputs, outputs, inverse)
-    return modules
+def _modules(kinds: tuple[Kind, ...], hidden: int, count: int, inverse: bool) -> dict[str, nn.Module]:
+    return {
+        name: TrainableAttention(count, hidden, inverse)
+        if kind == "attention"
+        else TrainableResidual(count, kind, inputs, outputs, inverse)
+        for name, kind, inputs, outputs in stages(kinds, hidden)
+    }
