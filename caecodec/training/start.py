@@ -33,9 +33,8 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
     trainer = recipe.trainer
     network = trainer.network(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
-        mse = [
-            LMBDAS["mse"][quality - 1] for quality in recipe.qualities
-        ]  # what principal components minimise, whatever the loss
+        # Principal components minimise the squared error, whatever the loss.
+        mse = [LMBDAS["mse"][quality - 1] for quality in recipe.qualities]
         trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), mse)
     elif init != RANDOM:
         trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
