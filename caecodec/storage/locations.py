@@ -11,6 +11,7 @@ from ..errors import CaeCodecError, ParameterError
 
 if TYPE_CHECKING:
     import zarr
+    import zarr.storage
 
 Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
 ZIP = ".zip"
@@ -90,7 +91,7 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
         return function(_remote_zip(str(text)) if remote else ZipStore(Path(text)) if zipped else str(text), mode="r")
 
 
-def _remote_zip(url: str) -> "zarr.abc.store.Store":
+def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
     """The store in a zip file at a URL, of which only the parts that are read are fetched."""
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
     from fsspec.implementations.zip import ZipFileSystem
