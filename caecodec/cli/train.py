@@ -33,7 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1-5",
         help="within 1 to 5 or within 6 to 8, such as 1-5 or 1,3; default %(default)s",
     )
-    parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
+    parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default mse, or with --loss as it suits that")
+    parser.add_argument(
+        "--loss",
+        help="bpp and weighted distortions of mse, mae, ms-ssim and lpips, such as bpp+mae+ms-ssim=2+lpips=0.5; default bpp "
+        "and the metric",
+    )
+    parser.add_argument(
+        "--lpips-backbone",
+        type=Path,
+        metavar="FILE",
+        help="for lpips in the loss: the state dict of torchvision's AlexNet; default: torchvision downloads it",
+    )
     parser.add_argument(
         "--family",
         default=registry.DEFAULT,
@@ -42,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--init",
-        help="start from weights of this family, by name or path, from a checkpoint, or from klt (the images' principal "
-        "components); default the shipped weights of this family for this metric and quality, klt if there are none",
+        help="start from weights of this family, by name or path, from a checkpoint, from klt (the images' principal "
+        "components) or from random; default the shipped weights of this family for this metric and quality, klt if there are "
+        "none",
     )
     parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this or --minutes")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
@@ -67,13 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return 130 after an interrupt, which leaves a checkpoint."""
-    from ..training.recipe import Recipe
+    from ..training.recipe import Recipe, default_metric
     from ..training.start import default_init
     from ..training.train import train
 
     recipe = Recipe(
         qualities=parse_qualities(arguments.qualities),
-        metric=arguments.metric,
+        metric=arguments.metric or default_metric(arguments.loss),
         steps=arguments.steps,
         minutes=arguments.minutes,
         crop=arguments.crop,
@@ -81,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         lr=arguments.lr,
         seed=arguments.seed,
         family=arguments.family,
+        loss=arguments.loss,
     )
     init = arguments.init or default_init(recipe)
     if not arguments.quiet:
@@ -96,10 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
             validation=arguments.validation,
             gpu=arguments.gpu,
             compiled=arguments.compile,
+            lpips_backbone=arguments.lpips_backbone,
             resume=arguments.resume,
             save_every=arguments.save_every,
             overwrite=arguments.overwrite,
-            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.metric),
+            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.shown),
         )
     except KeyboardInterrupt:
         checkpoint = arguments.output.with_suffix(".ckpt")

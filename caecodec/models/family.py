@@ -92,7 +92,12 @@ class TrainableNetwork(Protocol):
 
 
 class Trainer(ABC):
-    """How a family is trained; `Family.trainer` returns it."""
+    """How a family is trained; `Family.trainer` returns it.
+
+    pixel_bytes : the most bytes of GPU memory that a step takes for each pixel of its crops
+    """
+
+    pixel_bytes: ClassVar[int] = 4096
 
     @abstractmethod
     def check_qualities(self, qualities: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from ..bitstream.autoencoder import FAMILIES
 from .depthwise.family import DepthwiseResidualFamily
 from .factorized.family import Factorized
 from .family import Family
+from .residual_attention.family import ResidualAttentionFamily
 
 DEFAULT = "bmshj2018-factorized"
 _families: dict[str, Family] = {}
@@ -46,3 +47,4 @@ def by_stored_name(name: str) -> Family:
 
 register(Factorized())
 register(DepthwiseResidualFamily())
+register(ResidualAttentionFamily())

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import ParameterError
 from .crops import Crops
+from .loss import Distortion, weighted
 from .recipe import Recipe
 from .step import Step
 
@@ -40,15 +41,23 @@ class Training:
     """A training run: the network, its steps and their running average, and the history of reports.
 
     The recipe must have its crop and batch. With `compiled`, point-wise parts go through torch.compile. `init` says what the
-    network was initialised from.
+    network was initialised from. `measure` is the distortion of the loss; None: made from the recipe.
     """
 
     def __init__(
-        self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False, init: str = ""
+        self,
+        backbone: Any,
+        recipe: Recipe,
+        crops: Crops,
+        device: str = "cpu",
+        compiled: bool = False,
+        init: str = "",
+        measure: Distortion | None = None,
     ) -> None:
         self.recipe, self.crops, self.device, self.init = recipe, crops, device, init
         self.backbone = backbone.to(device).train()
-        self.advance = Step(self.backbone, recipe, crops, compiled)
+        measure = measure or weighted(recipe.distortions, device=device)
+        self.advance = Step(self.backbone, recipe, crops, measure, compiled)
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
 
@@ -102,7 +111,7 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError if the checkpoint has another family, other qualities or another metric, or is of an earlier
+        Raises ParameterError if the checkpoint has another family, other qualities, another metric or loss, or is of an earlier
         version of caecodec.
         """
         if "steps" not in state:
@@ -110,8 +119,8 @@ class Training:
                 "the checkpoint is of an earlier version of caecodec, which trained in another way; "
                 "start from it instead (init, --init) with another output"
             )
-        for name in ("family", "qualities", "metric"):
-            ours, theirs = getattr(self.recipe, name), state["recipe"][name]
+        for name in ("family", "qualities", "metric", "loss"):
+            ours, theirs = getattr(self.recipe, name), state["recipe"].get(name)  # earlier checkpoints have no loss
             if ours != theirs:
                 raise ParameterError(
                     f"{name} is {ours!r} but that of the checkpoint is {theirs!r}; pass the same, or leave out resume "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .loop import Training
 
 CROP = 512  # side in pixels of the part of a held-out image that is measured
+TERMS = {"mse": "255^2 MSE", "mae": "MAE", "ms-ssim": "(1 - MS-SSIM)", "lpips": "LPIPS"}
 MOST = 32  # the most held-out images that are measured
 SMALLEST = 176
 
@@ -73,7 +74,7 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
         np.array([row[key] for row in history], np.float64).reshape(len(history), -1)
         for key in ("loss", "bpp", "psnr", "distortion")
     )
-    last = ("PSNR (dB)", psnr) if recipe.metric == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
+    last = ("PSNR (dB)", psnr) if recipe.shown == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
     labels = [f"quality {q}" for q in recipe.qualities]
     for axes, (label, values) in zip(figure.subplots(1, 3), (("loss", loss), ("bpp", bpp), last), strict=True):
         axes.plot(steps, values, label=labels if label != "loss" else None)
@@ -91,7 +92,8 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
     channels = ", ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
     half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
-    distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
+    terms = [f"{'' if weight == 1 else f'{weight:g} '}{TERMS[name]}" for name, weight in recipe.distortions.items()]
+    distortion = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
     lines = [
         f"# {source.name}",
         "",

@@ -1,4 +1,4 @@
-"""What training starts from: weights of the recipe's family, or the principal components of the training images."""
+"""What training starts from: weights of the recipe's family, the principal components of the training images, or noise."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .crops import Crops
 from .recipe import LMBDAS, Recipe
 from .state import family_of
 
-KLT = "klt"
+KLT, RANDOM = "klt", "random"
 KLT_CROPS = 1200
 RATE_CROPS = 128
 SIZE = 128  # pixels a side of these crops
@@ -33,8 +33,10 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
     trainer = recipe.trainer
     network = trainer.network(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
-        trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), recipe.lmbdas)
-    else:
+        # Principal components minimise the squared error, whatever the loss.
+        mse = [LMBDAS["mse"][quality - 1] for quality in recipe.qualities]
+        trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), mse)
+    elif init != RANDOM:
         trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
     network = network.to(crops.pixels.device)
     trainer.start_rate(network, crops.draw(RATE_CROPS, SIZE))
@@ -60,6 +62,6 @@ def _stored(init: str, recipe: Recipe) -> Tensors:
     if found is not wanted:
         raise ParameterError(
             f"init is {init!r}, of family {found.name!r}, but the recipe's family is {wanted.name!r}; choose weights of that "
-            f"family, {KLT!r}, or the other family (--family)"
+            f"family, {KLT!r}, {RANDOM!r}, or the other family (--family)"
         )
     return tensors

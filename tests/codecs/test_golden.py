@@ -5,9 +5,9 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE
+from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
 from reference import decoder as reference_decoder
-from reference import depthwise, exact
+from reference import depthwise, exact, residual_attention
 from reference import residual as reference_residual
 
 import caecodec
@@ -31,6 +31,8 @@ def each(*bodies):
 def weights_file(path):
     if "depthwise" in path.stem:
         return TINY_DEPTHWISE
+    if "residual-attention" in path.stem:
+        return TINY_RESIDUAL_ATTENTION
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
 
@@ -84,12 +86,22 @@ def test_reference_decoder(path):
         assert not layout or reference.separate == bool(layout[0] & 1)
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-depthwise-*.cae")), ids=lambda path: path.stem)
-def test_reference_synthesis_of_depthwise_residual(path, tiny, fp32):
-    """FORMAT.md, 20, in float64 gives the pixels, but for rounding."""
+@pytest.mark.parametrize(
+    ("path", "family", "synthesis"),
+    [
+        pytest.param(path, family, synthesis, id=path.stem)
+        for name, family, synthesis in (
+            ("depthwise", "depthwise-residual", depthwise.synthesis),
+            ("residual-attention", "residual-attention", residual_attention.synthesis),
+        )
+        for path in sorted(GOLDEN.glob(f"v1-{name}-*.cae"))
+    ],
+)
+def test_reference_synthesis(path, family, synthesis, tiny, fp32):
+    """FORMAT.md, 20 and 22, in float64 gives the pixels, but for rounding."""
     payload, reference = parsed(path)
-    assert payload.header.family == "depthwise-residual"
-    images = [depthwise.synthesis(TINY_DEPTHWISE.read_bytes(), reference.quality, image) for image in reference.symbols]
+    assert payload.header.family == family
+    images = [synthesis(weights_file(path).read_bytes(), reference.quality, image) for image in reference.symbols]
     pixels = caecodec.decode(path.read_bytes())
     found = Axes.of(pixels.ndim, payload.header.channel_axis).images(pixels).transpose(0, 3, 1, 2)
     cropped = 255 * np.array(images)[:, :, : found.shape[2], : found.shape[3]]

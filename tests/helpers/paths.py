@@ -10,5 +10,6 @@ GOLDEN = TESTS / "golden"
 TINY = GOLDEN / "tiny.safetensors"
 TINY_CONTEXT = GOLDEN / "tiny-context.safetensors"
 TINY_DEPTHWISE = GOLDEN / "tiny-depthwise.safetensors"
+TINY_RESIDUAL_ATTENTION = GOLDEN / "tiny-residual-attention.safetensors"
 PACKAGE = Path(caecodec.__file__).parent
 FORMAT = PACKAGE / "FORMAT.md"

@@ -14,7 +14,7 @@ from caecodec.training import initial
 from caecodec.training.backbone import Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.loop import Training
-from caecodec.training.loss import rate_distortion
+from caecodec.training.loss import rate_distortion, squared_error
 from caecodec.training.recipe import LMBDAS, Recipe
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
@@ -40,7 +40,7 @@ def loss_of(training):
     x = Crops(photographs(), 64, "cpu", 7).draw(8, 64).to(training.device)
     with torch.no_grad():
         bpp, _, distortion = rate_distortion(
-            training.backbone, x, each(8).to(x.device), "mse", torch.Generator(x.device).manual_seed(0)
+            training.backbone, x, each(8).to(x.device), squared_error, torch.Generator(x.device).manual_seed(0)
         )
     return float((bpp + LMBDAS["mse"][1] * distortion).mean())
 
