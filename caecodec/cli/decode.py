@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
     parser.add_argument(
         "--format", default="png",
-        help="format of the files in a folder: png, jpg, webp, bmp, tiff (stacks too), yuv or y4m (videos); default %(default)s",
+        help="format of files in a folder: png, jpg, webp, bmp, tiff (stacks too), yuv or y4m (videos); default %(default)s",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="convert N files at once; default %(default)s")

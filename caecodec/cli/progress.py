@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,12 +56,25 @@ class Bars:
         else:
             self._bar.refresh()
 
-    def _make(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return None
-        return tqdm(*arguments, **options, disable=True if self._quiet else None)  # None: shown only on a terminal
+    def _make(self, **options: Any) -> Any:
+        return _bar(self._quiet, **options)
+
+
+@contextmanager
+def counting(quiet: bool, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar to call with how many of how many are done."""
+    bar = _bar(quiet, unit=unit)
+
+    def show(done: int, of: int) -> None:
+        if bar is not None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool, state: FolderProgress | None) -> int:
@@ -83,6 +97,15 @@ def summary(state: FolderProgress) -> str:
     """What a conversion of files came to, in one line."""
     sizes = f"{_size(state.nbytes)} uncompressed, {_size(state.bytes_in)} in, {_size(state.bytes_out)} out"
     return f"{state.done} files, {state.pixels / 1e6:.2f} MP, {sizes}, {_speed(state)}, {state.seconds:.1f} s"
+
+
+def _bar(quiet: bool, **options: Any) -> Any:
+    """A bar, shown on a terminal alone and not if `quiet`; None if tqdm is not installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(**options, disable=True if quiet else None)
 
 
 def _speed(state: FolderProgress) -> str:

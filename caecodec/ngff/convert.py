@@ -72,8 +72,8 @@ def encode_paths(
     Returns
     -------
     The outputs that were written (or, if `options` resume, were already finished), and the files that failed. A file that fails
-    does not stop the others, and leaves nothing behind except what `options` can resume. Of two files with one output the second
-    fails.
+    does not stop the others, and leaves nothing behind except what `options` can resume. Of two files with one output the
+    second fails.
 
     Raises
     ------
