@@ -180,7 +180,7 @@ def _score(name: str, original: Path, decoded: Path, compressed: Path | None = N
 
 
 def _by_name(place: Path, wanted: Callable[[Path], bool], single: bool) -> dict[str, list[Path]]:
-    """The files in a folder by their path in it without suffix, which should be one each; a single file by no name, whatever its own."""
+    """The files in a folder by their path in it without suffix, one each if all is well; a single file by the name ""."""
     if not place.exists():
         raise ParameterError(f"{place} does not exist; check its name")
     if single:
