@@ -139,6 +139,7 @@ class Progress:
             f"q{quality} {bpp:.3f} bpp {value}" for quality, bpp, value in zip(self.qualities, report.bpp, values, strict=True)
         )
         print(
-            f"step {report.step}, epoch {report.epoch:.1f}, {rate:.1f} a second, {report.left / 60:.0f} min left: loss {report.loss:.3f}  {points}",
+            f"step {report.step}, epoch {report.epoch:.1f}, {rate:.1f} a second, {report.left / 60:.0f} min left: "
+            f"loss {report.loss:.3f}  {points}",
             flush=True,
         )

@@ -38,8 +38,9 @@ def ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
         raise ParameterError(
             f"image of shape {image.shape} is too small for SSIM: each side must have at least {SSIM_SIDE} pixels"
         )
-    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(image, decoded, channel_axis=-1, data_range=255, **how))
+    paper = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similarity: Any = structural_similarity  # which has no annotations
+    return float(similarity(image, decoded, channel_axis=-1, data_range=255, **paper))
 
 
 def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:

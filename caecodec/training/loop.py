@@ -91,7 +91,7 @@ class Training:
 
     @property
     def epoch(self) -> float:
-        """Passes over the images so far: pixels of all crops that were drawn to pixels of the images that are held in memory."""
+        """Passes over the images so far: the pixels of all crops drawn, to those of the images that are held in memory."""
         return self.step * self.recipe.crops * self.recipe.size**2 / len(self.crops.pixels)
 
     def state(self) -> dict[str, Any]:

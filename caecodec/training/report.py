@@ -107,9 +107,9 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {training.init} |",
-        f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
-        f"cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all qualities; "
-        f"seed {recipe.seed} |",
+        f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; "
+        f"Adam, {recipe.lr:g} with cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, "
+        f"of all qualities; seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",
         "| licence notes | of the training images: say here under which terms they may be used |",
