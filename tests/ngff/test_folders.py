@@ -14,11 +14,10 @@ from zarr.core.sync import _get_loop
 
 import caecodec
 from caecodec.cli.main import main
-from caecodec.images.metrics import psnr
 from caecodec.ngff import Options, blocks, chunk_runner, decode_paths, encode_paths, read_group
 
 EXACT = Options(codec="blosc", chunk_size=32)
-NAMES = ("a.png", "deep/a.jpg", "deep/er/b.tif", "deep/b.bmp", "two.webp")
+NAMES = ("a.png", "deep/a.jpg", "deep/b.bmp", "deep/er/b.tif", "two.webp")
 
 
 @pytest.fixture
@@ -42,10 +41,10 @@ def relative(paths, folder):
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize(("to", "suffix"), [("ngff", ".ome.zarr"), ("cae", ".cae")])
-def test_subfolders_and_names_are_kept(tmp_path, tree, tiny, workers, to, suffix):
+def test_subfolders_and_names_are_kept(tmp_path, tree, workers, to, suffix):
     """Both ways, in the order of names however many files are converted at once."""
     states = []
-    options = Options(quality=4, weights=str(tiny), chunk_size=32, to=to)
+    options = Options(max_error=0, chunk_size=32, to=to)
     written, failed = encode_paths([tree], tmp_path / "coded", options, states.append, workers=workers)
     assert failed == []
     assert relative(written, tmp_path / "coded") == [name.split(".")[0] + suffix for name in NAMES]
@@ -61,7 +60,7 @@ def test_subfolders_and_names_are_kept(tmp_path, tree, tiny, workers, to, suffix
     assert relative(written, tmp_path / "back") == [name.split(".")[0] + ".bmp" for name in NAMES]
     assert (states[-1].bytes_in, states[-1].ratio, states[-1].nbytes) == (last.bytes_out, last.ratio, last.nbytes)
     for path, name in zip(written, NAMES, strict=True):
-        assert psnr(np.asarray(Image.open(path)), np.asarray(Image.open(tree / name))) > 18
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(tree / name)))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -95,7 +94,7 @@ def test_outputs_inside_the_input_are_not_converted_again(tmp_path, tree):
 def test_groups_are_not_looked_into(tmp_path, tree):
     """Nor are plain arrays; groups in subfolders are converted."""
     encode_paths([tree / "a.png"], tree / "deep" / "group.zarr", EXACT)
-    Image.new("RGB", (4, 4)).save(tree / "deep" / "group.zarr" / "thumbnail.png")
+    Image.new("RGB", (4, 4)).save(tree / "deep" / "group.zarr" / "s0" / "thumbnail.png")
     zarr.create_array(tree / "deep" / "array", data=np.zeros(3), zarr_format=2)
     Image.new("RGB", (4, 4)).save(tree / "deep" / "array" / "thumbnail.png")
     written, failed = encode_paths([tree], tmp_path / "out", EXACT)
