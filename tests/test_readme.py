@@ -30,10 +30,12 @@ LEAVES = {
     "caecodec/codecs/autoencoder/README.md": ["image.zarr/zarr.json"],
     "caecodec/codecs/overfitted/README.md": ["fitted.zarr/zarr.json"],
     "caecodec/engine/README.md": ["slide.zarr/zarr.json"],
-    "caecodec/evaluation/README.md": ["evaluation/report.html", "evaluation-of-two/results.json"],
+    "caecodec/evaluation/README.md": ["evaluation/report.html", "evaluation-of-two/results.json", "scores.json"],
     "caecodec/ngff/README.md": [
         "decoded/astronaut.png",
         "coffee.cae",
+        "photos-again/coffee.bmp",
+        "scores.csv",
         "cells-again.ome.tif",
         "cells-small.ome.zarr/s0",
         "film.y4m",
