@@ -11,10 +11,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, evaluate, export, fit_entropy, inspect, train, weights
+from . import decode, encode, evaluate, export, fit_entropy, inspect, report, train, weights
 
 _PIPE = 141  # the status of a process that ended because nobody reads its output
-COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy, weights)
+COMMANDS = (encode, decode, inspect, evaluate, report, train, export, fit_entropy, weights)
 
 
 def parser() -> argparse.ArgumentParser:

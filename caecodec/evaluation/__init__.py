@@ -4,5 +4,6 @@ from ..images.metrics import ms_ssim, psnr
 from .bd_rates import bd_rate
 from .curves import Curve, Measurement, Point, Results
 from .evaluate import evaluate
+from .report import report
 
-__all__ = ["Curve", "Measurement", "Point", "Results", "bd_rate", "evaluate", "ms_ssim", "psnr"]
+__all__ = ["Curve", "Measurement", "Point", "Results", "bd_rate", "evaluate", "ms_ssim", "psnr", "report"]
