@@ -1,9 +1,9 @@
 """Draw what codecs make of a photograph at equal rates, in one row: python examples/gallery.py -o gallery.webp.
 
 A part of a photograph of scikit-image is coded in one piece by each codec: by caecodec's default network at quality 2, and by
-the others as near to its bits per pixel as their settings allow. The row shows the middle of it, pixel for pixel and enlarged
-twice, with the bits per pixel and the PSNR of the part. --weights adds networks of your own. Needs the extra eval and
-scikit-image; the overfitted codec takes minutes.
+the others as near to its bits per pixel as their settings allow (--lmbda sets those of the overfitted codec). The row shows the
+middle of it, pixel for pixel and enlarged twice, with the bits per pixel and the PSNR of the part. --weights adds networks of
+your own. Needs the extra eval and scikit-image; the overfitted codec takes minutes.
 """
 
 import argparse
@@ -21,20 +21,19 @@ from caecodec.evaluation import compared
 from caecodec.evaluation.images import select_images
 from caecodec.evaluation.sweep import sweep
 
+QUALITY = 2
 TOP, LEFT = 0, 100  # where the part is in the photograph
 HEIGHT, WIDTH = 160, 128  # pixels that are shown
 LINES, GAP = 58, 12  # pixels, of the text above a picture and between pictures
-LMBDAS = np.geomspace(0.02, 0.001, 17)  # of the overfitted codec, from few bits to many
 
 
-def overfitted(preset: str) -> compared.ComparedCodec:
-    """The overfitted codec, which can be set more finely than by quality."""
-    parameters = [OVERFITTED.parse(lmbda=float(lmbda), preset=preset) for lmbda in LMBDAS]
-    finer = tuple(
-        compared.CodecSetting(f"lmbda {one.trade_off:.4f}", f"overfitted {one}", partial(OVERFITTED.encode, one), decode)
-        for one in parameters
+def overfitted(preset: str, lmbda: float) -> compared.ComparedCodec:
+    """The overfitted codec with one trade-off, since each takes a fit."""
+    parameters = OVERFITTED.parse(lmbda=lmbda, preset=preset)
+    setting = compared.CodecSetting(
+        f"lmbda {lmbda:g}", f"overfitted {parameters}", partial(OVERFITTED.encode, parameters), decode
     )
-    return compared.ComparedCodec("overfitted", "caecodec", preset, (finer[0], finer[-1]), True, finer)
+    return compared.ComparedCodec("overfitted", "caecodec", preset, (setting,), slow=True)
 
 
 def draw(columns: list[tuple[str, str, np.ndarray]]) -> Image.Image:
@@ -57,10 +56,13 @@ def main() -> None:
     parser.add_argument("--codecs", default="jpeg,jpeg2k,avif", help="codecs to compare with, default %(default)s")
     parser.add_argument("--weights", nargs="*", default=[], type=Path, help="weights files to add")
     parser.add_argument("--preset", default="faster", help="of the overfitted codec, or none; default %(default)s")
+    parser.add_argument("--lmbda", type=float, default=0.01, help="of the overfitted codec, default %(default)s")
     parser.add_argument("--side", type=int, default=256, help="pixels a side of the part, default %(default)s")
     options = parser.parse_args()
-    networks = compared.caecodec(["default", "photo-fast", *options.weights], ["mse"], None, None, None)
-    fitted = [] if options.preset == "none" else [overfitted(options.preset)]
+    networks = compared.caecodec(["default", "photo-fast"], ["mse"], [QUALITY], None, None)
+    if options.weights:
+        networks += compared.caecodec(options.weights, ["mse"], None, None, None)
+    fitted = [] if options.preset == "none" else [overfitted(options.preset, options.lmbda)]
     others = compared.references(options.codecs.split(","))
     with tempfile.TemporaryDirectory() as folder:
         part = skimage.data.astronaut()[TOP : TOP + options.side, LEFT : LEFT + options.side]

@@ -56,7 +56,7 @@ def collect(
     runs = (*ours, *compared.references(references))
     curves: list[Curve] = []
     for path in published:
-        curves += read_published(path, [one.name for one in (*runs, *curves)])
+        curves += read_published(path, [run.name for run in runs] + [curve.name for curve in curves])
     saved = None if cache is None else Cache(cache)
     files = select_images(images, every)
     infos = tuple(file.info for file in files)

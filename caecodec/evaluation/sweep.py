@@ -103,8 +103,8 @@ class _Bench:
 
 def _bpp(pixels: Pixels, chunk: int, setting: CodecSetting) -> float:
     """The bits per pixel of an image at this setting."""
-    size = sum(len(setting.encode(np.ascontiguousarray(part))) for part in cut(pixels, chunk))
-    return 8 * size / (pixels.shape[0] * pixels.shape[1])
+    height, width, _ = pixels.shape
+    return 8 * sum(len(setting.encode(np.ascontiguousarray(part))) for part in cut(pixels, chunk)) / (int(height) * int(width))
 
 
 class Measured(NamedTuple):
