@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take the first image and every Nth after it")
     parser.add_argument("--samples", type=int, metavar="N", help="how many images to show; default all")
     parser.add_argument(
-        "--side", type=int, default=384,
+        "--side", type=int, default=320,
         help="show the middle of each image, so many pixels a side, 0: all of it; default %(default)s",
     )  # fmt: skip
     parser.add_argument(

@@ -17,7 +17,7 @@ from .result_files import write_bd_rates, write_json, write_points
 from .sweep import LineListener
 
 RESULTS = "results.json"
-SIDE = 384  # pixels a side of the parts of images that are shown
+SIDE = 320  # pixels a side of the parts of images that are shown
 
 
 def evaluate(

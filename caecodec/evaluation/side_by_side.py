@@ -54,7 +54,7 @@ def middle(image: Pixels, side: int) -> Pixels:
     return image[y : y + (side or image.shape[0]), x : x + (side or image.shape[1])]
 
 
-def compare(
+def match_rates(
     image: str, original: Pixels, coded: Sequence[tuple[ComparedCodec, Sequence[Coded]]], code: Code, bpp: Rate
 ) -> Comparison:
     """Match the codecs' rates for an image of which `original` is the part to show.

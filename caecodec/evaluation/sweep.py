@@ -14,7 +14,7 @@ from .cache import Cache, key
 from .compared import CodecSetting, ComparedCodec
 from .curves import Curve, ImageInfo, Measurement, Pixels, Point
 from .images import EvaluationImage
-from .side_by_side import Coded, Comparison, compare, middle
+from .side_by_side import Coded, Comparison, match_rates, middle
 
 LineListener = Callable[[str], None]
 
@@ -60,7 +60,7 @@ def sweep(
                 coded[codec.name].append(one)
         if number in shown:
             comparisons.append(
-                compare(
+                match_rates(
                     image.info.name,
                     middle(pixels, side),
                     [(codec, coded[codec.name]) for codec in codecs],

@@ -180,6 +180,23 @@ def test_curves_say_their_values(page):
     assert " dB at " in page.locator("#charts figure").nth(1).locator(".u-legend").inner_text()
 
 
+def test_curves_enlarge(page):
+    """A drag over part of a plot enlarges it, and a double click shows all of it again."""
+    drawn = "() => document.querySelector('#charts canvas').toDataURL()"
+    plot = page.locator("#charts .u-over").nth(0)
+    page.wait_for_timeout(100)
+    whole = page.evaluate(drawn)
+    drag(page, centre(plot), (80, 60))
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    part = page.evaluate(drawn)
+    assert part != whole
+    plot.dblclick()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    assert page.evaluate(drawn) == whole
+
+
 def test_light_and_dark(browser, page, reported):
     background = "() => getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(background) == "rgb(255, 255, 255)"

@@ -44,6 +44,7 @@
         axes: [axis("bits per pixel"), { ...axis(chart.label), size: 60 }],
         cursor: { focus: { prox: 40 }, hover: { prox: null, skip: [undefined, null] }, drag: { x: true, y: true, uni: 20 } },
         focus: { alpha: 0.25 },
+        legend: { markers: { stroke: (plot, place) => `var(--curve-${((place - 1) % COLOURS) + 1})` } },
       },
       uPlot.join(curves.map((curve) => [curve.points.map(([bpp]) => bpp), curve.points.map(([, db]) => db)])),
       figure,
