@@ -8,6 +8,6 @@ from .report import report
 from .score import Score, Scores, score, write_scores
 
 __all__ = [
-    "Curve", "Measurement", "Point", "Results", "Score", "Scores", "bd_rate", "evaluate", "ms_ssim", "psnr", "report", "score", "ssim",
-    "write_scores",
+    "Curve", "Measurement", "Point", "Results", "Score", "Scores", "bd_rate", "evaluate", "ms_ssim", "psnr", "report", "score",
+    "ssim", "write_scores",
 ]  # fmt: skip
