@@ -57,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "components) or from random; default the shipped weights of this family for this metric and quality, klt if there are "
         "none",
     )
-    parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this or --minutes")
+    parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this, --epochs or --minutes")
+    parser.add_argument(
+        "--epochs", type=float, default=0.0,
+        help="stop after this many passes over the images: when the crops that were drawn have so many times their pixels",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
     parser.add_argument("--crop", type=int, help="pixels a side of crops, default 128, or 192 on a GPU and for ms-ssim")
     parser.add_argument("--batch", type=int, help="crops in a step, at least one of each quality; default by the device")
@@ -88,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         metric=arguments.metric or default_metric(arguments.loss),
         steps=arguments.steps,
         minutes=arguments.minutes,
+        epochs=arguments.epochs,
         crop=arguments.crop,
         batch=arguments.batch,
         lr=arguments.lr,
@@ -148,6 +153,7 @@ class Progress:
             f"q{quality} {bpp:.3f} bpp {value}" for quality, bpp, value in zip(self.qualities, report.bpp, values, strict=True)
         )
         print(
-            f"step {report.step}, {rate:.1f} a second, {report.left / 60:.0f} min left: loss {report.loss:.3f}  {points}",
+            f"step {report.step}, epoch {report.epoch:.1f}, {rate:.1f} a second, {report.left / 60:.0f} min left: "
+            f"loss {report.loss:.3f}  {points}",
             flush=True,
         )

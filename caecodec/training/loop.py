@@ -25,7 +25,8 @@ REPORT = 50
 class TrainingReport:
     """Means since the last report: bpp, PSNR in dB and distortion of each quality, and the loss.
 
-    `seconds` is the duration of the run so far, and `left` an estimate of the remaining seconds.
+    `seconds` is the duration of the run so far, and `left` an estimate of the remaining seconds; `epoch` counts passes over the
+    images.
     """
 
     step: int
@@ -35,6 +36,7 @@ class TrainingReport:
     bpp: tuple[float, ...]
     psnr: tuple[float, ...]
     distortion: tuple[float, ...]
+    epoch: float
 
 
 class Training:
@@ -92,7 +94,14 @@ class Training:
         """The part of the run that is done, from 0 to 1."""
         if self.recipe.steps:
             return self.step / self.recipe.steps
+        if self.recipe.epochs:
+            return self.epoch / self.recipe.epochs
         return self.seconds / (60 * self.recipe.minutes)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the images so far: the pixels of all crops drawn, to those of the images that are held in memory."""
+        return self.step * self.recipe.crops * self.recipe.size**2 / len(self.crops.pixels)
 
     def state(self) -> dict[str, Any]:
         """The content of a checkpoint; its "state_dict" is the averaged network, which `caecodec export` reads."""
@@ -148,7 +157,7 @@ class Training:
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)
         report = TrainingReport(
             self.step, self.seconds, max(0.0, left), float(loss.mean()), tuple(bpp.tolist()),
-            tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()),
+            tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()), self.epoch,
         )  # fmt: skip
         self.history.append(asdict(report))
         return report

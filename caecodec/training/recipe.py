@@ -24,7 +24,8 @@ class Recipe:
 
     qualities : the qualities of one network; in the default family all from 1 to 5, or all from 6 to 8
     metric : "mse" or "ms-ssim", which payloads name; it sets the trade-offs, and the distortion unless there is a loss
-    steps, minutes : when to stop; exactly one of them is above 0
+    steps, minutes, epochs : when to stop; exactly one of them is above 0. An epoch is as many steps as it takes for their crops
+        to have as many pixels as the training images that are held in memory (`Training.epoch`)
     crop : the side of a crop in pixels, a multiple of 32; None: `on` chooses
     batch : crops per step, at least one for each quality; None: `on` chooses
     lr : the learning rate of the transforms between warm-up and cosine decay
@@ -47,6 +48,7 @@ class Recipe:
     seed: int = 0
     family: str = registry.DEFAULT
     loss: str | None = None
+    epochs: float = 0.0
 
     def __post_init__(self) -> None:
         if self.metric not in LMBDAS:
@@ -58,8 +60,10 @@ class Recipe:
         if not good or len(set(self.qualities)) < len(self.qualities):
             raise ParameterError(f"qualities are {self.qualities} but one network serves some of 1 to {MAX_QUALITY}, each once")
         self.trainer.check_qualities(self.qualities)
-        if (self.steps > 0) == (self.minutes > 0):
-            raise ParameterError(f"steps is {self.steps} and minutes is {self.minutes} but exactly one must be above 0")
+        ends = {"steps": self.steps, "minutes": self.minutes, "epochs": self.epochs}
+        if sum(end > 0 for end in ends.values()) != 1:
+            given = ", ".join(f"{name} is {end:g}" for name, end in ends.items())
+            raise ParameterError(f"{given}, but exactly one must be above 0")
         smallest = self.smallest_crop
         if self.crop is not None and (self.crop < smallest or self.crop % 32):
             raise ParameterError(

@@ -12,6 +12,7 @@ from ..codecs.autoencoder import codec
 from ..codecs.decoding import decode
 from ..errors import ParameterError
 from ..images.metrics import ms_ssim, psnr
+from ..storage.partial import complete_file
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -65,9 +66,11 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step."""
+    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step; none without history."""
     from matplotlib.figure import Figure
 
+    if not history:
+        return
     figure = Figure(figsize=(12, 4), layout="constrained")
     steps = [row["step"] for row in history]
     loss, bpp, psnr, distortion = (
@@ -82,7 +85,8 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
         axes.grid(alpha=0.3)
         if label != "loss":
             axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)
+    with complete_file(path) as partial:
+        figure.savefig(partial, dpi=100)
 
 
 def model_card(source: weights.Source, images: Sequence[Path], training: "Training", points: Sequence[HeldOutResult]) -> str:
@@ -105,9 +109,9 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {training.init} |",
-        f"| steps | {training.step} in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
-        f"cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all qualities; "
-        f"seed {recipe.seed} |",
+        f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; "
+        f"Adam, {recipe.lr:g} with cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, "
+        f"of all qualities; seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",
         "| licence notes | of the training images: say here under which terms they may be used |",

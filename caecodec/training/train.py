@@ -37,6 +37,11 @@ class Paths:
         """The checkpoint from which `resume` continues."""
         return self.output.with_suffix(".ckpt")
 
+    @property
+    def curves(self) -> Path:
+        """The plot of the history that the checkpoint holds."""
+        return self.output.with_suffix(".png")
+
     def check(self, resume: bool, overwrite: bool) -> None:
         """Raise ParameterError if something would be overwritten or is missing."""
         if self.output.suffix != ".safetensors":
@@ -76,7 +81,8 @@ def train(
         that cannot be used.
     output
         NAME.safetensors. NAME.ckpt, from which `resume` continues, is written every `save_every` seconds and when the run is
-        interrupted; NAME.png (curves) and NAME.md (model card) are written at the end.
+        interrupted. It holds the history of all reports, which NAME.png draws at the end and when the run is interrupted.
+        NAME.md (model card) is written at the end.
     recipe
         Qualities, metric, loss, length and batches.
     init
@@ -136,9 +142,13 @@ def train(
         training = Training(network, recipe, crops, place.device, point_wise, init, measure)
         if resume:
             training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
-        training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+        try:
+            training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+        except KeyboardInterrupt:
+            report.draw(training.history, recipe, paths.curves)
+            raise
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
-    report.draw(training.history, recipe, output.with_suffix(".png"))
+    report.draw(training.history, recipe, paths.curves)
     points = report.validate(source, data.held_out(images, every)) if every else []
     card = report.model_card(source, images, training, points)
     output.with_suffix(".md").write_text(card, encoding="utf-8", errors="backslashreplace")

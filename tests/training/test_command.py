@@ -149,6 +149,8 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
     state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
     assert state["step"] >= 50
     assert not output.exists()
+    with Image.open(output.with_suffix(".png")) as curves:
+        assert curves.size == (1200, 400)
     assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output)]) == 0
     assert weights.open_file(output, "mse", 1).qualities == (1,)
 
@@ -160,7 +162,8 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
         ({"qualities": (), "steps": 1}, "one network serves"),
         ({"qualities": (2, 2), "steps": 1}, "each once"),
         ({}, "exactly one must be above 0"),
-        ({"steps": 3, "minutes": 1}, "exactly one must be above 0"),
+        ({"steps": 3, "minutes": 1}, "steps is 3, minutes is 1, epochs is 0, but exactly one must be above 0"),
+        ({"epochs": 3, "minutes": 1}, "exactly one must be above 0"),
         ({"steps": 1, "crop": 100}, "multiple of 32"),
         ({"steps": 1, "metric": "ms-ssim", "crop": 128}, "at least 192 for ms-ssim"),
         ({"steps": 1, "metric": "psnr"}, "metric is 'psnr'"),
