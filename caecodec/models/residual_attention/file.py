@@ -12,7 +12,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def widths(tensors: Tensors) -> tuple[int, int]:
-    """The channels (N, M) between the layers and of the latents; KeyError or ValueError if the last convolution lacks them."""
+    """The numbers of channels, N between layers and M of latents; KeyError or ValueError if the last convolution is amiss."""
     shape = tensors["g_a.latent.weight"].shape
     if len(shape) != 4:
         raise ValueError(f"g_a.latent.weight has shape {shape} but must have (latent channels, hidden channels, 3, 3)")

@@ -144,9 +144,9 @@ class ResidualAttentionBackbone(nn.Module):
         """See `TrainableNetwork.synthesis`."""
         y = (y * self.latent_scale[quality].exp()[:, :, None, None]).contiguous(memory_format=torch.channels_last)
         x = sub_pixels(convolved(y, self.g_s["latent"])).to(self.dtype)
-        *stages, last = (self.g_s[str(number)] for number in range(len(SYNTHESIS)))
-        for stage in stages:
-            x = stage(x, quality, self.parts)
+        *inner, last = (self.g_s[str(number)] for number in range(len(SYNTHESIS)))
+        for module in inner:
+            x = module(x, quality, self.parts)
         images: Tensor = last(x.float(), quality, self.parts)  # in half precision, pixels would be wrong by half a level
         return images
 
