@@ -130,7 +130,9 @@ TRAINING = """
 import sys
 from caecodec.cli.main import main
 from caecodec.models import rate
-rate.FIT_STEPS = 10
+from caecodec.training import loop, start
+rate.FIT_STEPS = loop.REPORT = 10
+start.RATE_CROPS = 16
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -141,17 +143,17 @@ def test_interrupt_leaves_a_checkpoint(folder, tmp_path):
                "--minutes", "600", "--init", "default", "--save-every", "0.01"]  # fmt: skip
     with processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "bmshj2018-factorized starts from default\n"
-        assert process.stdout.readline().startswith("step 50")
+        assert process.stdout.readline().startswith("step 10")
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=processes.PATIENCE)
     assert process.returncode == 130
     assert "--resume" in error
     state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
-    assert state["step"] >= 50
+    assert state["step"] >= 10
     assert not output.exists()
     with Image.open(output.with_suffix(".png")) as curves:
         assert curves.size == (1200, 400)
-    assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output)]) == 0
+    assert main(["export", str(output.with_suffix(".ckpt")), str(folder), "-o", str(output), "--crops", "2"]) == 0
     assert weights.open_file(output, "mse", 1).qualities == (1,)
 
 
