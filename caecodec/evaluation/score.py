@@ -121,8 +121,8 @@ def score(
             continue
         try:
             images.append(_score(name or stem(originals), *(paths[0] for paths in found)))
-        except (ParameterError, OSError) as error:
-            problems.append(str(error))
+        except (ParameterError, OSError, MemoryError) as error:
+            problems.append(str(error) or f"{found[0][0]} does not fit into memory")
     progress(len(names), len(names))
     return Scores(tuple(images), tuple(problems))
 
