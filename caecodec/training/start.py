@@ -1,4 +1,4 @@
-"""What training starts from: weights of the recipe's family, or the principal components of the training images."""
+"""What training starts from: weights of the recipe's family, the principal components of the training images, or noise."""
 
 from typing import Any
 
@@ -13,19 +13,22 @@ from .crops import Crops
 from .recipe import LMBDAS, Recipe
 from .state import family_of
 
-KLT = "klt"
+KLT, RANDOM = "klt", "random"
 KLT_CROPS = 1200
 RATE_CROPS = 128
 SIZE = 128  # pixels a side of these crops
 
 
 def default_init(recipe: Recipe) -> str:
-    """The shipped weights, NAME@DIGEST, of the recipe's family, metric and first quality; "klt" if there are none."""
+    """The shipped weights, NAME@DIGEST, of the recipe's family, metric and first quality.
+
+    If there are none: "klt", or "random" where the family has no start from images.
+    """
     stored_name = registry.by_name(recipe.family).stored_name
     for source in weights.by_place()["shipped"]:
         if (source.family, source.metric) == (stored_name, recipe.metric) and recipe.qualities[0] in source.qualities:
             return str(source.spec)
-    return KLT
+    return KLT if recipe.trainer.starts_from_images else RANDOM
 
 
 def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
@@ -34,7 +37,7 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
     network = trainer.network(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
         trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), recipe.lmbdas)
-    else:
+    elif init != RANDOM:
         trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
     network = network.to(crops.pixels.device)
     trainer.start_rate(network, crops.draw(RATE_CROPS, SIZE))
@@ -60,6 +63,6 @@ def _stored(init: str, recipe: Recipe) -> Tensors:
     if found is not wanted:
         raise ParameterError(
             f"init is {init!r}, of family {found.name!r}, but the recipe's family is {wanted.name!r}; choose weights of that "
-            f"family, {KLT!r}, or the other family (--family)"
+            f"family, {KLT!r}, {RANDOM!r}, or the other family (--family)"
         )
     return tensors

@@ -78,8 +78,8 @@ def train(
     recipe
         Qualities, metric, length and batches.
     init
-        What to start from: the name of installed weights, the path of a weights file or of a checkpoint, or "klt" (principal
-        components of the images). None: `start.default_init`. Not used with `resume`.
+        What to start from: the name of installed weights, the path of a weights file or of a checkpoint, "klt" (principal
+        components of the images), or "random". None: `start.default_init`. Not used with `resume`.
     name
         The weights' name; the default is the name of `output`.
     validation

@@ -5,9 +5,9 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE
+from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE
+from reference import binary, depthwise, exact
 from reference import decoder as reference_decoder
-from reference import depthwise, exact
 from reference import residual as reference_residual
 
 import caecodec
@@ -31,6 +31,8 @@ def each(*bodies):
 def weights_file(path):
     if "depthwise" in path.stem:
         return TINY_DEPTHWISE
+    if "binary" in path.stem:
+        return TINY_BINARY
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
 
@@ -87,9 +89,19 @@ def test_reference_decoder(path):
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-depthwise-*.cae")), ids=lambda path: path.stem)
 def test_reference_synthesis_of_depthwise_residual(path, tiny, fp32):
     """FORMAT.md, 20, in float64 gives the pixels, but for rounding."""
+    check_synthesis(path, "depthwise-residual", depthwise.synthesis)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-binary-*.cae")), ids=lambda path: path.stem)
+def test_reference_synthesis_of_binary(path, tiny, fp32):
+    """So does FORMAT.md, 23."""
+    check_synthesis(path, "binary", binary.synthesis)
+
+
+def check_synthesis(path, family, synthesis):
     payload, reference = parsed(path)
-    assert payload.header.family == "depthwise-residual"
-    images = [depthwise.synthesis(TINY_DEPTHWISE.read_bytes(), reference.quality, image) for image in reference.symbols]
+    assert payload.header.family == family
+    images = [synthesis(weights_file(path).read_bytes(), reference.quality, image) for image in reference.symbols]
     pixels = caecodec.decode(path.read_bytes())
     found = Axes.of(pixels.ndim, payload.header.channel_axis).images(pixels).transpose(0, 3, 1, 2)
     cropped = 255 * np.array(images)[:, :, : found.shape[2], : found.shape[3]]
