@@ -120,9 +120,14 @@ class Trainer(ABC):
             "or weights of the family"
         )
 
-    @abstractmethod
     def start_from_weights(self, network: Any, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
-        """Initialise the parameters from a weights file of this family; `lmbdas` has the trade-offs of all qualities."""
+        """Initialise the parameters from a weights file of this family; `lmbdas` has the trade-offs of all qualities.
+
+        Raises ParameterError if the family has no such start.
+        """
+        raise ParameterError(
+            "init names weights but networks of this family have no start from weights; pass 'klt' or 'random'"
+        )
 
     def start_rate(self, network: Any, images: "Tensor") -> None:  # noqa: B027  # optional: the rate may stay as it is
         """Fit the rate estimate to images (n, 3, size, size) on the network's device; called after initialisation."""
