@@ -24,6 +24,7 @@ HIDDEN = (32, 64)
 BITS = 128
 ACTIVE = (8, 16, 24, 32, 48, 64, 96, 128)  # bits at each position of a quality from 1 to 8
 METRIC_IDS = {name: number for number, name in METRICS.items()}
+RENORM_SCALE, RENORM_SHIFT = (1 / 3, 3), (-5, 5)
 KEEP = 0.999  # of the running statistics, as of the running average of the parameters (training.loop)
 
 
@@ -56,16 +57,22 @@ class NormalisedConvolution(nn.Module):
         return torch.addcmul(self.b[quality][:, :, None, None], x, self.s[quality].exp()[:, :, None, None])
 
     def _normalise(self, x: Tensor) -> Tensor:
-        """Normalise x (n, outputs, h, w) by the statistics of this batch, which the running ones follow, or by those."""
-        if not self.training:
-            return F.batch_norm(x, self.mean, self.variance, eps=EPSILON)
-        normalised, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPSILON)
-        with torch.no_grad():
-            new = 1 - ((1 + self.seen) / (10 + self.seen)).clamp(max=KEEP)
-            self.mean.lerp_(mean, new)
-            self.variance.lerp_(inverse.pow(-2) - EPSILON, new)
-            self.seen.add_(1)
-        return normalised
+        """Normalise x (n, outputs, h, w) by running statistics, as inference does, with the gradient of a batch's own.
+
+        This is batch renormalisation (Ioffe 2017, arXiv:1702.03275): otherwise the brightness of an image would depend on its batch.
+        """
+        if self.training:
+            x, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPSILON)
+            with torch.no_grad():
+                variance = inverse.pow(-2) - EPSILON
+                new = 1 - ((1 + self.seen) / (10 + self.seen)).clamp(max=KEEP)
+                self.mean.lerp_(mean, new)
+                self.variance.lerp_(variance, new)
+                self.seen.add_(1)
+                running = (self.variance + EPSILON).rsqrt()
+                scale, shift = (running / inverse).clamp(*RENORM_SCALE), ((mean - self.mean) * running).clamp(*RENORM_SHIFT)
+            return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+        return F.batch_norm(x, self.mean, self.variance, eps=EPSILON)
 
 
 class PairRate(nn.Module):
