@@ -1,10 +1,10 @@
 """Latents of one bit, and what an entropy model is worth: python examples/binary_latents.py [-o FOLDER] [--minutes 2].
 
-Trains the family `binary`, a network of three convolutions each way, from random weights on four photographs of scikit-
-image. It then codes a fifth one at each quality in four ways: the bits of the latents packed eight to a byte; these bytes
-compressed by LZMA; and payloads of caecodec with static tables (one for each channel) and with context tables (the class of
-a channel's table follows from the channels before). The tables are learnt from the photographs of the training. All four
-hold the same bits, and so the same pixels. Needs the extra train, and scikit-image.
+Trains the family `binary`, a network of three convolutions each way, from principal components on four photographs of
+scikit-image. It then codes a fifth one at each quality in four ways: the bits of the latents packed eight to a byte;
+these bytes compressed by LZMA; and payloads of caecodec with static tables (one for each channel) and with context tables
+(the class of a channel's table follows from the channels before). The tables are learnt from the photographs of the
+training. All four hold the same bits, and so the same pixels. Needs the extra train, and scikit-image.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
     length = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
     recipe = Recipe(qualities=tuple(options.quality), family="binary", crop=64, batch=4 * len(options.quality), **length)
     file = folder / "binary.safetensors"
-    train([photographs], file, recipe, init="random", validation=0, on_report=report, overwrite=True)
+    train([photographs], file, recipe, init="klt", validation=0, on_report=report, overwrite=True)
 
     image = skimage.data.astronaut()
     print(f"quality  bits/pixel  packed bytes  with LZMA  {'static':>7}  {'context':>7}   PSNR  MP/s written  MP/s read")

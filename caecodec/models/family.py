@@ -93,12 +93,7 @@ class TrainableNetwork(Protocol):
 
 
 class Trainer(ABC):
-    """How a family is trained; `Family.trainer` returns it.
-
-    starts_from_images : whether `start_from_images` is the start where no weights are shipped; otherwise `network` is
-    """
-
-    starts_from_images: ClassVar[bool] = True
+    """How a family is trained; `Family.trainer` returns it."""
 
     def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # optional: any qualities go together
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""

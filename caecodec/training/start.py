@@ -20,15 +20,12 @@ SIZE = 128  # pixels a side of these crops
 
 
 def default_init(recipe: Recipe) -> str:
-    """The shipped weights, NAME@DIGEST, of the recipe's family, metric and first quality.
-
-    If there are none: "klt", or "random" where the family has no start from images.
-    """
+    """The shipped weights, NAME@DIGEST, of the recipe's family, metric and first quality; "klt" if there are none."""
     stored_name = registry.by_name(recipe.family).stored_name
     for source in weights.by_place()["shipped"]:
         if (source.family, source.metric) == (stored_name, recipe.metric) and recipe.qualities[0] in source.qualities:
             return str(source.spec)
-    return KLT if recipe.trainer.starts_from_images else RANDOM
+    return KLT
 
 
 def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:

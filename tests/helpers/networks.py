@@ -113,6 +113,7 @@ def seeded_binary(seed, latent=12, qualities=(1, 4)):
                 tensors[f"q{q}.{name}.scale"] = (gain * (1 + 0.1 * rng.normal(size=outputs))).astype(np.float32)
                 tensors[f"q{q}.{name}.shift"] = (middle + 0.1 * rng.normal(size=outputs)).astype(np.float32)
     for q in qualities:
+        tensors[f"q{q}.latent_scale"] = (1 + 0.1 * rng.normal(size=2 * latent)).astype(np.float32)
         tensors[f"q{q}.active"] = (np.arange(latent) < (latent if q == 4 else latent // 2)).astype(np.uint8)
         tensors.update(seeded_static(rng, latent, q))
         tensors.update(CONTEXT.store(seeded_context(seed + q, latent), q))

@@ -17,11 +17,12 @@ from caecodec.errors import ParameterError, WeightsError
 from caecodec.images.metrics import psnr
 from caecodec.models import registry
 from caecodec.models.binary.network import bits_of
+from caecodec.models.binary.training import initial
 from caecodec.models.binary.training.backbone import ACTIVE, BinaryBackbone
 from caecodec.training.crops import Crops
 from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
-from caecodec.training.start import RANDOM, default_init, start
+from caecodec.training.start import KLT, default_init, start
 
 FAMILY = registry.by_name("binary")
 STRIDE = FAMILY.stride
@@ -45,7 +46,7 @@ def backbone(image):
     backbone = BinaryBackbone(QUALITIES, hidden=(6, 8), bits=32)
     with torch.no_grad():
         for name, parameter in backbone.named_parameters():
-            if name.startswith("g_") and name.endswith((".s", ".b")):
+            if name == "latent_scale" or (name.startswith("g_") and name.endswith((".s", ".b"))):
                 parameter.add_(0.1 * torch.randn_like(parameter))
         for _ in range(30):
             quality = torch.tensor([0, 1])
@@ -124,7 +125,7 @@ def test_a_network_continues_from_its_weights_file(backbone, image):
         for index in (0, 1):
             torch.testing.assert_close(again.latents(image, torch.tensor([index])), y, atol=0.01, rtol=0.01)
     assert again.active.sum(1).tolist() == [8, 12]
-    with pytest.raises(WeightsError, match=r"g_a.0.weight .* has shape .* or from random"):
+    with pytest.raises(WeightsError, match=r"g_a.0.weight .* has shape .* or from klt"):
         FAMILY.trainer().start_from_weights(BinaryBackbone((6,)), tensors, {})
 
 
@@ -167,6 +168,7 @@ def test_tiles_equal_the_whole(folded, image, tile):
         ("q4.active", lambda t: t + 1, "of 0 and 1 alone"),
         ("q4.active", lambda t: t.astype(np.float32), "must be uint8"),
         ("q4.active", None, "q4.active"),
+        ("q4.latent_scale", lambda t: t[:-1], "q4.latent_scale"),
         ("g_s.2.weight", None, "g_s.2.weight"),
     ],
 )
@@ -193,15 +195,37 @@ def test_channels_are_named(tmp_path):
     assert loaded.family.channels(loaded.network) == {"hidden 1": 6, "hidden 2": 8, "bit": 12, "latent": 12}
 
 
-def test_the_command_trains_and_the_file_works(tmp_path, capsys):
-    """From random by default; principal components are refused; the file is a start, for another quality too."""
+@pytest.fixture(scope="module")
+def crops():
+    return Crops(photographs(), 128, "cpu", 0)
+
+
+def test_principal_components_code_already(crops):
+    """Before any training, each quality is better than the one before, and the norm is as in inference."""
+    torch.manual_seed(0)
+    network = BinaryBackbone((1, 4, 7))
+    initial.klt(network, crops.draw(16, 64))
+    tensors = FAMILY.trainer().tensors(network.state_dict())
+    photograph = photographs()[0]
+    x = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None].float() / 255
+    found = []
+    for quality in (1, 4, 7):
+        inference = FAMILY.build(FAMILY.fold(tensors, quality).tensors)
+        with torch.inference_mode():
+            decoded = inference.synthesis(inference.analysis(x))[0].permute(1, 2, 0).clip(0, 1) * 255
+        found.append(psnr(photograph, decoded.round().byte().numpy()))
+    assert found == sorted(found)
+    assert found[0] > 15
+    assert found[2] > 22
+
+
+def test_the_command_trains_and_the_file_works(tmp_path, capsys, crops):
+    """From principal components by default, or from random; the file is a start, for another quality too."""
     Image.fromarray(photographs()[0][:256, :256]).save(tmp_path / "a.png")
     output = tmp_path / "mine.safetensors"
     command = ["train", str(tmp_path), "-o", str(output), "--family", "binary", "--qualities", "2,8", "--validation", "0"]
     command += ["--steps", "2", "--crop", "64", "--batch", "2"]
-    assert main([*command, "--init", "klt"]) == 1
-    assert "no start from principal components; pass 'random'" in capsys.readouterr().err
-    assert main(command) == 0
+    assert main([*command, "--init", "random"]) == 0
     assert "binary starts from random\n" in capsys.readouterr().out
     image = photographs()[0][:64, :72]
     sizes = {}
@@ -213,8 +237,8 @@ def test_the_command_trains_and_the_file_works(tmp_path, capsys):
         assert sizes[quality, "static"] < 1.3 * ACTIVE[quality - 1] * 72 / 8 + 50  # about as many bits as there are
     assert sizes[2, "context"] < sizes[8, "context"] / 4
     recipe = Recipe(qualities=(7,), steps=1, family="binary")
-    assert default_init(recipe) == RANDOM
-    network = start(str(output), recipe, Crops(photographs(), 128, "cpu", 0), torch.float32)
+    assert default_init(recipe) == KLT
+    network = start(str(output), recipe, crops, torch.float32)
     assert network.active.sum() == 48
 
 

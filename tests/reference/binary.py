@@ -38,5 +38,6 @@ def synthesis(data, quality, symbols):
     x = []
     for channel in np.array(symbols):
         x += [np.sign(channel), 2 * channel - 3 * np.sign(channel)]
-    x = np.maximum(layer("g_s.0", np.array(x, float)), 0)
+    x = np.array(x, float) * tensor(f"q{quality}.latent_scale")[:, None, None]
+    x = np.maximum(layer("g_s.0", x), 0)
     return layer("g_s.2", np.maximum(layer("g_s.1", x), 0))

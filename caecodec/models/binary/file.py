@@ -49,11 +49,12 @@ def check(tensors: Tensors, quality: int) -> None:
         parts = [f"q{quality}.{layer.name}.scale", f"q{quality}.{layer.name}.shift"]
         parts += [f"{layer.name}.mean", f"{layer.name}.variance"] if layer.normalised else []
         shapes.update(dict.fromkeys(parts, (layer.outputs,)))
+    bits = tensors["g_a.2.weight"].shape[0]
+    shapes[f"q{quality}.latent_scale"] = (bits,)
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype not in (np.float16, np.float32):
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape} but must be float16 or float32 {shape}")
-    bits = tensors["g_a.2.weight"].shape[0]
     if bits % 2:
         raise ValueError(f"g_a.2.weight gives {bits} bits but the number must be even, because a symbol holds two")
     active = tensors[f"q{quality}.active"]
@@ -77,5 +78,7 @@ def fold(tensors: Tensors, quality: int) -> FoldedNetwork:
         axis = (outputs, 1, 1, 1) if name.startswith("g_a") else (1, outputs, 1, 1)
         plain[f"{name}.weight"] = tensors[f"{name}.weight"].astype(np.float32) * scale.reshape(axis)
         plain[f"{name}.bias"] = shift
+    latent_scale = tensors[f"q{quality}.latent_scale"].astype(np.float32)
+    plain["g_s.0.weight"] = plain["g_s.0.weight"] * latent_scale[:, None, None, None]
     active = plain["active"] = tensors[f"q{quality}.active"].astype(np.float32)
     return FoldedNetwork(plain, np.zeros_like(active), active)

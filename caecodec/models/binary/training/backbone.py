@@ -59,7 +59,8 @@ class NormalisedConvolution(nn.Module):
     def _normalise(self, x: Tensor) -> Tensor:
         """Normalise x (n, outputs, h, w) by running statistics, as inference does, with the gradient of a batch's own.
 
-        This is batch renormalisation (Ioffe 2017, arXiv:1702.03275): otherwise the brightness of an image would depend on its batch.
+        This is batch renormalisation (Ioffe 2017, arXiv:1702.03275). Otherwise the brightness of an image would depend on its
+        batch.
         """
         if self.training:
             x, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPSILON)
@@ -118,6 +119,7 @@ class BinaryBackbone(nn.Module):
             self.g_a[-1].s.fill_(1.0)
             self.g_s[-1].s.fill_(math.log(0.1))
             self.g_s[-1].b.fill_(0.5)
+        self.latent_scale = nn.Parameter(torch.zeros(count, bits))  # logarithm
         self.pair_rate = PairRate(count, bits // 2)
         used = torch.tensor([[ACTIVE[quality - 1] * bits // (2 * BITS)] for quality in qualities])
         self.register_buffer("active", (torch.arange(bits // 2) < used).to(torch.uint8))
@@ -140,6 +142,7 @@ class BinaryBackbone(nn.Module):
 
     def synthesis(self, y: Tensor, quality: Tensor) -> Tensor:
         """Bits (n, 2 M, h/8, w/8) -> images (n, 3, h, w)."""
+        y = y * self.latent_scale[quality].exp()[:, :, None, None]
         for i, layer in enumerate(self.g_s):
             y = layer(y.relu() if i else y, quality)
         return y
@@ -153,11 +156,11 @@ class BinaryBackbone(nn.Module):
         return cost
 
     def learning_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """See `TrainableNetwork.learning_groups`; the network starts at random, and so learns faster than the recipe's rate."""
+        """See `TrainableNetwork.learning_groups`; the recipe's rate is meant for networks that are trained already."""
         parameters = dict(self.named_parameters())
         slow = [parameter for name, parameter in parameters.items() if name.endswith(".weight")]
         fast = [parameter for name, parameter in parameters.items() if not name.endswith(".weight")]
-        return [(10.0, slow), (15.0, fast)]
+        return [(2.0, slow), (6.0, fast)]
 
     def use_compiled(self, compiled: bool) -> None:
         """See `TrainableNetwork.use_compiled`: there is nothing to compile."""

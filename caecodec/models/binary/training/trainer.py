@@ -11,17 +11,20 @@ from torch import Tensor
 
 from ....errors import WeightsError
 from ...family import Tensors, Trainer
+from . import initial
 from .backbone import BinaryBackbone
 
 
 class BinaryTrainer(Trainer):
     """Trains a `BinaryBackbone`, which serves any qualities."""
 
-    starts_from_images = False
-
     def network(self, qualities: tuple[int, ...], metric: str, dtype: torch.dtype) -> BinaryBackbone:
         """See `Trainer.network`; it computes in float32, because noise in the latents turns bits around."""
         return BinaryBackbone(qualities, metric)
+
+    def start_from_images(self, network: BinaryBackbone, images: Tensor, lmbdas: list[float]) -> None:
+        """See `Trainer.start_from_images`; starts from principal components, whose thresholds are bits."""
+        initial.klt(network, images)
 
     @torch.no_grad()
     def start_from_weights(self, network: BinaryBackbone, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
@@ -34,7 +37,7 @@ class BinaryTrainer(Trainer):
             if value.shape != target.shape:
                 raise WeightsError(
                     f"{name} of these weights has shape {value.shape} but training has room for {tuple(target.shape)}; start "
-                    "from weights that caecodec has trained, or from random"
+                    "from weights that caecodec has trained, or from klt"
                 )
             target.copy_(torch.from_numpy(value))
 
@@ -47,6 +50,9 @@ class BinaryTrainer(Trainer):
                     put(row, f"q{quality}.{layer}.{'scale' if part == 's' else 'shift'}")
                     if part == "s":
                         row.log_()
+        for row, quality in zip(network.latent_scale, nearest, strict=True):
+            put(row, f"q{quality}.latent_scale")
+            row.log_()
         for name, buffer in network.named_buffers():
             if name.endswith((".mean", ".variance")):
                 put(buffer, name)
@@ -69,5 +75,6 @@ class BinaryTrainer(Trainer):
                 if layer.startswith("g_") and part in ("s", "b"):
                     stored = value[index].exp() if part == "s" else value[index]
                     tensors[f"q{quality}.{layer}.{'scale' if part == 's' else 'shift'}"] = stored.float().numpy()
+            tensors[f"q{quality}.latent_scale"] = state["latent_scale"][index].exp().float().numpy()
             tensors[f"q{quality}.active"] = state["active"][index].numpy()
         return tensors
