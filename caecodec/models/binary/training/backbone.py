@@ -160,7 +160,7 @@ class BinaryBackbone(nn.Module):
         parameters = dict(self.named_parameters())
         slow = [parameter for name, parameter in parameters.items() if name.endswith(".weight")]
         fast = [parameter for name, parameter in parameters.items() if not name.endswith(".weight")]
-        return [(2.0, slow), (6.0, fast)]
+        return [(5.0, slow), (10.0, fast)]
 
     def use_compiled(self, compiled: bool) -> None:
         """See `TrainableNetwork.use_compiled`: there is nothing to compile."""

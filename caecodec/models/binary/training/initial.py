@@ -88,7 +88,8 @@ def _allocate(values: Tensor, budgets: list[int]) -> tuple[Tensor, list[dict[int
             found[k, count] = _thresholds(values[k], count)
         return found[k, count]
 
-    counts, order = [0] * len(values), []
+    counts = [0] * len(values)
+    order: list[int] = []
     fitted: dict[int, dict[int, Thresholds]] = {}
     while len(order) < max(budgets):
         candidates = range(min(len(values), 1 + sum(count > 0 for count in counts)))
