@@ -21,6 +21,7 @@ BLOCK = re.compile(r"```(python|sh)\n(.*?)```", re.DOTALL)
 # What is shortened: training takes two small steps for one quality instead of minutes for five, evaluation two qualities.
 SHORTER = [
     (r"--minutes \d+", "--steps 2 --crop 64"),
+    ("^caecodec report.*", r"\g<0> -q 1,4 --samples 1"),
     ("^caecodec train(.*) --qualities 1-5", r"caecodec train\1 --qualities 4"),
     ("^caecodec evaluate.*", r"\g<0> -q 1,4"),
 ]
@@ -30,10 +31,12 @@ LEAVES = {
     "caecodec/codecs/autoencoder/README.md": ["image.zarr/zarr.json"],
     "caecodec/codecs/overfitted/README.md": ["fitted.zarr/zarr.json"],
     "caecodec/engine/README.md": ["slide.zarr/zarr.json"],
-    "caecodec/evaluation/README.md": ["evaluation/report.html", "evaluation-of-two/results.json"],
+    "caecodec/evaluation/README.md": ["evaluation/report.html", "report.html", "evaluation-of-two/results.json", "scores.json"],
     "caecodec/ngff/README.md": [
         "decoded/astronaut.png",
         "coffee.cae",
+        "photos-again/coffee.bmp",
+        "scores.csv",
         "cells-again.ome.tif",
         "cells-small.ome.zarr/s0",
         "film.y4m",
@@ -217,6 +220,15 @@ def test_binary_latents(tmp_path):
     assert int(compressed) < int(packed)
     assert 0.5 < int(context) / int(packed) < 1.1
     assert 0.5 < int(static) / int(packed) < 1.1
+
+
+@pytest.mark.parametrize("preset", ["none", pytest.param("instant", marks=pytest.mark.slow)])
+def test_gallery(tmp_path, preset):
+    output = example("gallery.py", tmp_path, "--codecs", "jpeg", "--weights", TINY, "--preset", preset, "--side", "64")
+    drawn = ["JPEG", "caecodec photo mse", "caecodec photo-fast mse", "caecodec tiny.safetensors mse"]
+    drawn += ["overfitted"] if preset != "none" else []
+    assert re.findall(r"(?m)^(.+), .*: \d\.\d{3} bpp", output) == drawn
+    assert Image.open(tmp_path / "gallery.webp").size == ((len(drawn) + 1) * (256 + 12) - 12, 58 + 320)
 
 
 def test_every_example_is_listed_and_tested():

@@ -8,21 +8,25 @@ from pathlib import Path
 from .. import settings
 from ..codecs.base import Option
 from ..codecs.registry import codecs
-from ..ngff.options import DEPTHS, NGFF_VERSIONS, Options, codec_names
+from ..ngff.options import DEPTHS, KINDS, NGFF_VERSIONS, Options, codec_names
 from .progress import Bars, outcome
 
-SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr (or one image to a .cae file)."
+SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr, or images to .cae files."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec encode."""
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="image or video files, OME-NGFF groups, or folders of them"
-    )
+        "inputs", nargs="+", type=Path, metavar="INPUT",
+        help="image or video files, OME-NGFF groups, or folders of them (with subfolders)",
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output", required=True, type=Path,
         help="a folder; or with one image NAME.ome.zarr, NAME.ozx or NAME.cae",
     )  # fmt: skip
+    parser.add_argument(
+        "--to", default="ngff", choices=KINDS, help="what files become: OME-NGFF groups, or .cae files; default %(default)s"
+    )
     parser.add_argument(
         "--codec", default="cae", choices=codec_names(), help="cae, overfitted, or one to compare with; default cae"
     )
@@ -48,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished groups, and continue those that an earlier run has kept"
     )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="convert N files at once; default %(default)s")
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of outputs")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no list of outputs and no summary")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(**{name: getattr(arguments, name) for name in names}, others=others)
     limits = {} if arguments.max_pixels is None else {"max_pixels": arguments.max_pixels}
     with settings.using(**limits), Bars(arguments.quiet) as bars:
-        written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.images, bars.chunks)
-    return outcome(written, failed, arguments.quiet)
+        written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.files, bars.chunks, arguments.workers)
+    return outcome(written, failed, arguments.quiet, bars.state)
 
 
 def _add_options_of_codecs(parser: argparse.ArgumentParser) -> None:

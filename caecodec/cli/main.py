@@ -11,10 +11,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, evaluate, export, fit_entropy, inspect, train, weights
+from . import decode, encode, evaluate, export, fit_entropy, inspect, report, score, train, weights
 
 _PIPE = 141  # the status of a process that ended because nobody reads its output
-COMMANDS = (encode, decode, inspect, evaluate, train, export, fit_entropy, weights)
+COMMANDS = (encode, decode, inspect, score, evaluate, report, train, export, fit_entropy, weights)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"caecodec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        one = "the unfinished one" if getattr(options, "workers", 1) == 1 else "each unfinished one"
         rest = "is kept; run the same command again to continue" if getattr(options, "resume", False) else "was removed"
-        print(f"caecodec: interrupted; finished outputs are complete, the unfinished one {rest}", file=sys.stderr, flush=True)
+        print(f"caecodec: interrupted; finished outputs are complete, {one} {rest}", file=sys.stderr, flush=True)
         if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
             sys.stdout.flush()
             os._exit(130)  # immediately, because running fits would keep the process alive for minutes

@@ -33,7 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1-5",
         help="within 1 to 5 or within 6 to 8, such as 1-5 or 1,3; default %(default)s",
     )
-    parser.add_argument("-m", "--metric", default="mse", choices=["mse", "ms-ssim"], help="default %(default)s")
+    parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default mse, or with --loss as it suits that")
+    parser.add_argument(
+        "--loss",
+        help="bpp and weighted distortions of mse, mae, ms-ssim and lpips, such as bpp+mae+ms-ssim=2+lpips=0.5; default bpp "
+        "and the metric",
+    )
+    parser.add_argument(
+        "--lpips-backbone",
+        type=Path,
+        metavar="FILE",
+        help="for lpips in the loss: the state dict of torchvision's AlexNet; default: torchvision downloads it",
+    )
     parser.add_argument(
         "--family",
         default=registry.DEFAULT,
@@ -42,10 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--init",
-        help="start from weights of this family, by name or path, from a checkpoint, or from klt (the images' principal "
-        "components); default the shipped weights of this family for this metric and quality, klt if there are none",
+        help="start from weights of this family, by name or path, from a checkpoint, from klt (the images' principal "
+        "components) or from random; default the shipped weights of this family for this metric and quality, klt if there are "
+        "none",
     )
-    parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this or --minutes")
+    parser.add_argument("--steps", type=int, default=0, help="stop after this many steps; this, --epochs or --minutes")
+    parser.add_argument(
+        "--epochs", type=float, default=0.0,
+        help="stop after this many passes over the images: when the crops that were drawn have so many times their pixels",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
     parser.add_argument("--crop", type=int, help="pixels a side of crops, default 128, or 192 on a GPU and for ms-ssim")
     parser.add_argument("--batch", type=int, help="crops in a step, at least one of each quality; default by the device")
@@ -67,20 +83,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return 130 after an interrupt, which leaves a checkpoint."""
-    from ..training.recipe import Recipe
+    from ..training.recipe import Recipe, default_metric
     from ..training.start import default_init
     from ..training.train import train
 
     recipe = Recipe(
         qualities=parse_qualities(arguments.qualities),
-        metric=arguments.metric,
+        metric=arguments.metric or default_metric(arguments.loss),
         steps=arguments.steps,
         minutes=arguments.minutes,
+        epochs=arguments.epochs,
         crop=arguments.crop,
         batch=arguments.batch,
         lr=arguments.lr,
         seed=arguments.seed,
         family=arguments.family,
+        loss=arguments.loss,
     )
     init = arguments.init or default_init(recipe)
     if not arguments.quiet:
@@ -96,10 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
             validation=arguments.validation,
             gpu=arguments.gpu,
             compiled=arguments.compile,
+            lpips_backbone=arguments.lpips_backbone,
             resume=arguments.resume,
             save_every=arguments.save_every,
             overwrite=arguments.overwrite,
-            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.metric),
+            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.shown),
         )
     except KeyboardInterrupt:
         checkpoint = arguments.output.with_suffix(".ckpt")
@@ -134,6 +153,7 @@ class Progress:
             f"q{quality} {bpp:.3f} bpp {value}" for quality, bpp, value in zip(self.qualities, report.bpp, values, strict=True)
         )
         print(
-            f"step {report.step}, {rate:.1f} a second, {report.left / 60:.0f} min left: loss {report.loss:.3f}  {points}",
+            f"step {report.step}, epoch {report.epoch:.1f}, {rate:.1f} a second, {report.left / 60:.0f} min left: "
+            f"loss {report.loss:.3f}  {points}",
             flush=True,
         )

@@ -36,6 +36,7 @@ class ComparedCodec:
     """A codec in one configuration, with the settings that make its curve; `about` says how it is run.
 
     slow : it takes minutes for an image, so each result is reported, and nothing is run to warm up
+    finer : more settings, in close steps and in the order of rates, the curve's among them, to match another codec's rate
     """
 
     name: str
@@ -43,6 +44,7 @@ class ComparedCodec:
     about: str
     settings: tuple[CodecSetting, ...]
     slow: bool = False
+    finer: tuple[CodecSetting, ...] = ()
 
 
 def caecodec(
@@ -160,36 +162,37 @@ def _label(spec: Spec) -> str:
 
 @dataclass(frozen=True)
 class _Reference:
-    """A codec of imagecodecs: the stem of its functions' names, and the levels that make its curve."""
+    """A codec of imagecodecs: the stem of its functions' names, the levels that make its curve, and the step between others."""
 
     stem: str
     title: str
     level: str
     unit: str
     levels: tuple[int, ...]
+    step: float
     options: dict[str, Any]
     about: str
 
 
 _REFERENCES = {
     "jpeg": _Reference(
-        "jpeg8", "JPEG", "level", "quality {}", (5, 10, 20, 35, 50, 65, 80, 90),
+        "jpeg8", "JPEG", "level", "quality {}", (5, 10, 20, 35, 50, 65, 80, 90), 1,
         {"subsampling": "420", "optimize": True}, "4:2:0, Huffman tables fitted to each chunk",
     ),
     "jpeg2k": _Reference(
-        "jpeg2k", "JPEG 2000", "level", "{} dB", (24, 27, 30, 33, 36, 39, 42),
+        "jpeg2k", "JPEG 2000", "level", "{} dB", (24, 27, 30, 33, 36, 39, 42), 0.25,
         {"codecformat": "j2k", "reversible": False, "mct": True}, "9/7 wavelet, bare codestream",
     ),
     "jpegxl": _Reference(
-        "jpegxl", "JPEG XL", "distance", "distance {}", (15, 10, 7, 5, 3, 2, 1),
+        "jpegxl", "JPEG XL", "distance", "distance {}", (15, 10, 7, 5, 3, 2, 1), -0.125,
         {"effort": 7}, "effort 7, bare codestream; from distance 10 it halves the resolution",
     ),
     "webp": _Reference(
-        "webp", "WebP", "level", "quality {}", (1, 10, 30, 50, 70, 85, 95),
+        "webp", "WebP", "level", "quality {}", (1, 10, 30, 50, 70, 85, 95), 1,
         {"lossless": False, "method": 6}, "lossy (4:2:0), method 6",
     ),
     "avif": _Reference(
-        "avif", "AVIF", "level", "quality {}", (10, 20, 30, 45, 60, 75, 85),
+        "avif", "AVIF", "level", "quality {}", (10, 20, 30, 45, 60, 75, 85), 1,
         {"speed": 6, "pixelformat": "yuv444"}, "4:4:4, speed 6",
     ),
 }  # fmt: skip
@@ -210,13 +213,14 @@ def _reference(name: str) -> ComparedCodec:
         raise ParameterError(f"codec {name!r} is not in this build of imagecodecs; leave it out of codecs (--codecs)")
     encode, decode = (getattr(imagecodecs, f"{codec.stem}_{direction}") for direction in ("encode", "decode"))
     version = getattr(imagecodecs, f"{codec.stem}_version")().replace("_", "-")
-    settings = tuple(
-        CodecSetting(
-            codec.unit.format(level),
-            f"{version}, {codec.level} {level}, {codec.options}",
-            partial(encode, **{codec.level: level}, **codec.options),
-            decode,
+
+    def setting(level: float) -> CodecSetting:
+        about = f"{version}, {codec.level} {level:g}, {codec.options}"
+        return CodecSetting(
+            codec.unit.format(f"{level:g}"), about, partial(encode, **{codec.level: level}, **codec.options), decode
         )
-        for level in codec.levels
-    )
-    return ComparedCodec(codec.title, "reference codec", f"{version}; {codec.about}", settings)
+
+    first, last = codec.levels[0], codec.levels[-1]
+    finer = tuple(setting(first + i * codec.step) for i in range(round((last - first) / codec.step) + 1))
+    settings = tuple(setting(level) for level in codec.levels)
+    return ComparedCodec(codec.title, "reference codec", f"{version}; {codec.about}", settings, finer=finer)

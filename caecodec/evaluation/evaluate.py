@@ -1,31 +1,23 @@
 """caecodec evaluate in Python: images -> curves, BD-rates, plots and a report, in a folder that is complete or absent."""
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__
 from ..codecs import registry
-from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..storage.partial import complete_folder, refuse_existing
 from ..weights import DEFAULT
-from . import compared, extra
-from .bd_rates import compare
-from .cache import Cache
+from . import compared
+from .collect import collect
 from .compared import CODECS
-from .curves import METRICS, Curve, Results
+from .curves import METRICS, Results
 from .html_report import write_report
-from .images import select_images
 from .plots import plot
-from .published import read_published
 from .result_files import write_bd_rates, write_json, write_points
-from .side_by_side import chosen, compare_crops
-from .sweep import LineListener, notes, sweep
+from .sweep import LineListener
 
 RESULTS = "results.json"
-MIN_CHUNK = 16
+SIDE = 320  # pixels a side of the parts of images that are shown
 
 
 def evaluate(
@@ -66,7 +58,7 @@ def evaluate(
     every : take only each `every`-th image, from the first
     cache : a file in which results are saved as they come, and from which those of earlier calls, seconds included, are reused
     references : JSON files of published points, in the form that `published` describes
-    samples : how many images to show side by side
+    samples : how many images to show beside what the codecs make of them
     overwrite : replace an earlier evaluation at `output`
     say : called with each line of progress
 
@@ -77,68 +69,31 @@ def evaluate(
     WeightsError
         There are no such weights.
     """
-    _check(output, chunk, every, samples, overwrite)
-    for name in extra.MODULES:
-        extra.module(name)
+    refuse_existing(output, overwrite)
+    if output.exists() and not (output / RESULTS).is_file():
+        raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")
     if decoder and not overfitted:
         raise ParameterError(f"decoder is {decoder!r} but no preset of the overfitted codec is given; name one (--overfitted)")
+    names = [name for name in codecs if name in registry.codecs()]
     ours = (
         *compared.caecodec(weights, metrics, qualities, entropy, gpu),
         *compared.overfitted(overfitted, qualities, decoder, gpu),
-        *compared.registered([name for name in codecs if name in registry.codecs()], qualities, gpu),
+        *compared.registered(names, qualities, gpu),
     )
     if not ours:
         raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")
-    runs = (*ours, *compared.references([name for name in codecs if name not in registry.codecs()]))
-    published: list[Curve] = []
-    for reference in references:
-        taken = [run.name for run in runs] + [curve.name for curve in published]
-        published += read_published(reference, taken)
-    saved = None if cache is None else Cache(cache)
-    files = select_images(images, every)
-    infos = tuple(file.info for file in files)
-    for note in notes(infos, ()):
-        say(note)
-    shown = chosen(len(files), samples)
-    swept = sweep(files, runs, chunk, say, saved, shown)
-    curves = (*swept.curves, *published)
-    results = Results(infos, chunk, curves, compare(curves), notes(infos, curves), _environment(gpu))
-    comparisons = compare_crops(files, swept, shown)
+    results, comparisons = collect(
+        images, ours, [name for name in codecs if name not in names], gpu=gpu, chunk=chunk, every=every, cache=cache,
+        published=references, samples=samples, side=SIDE, say=say,
+    )  # fmt: skip
     with complete_folder(output) as folder:
         folder.mkdir()
         write_json(results, folder / RESULTS)
         write_points(results, folder / "points.csv")
         write_bd_rates(results, folder / "bd_rate.csv")
-        title = f"{len(files)} images, " + (f"chunks of {chunk} x {chunk}" if chunk else "whole")
-        drawn = [metric for metric in METRICS if any(c.kind == "caecodec" and c.series(metric) for c in curves)]
-        for metric in drawn:
-            plot(curves, metric, title, folder / f"{metric}.png")
-        write_report(results, [folder / f"{metric}.png" for metric in drawn], comparisons, folder / "report.html")
+        title = f"{len(results.images)} images, " + (f"chunks of {chunk} x {chunk}" if chunk else "whole")
+        for metric in METRICS:
+            if any(curve.kind == "caecodec" and curve.series(metric) for curve in results.curves):
+                plot(results.curves, metric, title, folder / f"{metric}.png")
+        write_report(results, comparisons, folder / "report.html")
     return results
-
-
-def _check(output: Path, chunk: int, every: int, samples: int, overwrite: bool) -> None:
-    if chunk and chunk < MIN_CHUNK:
-        raise ParameterError(f"chunk is {chunk} but must be {MIN_CHUNK} or more pixels a side, or 0 for whole images")
-    if every < 1:
-        raise ParameterError(f"every is {every} but must be 1 (all images) or more")
-    if samples < 0:
-        raise ParameterError(f"samples is {samples} but must be 0 or more images")
-    refuse_existing(output, overwrite)
-    if output.exists() and not (output / RESULTS).is_file():
-        raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")
-
-
-def _environment(gpu: bool | None) -> dict[str, str]:
-    """The versions and hardware that the seconds depend on."""
-    import torch
-
-    place = DevicePlacement.choose(gpu)
-    return {
-        "caecodec": __version__,
-        "imagecodecs": str(extra.module("imagecodecs").__version__),
-        "PyTorch": torch.__version__,
-        "Python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} PyTorch threads",
-        "device of caecodec": f"{place.device}, {place.precision}",
-    }

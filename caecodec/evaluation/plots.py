@@ -20,11 +20,18 @@ def plot(curves: Sequence[Curve], metric: Metric, title: str, path: Path) -> Non
         line, width, marker = STYLES[curve.kind]
         colour = colours[(2 * i + i // 10) % 20]  # the strong colours first, then their pale twins
         axes.plot(*zip(*series, strict=True), line, color=colour, linewidth=width, marker=marker, label=curve.name)
-    right = MARGIN * max(bpp for curve, series in drawn if curve.kind == "caecodec" for bpp, _ in series)
-    seen = [db for _, series in drawn for bpp, db in series if bpp <= right]
-    space = 0.04 * (max(seen) - min(seen)) or 1
-    axes.set(xlim=(0, right), ylim=(min(seen) - space, max(seen) + space))
+    right, low, high = limits(curves, metric)
+    axes.set(xlim=(0, right), ylim=(low, high))
     axes.set(xlabel="bits per pixel", ylabel=LABELS[metric], title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     figure.savefig(path)
+
+
+def limits(curves: Sequence[Curve], metric: Metric) -> tuple[float, float, float]:
+    """How far a plot goes: 1.5 times caecodec's highest rate, and the lowest and highest dB up to there with some space."""
+    drawn = [(curve.kind, curve.series(metric)) for curve in curves]
+    right = MARGIN * max(bpp for kind, series in drawn if kind == "caecodec" for bpp, _ in series)
+    seen = [db for _, series in drawn for bpp, db in series if bpp <= right]
+    space = 0.04 * (max(seen) - min(seen)) or 1
+    return right, min(seen) - space, max(seen) + space

@@ -14,16 +14,16 @@ from .cache import Cache, key
 from .compared import CodecSetting, ComparedCodec
 from .curves import Curve, ImageInfo, Measurement, Pixels, Point
 from .images import EvaluationImage
+from .side_by_side import Coded, Comparison, match_rates, middle
 
-SIDE = 192  # pixels a side of the parts that are shown
 LineListener = Callable[[str], None]
 
 
 class SweepResult(NamedTuple):
-    """The curve of each codec, and the middles of the images to show by (image's number, codec's name, setting's name)."""
+    """The curve of each codec, and for each image to show what the codecs make of it."""
 
     curves: tuple[Curve, ...]
-    middles: dict[tuple[int, str, str], Pixels]
+    comparisons: tuple[Comparison, ...]
 
 
 def sweep(
@@ -33,59 +33,78 @@ def sweep(
     say: LineListener,
     cache: Cache | None = None,
     shown: Collection[int] = (),
+    side: int = 0,
 ) -> SweepResult:
     """Measure each codec at each of its settings.
 
     say : called with a line about each image when its turn comes, and about each result of a slow codec
     cache : where results are looked up, and saved as they come
-    shown : the numbers, from 0, of the images whose middles are kept
+    shown : the numbers, from 0, of the images to show
+    side : how much of each to show: the middle side x side pixels; 0: all of it
 
     Raises ParameterError if a codec does not take an image.
     """
-    bench = _Bench(chunk, cache)
+    bench = _Bench(chunk, cache, side)
     measured: dict[tuple[str, str], list[Measurement]] = {(c.name, s.name): [] for c in codecs for s in c.settings}
-    middles = {}
+    comparisons = []
     for number, image in enumerate(images):
         say(f"{number + 1}/{len(images)} {image.info.name}")
         pixels = image.file.pixels()
+        coded: dict[str, list[Coded]] = {codec.name: [] for codec in codecs}
         for codec, setting in ((c, s) for c in codecs for s in c.settings):
-            values, decode = bench.result(image.info.name, pixels, codec, setting)
-            measured[codec.name, setting.name].append(values)
+            one = bench.result(image.info.name, pixels, codec, setting)
+            measured[codec.name, setting.name].append(one.values)
             if codec.slow:
-                say(f"  {codec.name}, {setting.name}: {values.bpp:.4f} bpp, {values.psnr:.2f} dB")
+                say(f"  {codec.name}, {setting.name}: {one.values.bpp:.4f} bpp, {one.values.psnr:.2f} dB")
             if number in shown:
-                middles[number, codec.name, setting.name] = middle(decode()).copy()
+                coded[codec.name].append(one)
+        if number in shown:
+            comparisons.append(
+                match_rates(
+                    image.info.name,
+                    middle(pixels, side),
+                    [(codec, coded[codec.name]) for codec in codecs],
+                    partial(bench.result, image.info.name, pixels),
+                    partial(_bpp, pixels, chunk),
+                )
+            )
     curves = (
         Curve(c.name, c.kind, c.about, tuple(Point.mean(s.name, tuple(measured[c.name, s.name])) for s in c.settings))
         for c in codecs
     )
-    return SweepResult(tuple(curves), middles)
+    return SweepResult(tuple(curves), tuple(comparisons))
 
 
 class _Bench:
     """Measures images, or takes results from the cache."""
 
-    def __init__(self, chunk: int, cache: Cache | None) -> None:
-        self._chunk, self._cache = chunk, cache
+    def __init__(self, chunk: int, cache: Cache | None, side: int) -> None:
+        self._chunk, self._cache, self._side = chunk, cache, side
         self._ready: set[str] = set()  # the settings that ran once, so that their networks are loaded
 
-    def result(
-        self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting
-    ) -> tuple[Measurement, Callable[[], Pixels]]:
-        """The measurement of an image, and a function that returns the decoded image."""
+    def result(self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting) -> Coded:
+        """The image at this setting; of the decoded image it keeps the middle alone, or the payloads if they were saved."""
         chunk, saved = self._chunk, ""
         if self._cache:
             saved = key(pixels, setting, chunk)
             found = self._cache.get(saved, name)
             if found:
-                return found[0], partial(restore, found[1], pixels.shape, setting, chunk)
+                values, payloads = found
+                return Coded(setting, values, lambda: middle(restore(payloads, pixels.shape, setting, chunk), self._side))
         if not codec.slow and setting.about not in self._ready:
             code(pixels[: chunk or None, : chunk or None], codec, setting, chunk)  # not timed: this loads the network
             self._ready.add(setting.about)
         values, payloads, decoded = measure(name, pixels, codec, setting, chunk)
         if self._cache:
             self._cache.put(saved, codec.name, setting.name, values, payloads)
-        return values, lambda: decoded
+        part = middle(decoded, self._side).copy()
+        return Coded(setting, values, lambda: part)
+
+
+def _bpp(pixels: Pixels, chunk: int, setting: CodecSetting) -> float:
+    """The bits per pixel of an image at this setting."""
+    height, width, _ = pixels.shape
+    return 8 * sum(len(setting.encode(np.ascontiguousarray(part))) for part in cut(pixels, chunk)) / (int(height) * int(width))
 
 
 class Measured(NamedTuple):
@@ -149,12 +168,6 @@ def cut(image: Pixels, chunk: int) -> list[Pixels]:
     """Views of the image's chunks, row by row; the whole image for chunk 0."""
     side = chunk or max(image.shape[:2])
     return [image[y : y + side, x : x + side] for y in range(0, image.shape[0], side) for x in range(0, image.shape[1], side)]
-
-
-def middle(image: Pixels) -> Pixels:
-    """The middle of an image: SIDE x SIDE pixels, or fewer if the image is smaller."""
-    y, x = (max(0, (n - SIDE) // 2) for n in image.shape[:2])
-    return image[y : y + SIDE, x : x + SIDE]
 
 
 def notes(images: Sequence[ImageInfo], curves: Sequence[Curve]) -> tuple[str, ...]:

@@ -75,7 +75,11 @@ def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint
 
     Raises ParameterError as `read_image` does, and for other images (more than 8 bits, or channels other than RGB).
     """
-    image = read_image(path, stream)
+    return as_rgb(read_image(path, stream), path)
+
+
+def as_rgb(image: Image, path: Path) -> npt.NDArray[np.uint8]:
+    """The image of a file as `read_rgb` returns it."""
     picture = image.picture()
     if picture is None or picture.dtype != np.uint8:
         raise ParameterError(f"{path} holds {image}, but only 8-bit RGB and grey images can be used here; {_WAY_OUT}")

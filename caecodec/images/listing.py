@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +52,32 @@ def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
         yield from _find(path, named=True)
 
 
+def walk(folder: Path, wanted: Callable[[Path], bool], without: Path | None = None) -> Iterator[Path]:
+    """What is wanted in a folder and its subfolders, in order of name, except for what is hidden.
+
+    What is wanted, and Zarr arrays and groups, are not searched themselves, nor is the folder `without`. What cannot be looked
+    into is given too, for the caller to find out why.
+    """
+    return _walk(folder, wanted, {folder.resolve(), *([without.resolve()] if without else [])})
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or holds what macOS puts beside files in archives (._NAME, __MACOSX)."""
     return (name.startswith(".") and name not in (".", "..")) or name == _MACOSX
+
+
+def _walk(folder: Path, wanted: Callable[[Path], bool], passed: set[Path]) -> Iterator[Path]:
+    """`walk` without the folders that are passed over or were entered on the way here, to which a link may lead back."""
+    for child in sorted(folder.iterdir()):
+        if is_hidden(child.name):
+            continue
+        try:
+            if wanted(child):
+                yield child
+            elif child.is_dir() and not is_node(child) and child.resolve() not in passed:
+                yield from _walk(child, wanted, passed | {child.resolve()})
+        except OSError:
+            yield child
 
 
 def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:

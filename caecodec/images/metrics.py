@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ..errors import ParameterError
 
 MS_SSIM_SIDE = 161
+SSIM_SIDE = 11
 
 
 def psnr(image: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
@@ -21,6 +22,25 @@ def psnr(image: npt.NDArray[Any], decoded: npt.NDArray[Any]) -> float:
 def peak(image: npt.NDArray[Any]) -> float:
     """The peak of the PSNR: 255 for uint8, and the range of the image's values for other dtypes."""
     return 255.0 if image.dtype == np.uint8 else float(image.max()) - float(image.min())
+
+
+def ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
+    """Structural similarity (Wang et al., 2004) of two uint8 images (height, width, 3), by scikit-image.
+
+    The mean over the channels, in Gaussian windows of 11x11 pixels as in the paper.
+
+    Raises ParameterError for images with a side of less than 11 pixels, which hold no such window.
+    """
+    from skimage.metrics import structural_similarity
+
+    _check_shapes(image, decoded)
+    if min(image.shape[:2]) < SSIM_SIDE:
+        raise ParameterError(
+            f"image of shape {image.shape} is too small for SSIM: each side must have at least {SSIM_SIDE} pixels"
+        )
+    paper = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similarity: Any = structural_similarity  # which has no annotations
+    return float(similarity(image, decoded, channel_axis=-1, data_range=255, **paper))
 
 
 def ms_ssim(image: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:

@@ -93,7 +93,12 @@ class TrainableNetwork(Protocol):
 
 
 class Trainer(ABC):
-    """How a family is trained; `Family.trainer` returns it."""
+    """How a family is trained; `Family.trainer` returns it.
+
+    pixel_bytes : the most bytes of GPU memory that a step takes for each pixel of its crops
+    """
+
+    pixel_bytes: ClassVar[int] = 4096
 
     def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # optional: any qualities go together
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""

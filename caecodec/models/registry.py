@@ -5,6 +5,7 @@ from .binary.family import BinaryFamily
 from .depthwise.family import DepthwiseResidualFamily
 from .factorized.family import Factorized
 from .family import Family
+from .residual_attention.family import ResidualAttentionFamily
 
 DEFAULT = "bmshj2018-factorized"
 _families: dict[str, Family] = {}
@@ -47,4 +48,5 @@ def by_stored_name(name: str) -> Family:
 
 register(Factorized())
 register(DepthwiseResidualFamily())
+register(ResidualAttentionFamily())
 register(BinaryFamily())

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ import zarr
 from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
-from .chunk_runner import ChunkRunner
+from .chunk_runner import ChunkRunner, raise_if_stopped
 
 BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # raised by other codecs for damaged chunks
+_settling: WeakSet[asyncio.Task[Any]] = WeakSet()  # else two that begin at one time would wait for each other
 
 AnyArray = npt.NDArray[Any] | zarr.Array[Any]
 
@@ -42,6 +44,7 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
     block = block_shape(padded, unit, source.chunks if isinstance(source, zarr.Array) else unit, source.dtype.itemsize)
     try:
         for region in regions(padded, block):
+            raise_if_stopped()
             if runner is None:
                 array[region] = read_padded(source, region)
             else:
@@ -106,8 +109,11 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[
 
 
 async def settle() -> None:
-    """Wait for all other tasks in zarr's event loop."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
+    """Wait for all other tasks in zarr's event loop, but for those that wait like this, for another conversion."""
+    this = asyncio.current_task()
+    assert this is not None
+    _settling.add(this)
+    others = asyncio.all_tasks() - set(_settling)
     if others:
         await asyncio.wait(others)
 

@@ -2,9 +2,10 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from contextvars import copy_context
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import NamedTuple
 
 import zarr
@@ -30,6 +31,26 @@ class Interrupted(Exception):  # noqa: N818  # like KeyboardInterrupt: a request
     """Raised in threads that still fit when the conversion was interrupted, to end them."""
 
 
+_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@contextmanager
+def interruptible(stop: threading.Event) -> Iterator[None]:
+    """Let what runs in the with block end soon after `stop` is set, because an interrupt reaches the main thread alone."""
+    token = _stop.set(stop)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def raise_if_stopped() -> None:
+    """Raise Interrupted if the conversion of this context is to end."""
+    stop = _stop.get()
+    if stop is not None and stop.is_set():
+        raise Interrupted
+
+
 class ChunkRunner:
     """Counts the chunks of one image, and runs the tasks that encode them.
 
@@ -42,7 +63,7 @@ class ChunkRunner:
     def __init__(self, tell: ProgressListener = lambda state: None) -> None:
         self._tell = tell
         self._lock = threading.RLock()
-        self._stopped = False
+        self._stopped, self._stop = False, _stop.get()
         self._done = self._chunks = self._fitted = 0
         self._bits = self._error = 0.0  # sums over the chunks fitted
         self._last = (math.nan, math.nan)
@@ -80,7 +101,7 @@ class ChunkRunner:
 
     def _report(self, progress: FitProgress) -> None:
         """Called by a thread that fits."""
-        if self._stopped:
+        if self._stopped or (self._stop is not None and self._stop.is_set()):
             raise Interrupted
         with self._lock:
             self._last = progress.bpp, progress.psnr

@@ -5,35 +5,43 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 from ..errors import ParameterError
 from ..images.files import SUFFIXES, read_image, writable, write_image
-from ..images.listing import is_hidden
+from ..images.listing import walk
 from ..storage.locations import OZX, ZIP, Location, is_url, is_zipped, name
 from . import video
 
 __all__ = [
-    "PAYLOAD_SUFFIX", "coded_inputs", "group_suffix", "image_inputs", "is_group", "is_payload", "is_video", "read_image",
-    "stem", "writable", "write_image",
+    "PAYLOAD_SUFFIX", "Input", "coded_inputs", "coded_suffix", "image_inputs", "is_group", "is_payload", "is_video",
+    "read_image", "stem", "writable", "write_image",
 ]  # fmt: skip
 PAYLOAD_SUFFIX = ".cae"
-_AnyLocation = TypeVar("_AnyLocation", Path, Location)
+_SUFFIXES = (*SUFFIXES, *video.SUFFIXES)
 
 
-def image_inputs(inputs: Sequence[Path]) -> list[Path]:
-    """The image files, videos and OME-NGFF groups among the inputs, each folder replaced by those directly in it.
+class Input(NamedTuple):
+    """A file, group or URL to convert, and the subfolder that it was found in, relative to the folder that was named."""
+
+    location: Location
+    folder: Path = Path()
+
+
+def image_inputs(inputs: Sequence[Path], output: Path) -> list[Input]:
+    """The image files, videos and OME-NGFF groups among the inputs, each folder replaced by those in it and its subfolders.
+
+    Hidden files and folders, and the folder that the outputs go to, are passed over.
 
     Raises ParameterError for an input that does not exist, and for a folder that holds none.
     """
-    suffixes = (*SUFFIXES, *video.SUFFIXES)
-    what = "image files (" + ", ".join(suffixes) + f") or OME-NGFF groups (.zarr, {OZX})"
-    return list(_expand(inputs, lambda path: path.suffix.lower() in suffixes or is_group(path), what))
+    what = "image files (" + ", ".join(_SUFFIXES) + f") or OME-NGFF groups (.zarr, {OZX})"
+    return list(_expand(inputs, _is_image, what, output))
 
 
-def coded_inputs(inputs: Sequence[Location]) -> list[Location]:
+def coded_inputs(inputs: Sequence[Location], output: Path) -> list[Input]:
     """The OME-NGFF groups and .cae files among the inputs, as `image_inputs`; URLs stay as they are."""
-    return list(_expand(inputs, _is_coded, f"OME-NGFF groups (.zarr, {OZX}) or .cae files"))
+    return list(_expand(inputs, _is_coded, f"OME-NGFF groups (.zarr, {OZX}) or .cae files", output))
 
 
 def is_group(path: Path) -> bool:
@@ -60,27 +68,33 @@ def stem(source: Location) -> str:
     return Path(whole).stem.removesuffix(".ome")
 
 
-def group_suffix(path: Path, zipped: bool) -> str:
-    """The suffix of the group that a file or group becomes; a group of a video's planes is not an OME-NGFF image."""
+def coded_suffix(path: Path, to: str, zipped: bool) -> str:
+    """The suffix of what a file or group becomes; a group of a video's planes is not an OME-NGFF image."""
+    if to == "cae":
+        return PAYLOAD_SUFFIX
     return OZX if zipped else ".zarr" if is_video(path) else ".ome.zarr"
 
 
-def _expand(inputs: Sequence[_AnyLocation], wanted: Callable[[Path], bool], what: str) -> Iterator[_AnyLocation]:
+def _expand(inputs: Sequence[Location], wanted: Callable[[Path], bool], what: str, output: Path) -> Iterator[Input]:
     for one in inputs:
         if is_url(one):
-            yield one
+            yield Input(one)
             continue
         path = Path(one)
         if not path.exists():
             raise ParameterError(f"{path} does not exist; check its name")
         if path.is_dir() and not _is_coded(path):
-            found = sorted(child for child in path.iterdir() if wanted(child) and not is_hidden(child.name))
+            found = [Input(child, child.parent.relative_to(path)) for child in walk(path, wanted, output)]
             if not found:
                 raise ParameterError(f"folder {path} holds no {what}; name another")
             yield from found
         else:
-            yield path
+            yield Input(path)
+
+
+def _is_image(path: Path) -> bool:
+    return is_group(path) or (path.suffix.lower() in _SUFFIXES and not path.is_dir())
 
 
 def _is_coded(path: Path) -> bool:
-    return is_group(path) or path.suffix == PAYLOAD_SUFFIX
+    return is_group(path) or (path.suffix == PAYLOAD_SUFFIX and not path.is_dir())

@@ -11,6 +11,7 @@ from ..weights import Source, by_place
 
 TO_COMPARE = ("none", "blosc", "jpeg2k")
 NGFF_VERSIONS = ("0.5", "0.4", "0.6")
+KINDS = ("ngff", "cae")
 DEPTHS = (8, 10)
 MAX_CHUNK = 4096
 
@@ -41,6 +42,7 @@ class Options:
     ngff : "0.5" or "0.6" (Zarr v3), or "0.4" (Zarr v2)
     with_weights : store the weights that the arrays need in the group, for codec "cae"; None: those that are not shipped with
         caecodec
+    to : "ngff", or "cae" for .cae files, each of one image
     zipped : write groups as zipped files (.ozx)
     overwrite : replace outputs that exist
     resume : keep unfinished groups, and continue those that were begun with the same options and source
@@ -75,6 +77,7 @@ class Options:
     size: tuple[int, int] | None = None
     depth: int | None = None
     with_weights: bool | None = None
+    to: str = "ngff"
     zipped: bool = False
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
     learned: Codec[Any, Any] | None = field(init=False)
@@ -83,6 +86,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.codec not in codec_names():
             raise ParameterError(f"codec is {self.codec!r} but must be one of {', '.join(codec_names())}")
+        if self.to not in KINDS:
+            raise ParameterError(f"to is {self.to!r} but must be one of {', '.join(KINDS)}")
         if self.ngff not in NGFF_VERSIONS:
             raise ParameterError(f"ngff is {self.ngff!r} but must be one of {', '.join(NGFF_VERSIONS)}")
         if not 16 <= self.chunk_size <= MAX_CHUNK:

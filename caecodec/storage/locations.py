@@ -11,6 +11,7 @@ from ..errors import CaeCodecError, ParameterError
 
 if TYPE_CHECKING:
     import zarr
+    import zarr.storage
 
 Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
 ZIP = ".zip"
@@ -83,10 +84,27 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
     """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
-    zipped = is_zipped(text)
+    remote = is_url(text) and name(text).endswith((ZIP, OZX)) and "::" not in str(text)
+    zipped = remote or is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
     with _explained(text, f"is not a Zarr {what}{hint}"):
-        return function(ZipStore(Path(text)) if zipped else str(text), mode="r")
+        return function(_remote_zip(str(text)) if remote else ZipStore(Path(text)) if zipped else str(text), mode="r")
+
+
+def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
+    """The store in a zip file at a URL, of which only the parts that are read are fetched."""
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from fsspec.implementations.zip import ZipFileSystem
+    from zarr.storage import FsspecStore
+
+    class Rooted(ZipFileSystem):  # type: ignore[misc]  # fsspec has no types
+        """Takes and lists paths from the root, as FsspecStore has them; otherwise zarr finds no members of inner groups."""
+
+        def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+            found = super().ls(path.strip("/"), detail, **options)
+            return found if detail else [f"/{name}" for name in found]
+
+    return FsspecStore(AsyncFileSystemWrapper(Rooted(url), asynchronous=True), read_only=True, path="")
 
 
 @contextmanager

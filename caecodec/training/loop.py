@@ -12,6 +12,7 @@ import torch
 
 from ..errors import ParameterError
 from .crops import Crops
+from .loss import Distortion, weighted
 from .recipe import Recipe
 from .step import Step
 
@@ -24,7 +25,8 @@ REPORT = 50
 class TrainingReport:
     """Means since the last report: bpp, PSNR in dB and distortion of each quality, and the loss.
 
-    `seconds` is the duration of the run so far, and `left` an estimate of the remaining seconds.
+    `seconds` is the duration of the run so far, and `left` an estimate of the remaining seconds; `epoch` counts passes over the
+    images.
     """
 
     step: int
@@ -34,21 +36,30 @@ class TrainingReport:
     bpp: tuple[float, ...]
     psnr: tuple[float, ...]
     distortion: tuple[float, ...]
+    epoch: float
 
 
 class Training:
     """A training run: the network, its steps and their running average, and the history of reports.
 
     The recipe must have its crop and batch. With `compiled`, point-wise parts go through torch.compile. `init` says what the
-    network was initialised from.
+    network was initialised from. `measure` is the distortion of the loss; None: made from the recipe.
     """
 
     def __init__(
-        self, backbone: Any, recipe: Recipe, crops: Crops, device: str = "cpu", compiled: bool = False, init: str = ""
+        self,
+        backbone: Any,
+        recipe: Recipe,
+        crops: Crops,
+        device: str = "cpu",
+        compiled: bool = False,
+        init: str = "",
+        measure: Distortion | None = None,
     ) -> None:
         self.recipe, self.crops, self.device, self.init = recipe, crops, device, init
         self.backbone = backbone.to(device).train()
-        self.advance = Step(self.backbone, recipe, crops, compiled)
+        measure = measure or weighted(recipe.distortions, device=device)
+        self.advance = Step(self.backbone, recipe, crops, measure, compiled)
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
 
@@ -83,7 +94,14 @@ class Training:
         """The part of the run that is done, from 0 to 1."""
         if self.recipe.steps:
             return self.step / self.recipe.steps
+        if self.recipe.epochs:
+            return self.epoch / self.recipe.epochs
         return self.seconds / (60 * self.recipe.minutes)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the images so far: the pixels of all crops drawn, to those of the images that are held in memory."""
+        return self.step * self.recipe.crops * self.recipe.size**2 / len(self.crops.pixels)
 
     def state(self) -> dict[str, Any]:
         """The content of a checkpoint; its "state_dict" is the averaged network, which `caecodec export` reads."""
@@ -102,7 +120,7 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError if the checkpoint has another family, other qualities or another metric, or is of an earlier
+        Raises ParameterError if the checkpoint has another family, other qualities, another metric or loss, or is of an earlier
         version of caecodec.
         """
         if "steps" not in state:
@@ -110,8 +128,8 @@ class Training:
                 "the checkpoint is of an earlier version of caecodec, which trained in another way; "
                 "start from it instead (init, --init) with another output"
             )
-        for name in ("family", "qualities", "metric"):
-            ours, theirs = getattr(self.recipe, name), state["recipe"][name]
+        for name in ("family", "qualities", "metric", "loss"):
+            ours, theirs = getattr(self.recipe, name), state["recipe"].get(name)  # earlier checkpoints have no loss
             if ours != theirs:
                 raise ParameterError(
                     f"{name} is {ours!r} but that of the checkpoint is {theirs!r}; pass the same, or leave out resume "
@@ -139,7 +157,7 @@ class Training:
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)
         report = TrainingReport(
             self.step, self.seconds, max(0.0, left), float(loss.mean()), tuple(bpp.tolist()),
-            tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()),
+            tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()), self.epoch,
         )  # fmt: skip
         self.history.append(asdict(report))
         return report

@@ -1,10 +1,16 @@
 """Measures the crops of a step: bits per pixel, squared error, and the distortion that is traded off against bits."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.family import TrainableNetwork
+from . import perceptual
+
+Distortion = Callable[[Tensor, Tensor], Tensor]  # (x_hat, x), images (n, 3, h, w) -> (n,)
 
 WINDOW, SIGMA = 11, 1.5
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -12,8 +18,20 @@ C1, C2 = 0.01**2, 0.03**2
 LEAST = 1e-6  # lower limit of the similarity at a scale, because its power has no gradient below zero
 
 
+def weighted(weights: Mapping[str, float], lpips_backbone: Path | None = None, device: str = "cpu") -> Distortion:
+    """The weighted sum of distortions named as in `recipe.TERMS`; `perceptual.lpips` says what its backbone is and raises."""
+    functions: dict[str, Distortion] = {"mse": squared_error, "mae": absolute_error, "ms-ssim": dissimilarity}
+    if "lpips" in weights:
+        functions["lpips"] = perceptual.lpips(lpips_backbone, device)
+
+    def measure(x_hat: Tensor, x: Tensor) -> Tensor:
+        return torch.stack([weight * functions[name](x_hat, x) for name, weight in weights.items()]).sum(0)
+
+    return measure
+
+
 def rate_distortion(
-    network: TrainableNetwork, x: Tensor, quality: Tensor, metric: str, random: torch.Generator
+    network: TrainableNetwork, x: Tensor, quality: Tensor, measure: Distortion, random: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Bits per pixel, MSE, and the distortion of the loss, each (n,), of images x (n, 3, h, w) at these qualities (n,).
 
@@ -24,8 +42,22 @@ def rate_distortion(
     noise = torch.rand(y.shape, device=y.device, generator=random) - 0.5
     bpp = network.bits(y + noise, quality).sum((1, 2, 3)) / (x.shape[2] * x.shape[3])
     x_hat = network.synthesis(y + (y.round() - y).detach(), quality)
-    mse = (x_hat - x).square().mean((1, 2, 3))
-    return bpp, mse, 255**2 * mse if metric == "mse" else 1 - ms_ssim(x_hat, x)
+    return bpp, (x_hat - x).square().mean((1, 2, 3)), measure(x_hat, x)
+
+
+def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """255^2 MSE, that is, the MSE of grey levels."""
+    return 255**2 * (x_hat - x).square().mean((1, 2, 3))
+
+
+def absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """The mean absolute error."""
+    return (x_hat - x).abs().mean((1, 2, 3))
+
+
+def dissimilarity(x_hat: Tensor, x: Tensor) -> Tensor:
+    """1 - MS-SSIM."""
+    return 1 - ms_ssim(x_hat, x)
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:

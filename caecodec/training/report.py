@@ -12,12 +12,14 @@ from ..codecs.autoencoder import codec
 from ..codecs.decoding import decode
 from ..errors import ParameterError
 from ..images.metrics import ms_ssim, psnr
+from ..storage.partial import complete_file
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from .loop import Training
 
 CROP = 512  # side in pixels of the part of a held-out image that is measured
+TERMS = {"mse": "255^2 MSE", "mae": "MAE", "ms-ssim": "(1 - MS-SSIM)", "lpips": "LPIPS"}
 MOST = 32  # the most held-out images that are measured
 SMALLEST = 176
 
@@ -64,16 +66,18 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step."""
+    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step; none without history."""
     from matplotlib.figure import Figure
 
+    if not history:
+        return
     figure = Figure(figsize=(12, 4), layout="constrained")
     steps = [row["step"] for row in history]
     loss, bpp, psnr, distortion = (
         np.array([row[key] for row in history], np.float64).reshape(len(history), -1)
         for key in ("loss", "bpp", "psnr", "distortion")
     )
-    last = ("PSNR (dB)", psnr) if recipe.metric == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
+    last = ("PSNR (dB)", psnr) if recipe.shown == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
     labels = [f"quality {q}" for q in recipe.qualities]
     for axes, (label, values) in zip(figure.subplots(1, 3), (("loss", loss), ("bpp", bpp), last), strict=True):
         axes.plot(steps, values, label=labels if label != "loss" else None)
@@ -81,7 +85,8 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
         axes.grid(alpha=0.3)
         if label != "loss":
             axes.legend(fontsize="small")
-    figure.savefig(path, dpi=100)
+    with complete_file(path) as partial:
+        figure.savefig(partial, dpi=100)
 
 
 def model_card(source: weights.Source, images: Sequence[Path], training: "Training", points: Sequence[HeldOutResult]) -> str:
@@ -91,7 +96,8 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
     channels = ", ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
     half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
-    distortion = "255^2 MSE" if recipe.metric == "mse" else "(1 - MS-SSIM)"
+    terms = [f"{'' if weight == 1 else f'{weight:g} '}{TERMS[name]}" for name, weight in recipe.distortions.items()]
+    distortion = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
     lines = [
         f"# {source.name}",
         "",
@@ -103,9 +109,9 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         f"| qualities | {qualities}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {training.init} |",
-        f"| steps | {training.step} in {training.seconds / 60:.0f} minutes on {training.device}; Adam, {recipe.lr:g} with "
-        f"cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all qualities; "
-        f"seed {recipe.seed} |",
+        f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; "
+        f"Adam, {recipe.lr:g} with cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, "
+        f"of all qualities; seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",
         "| licence notes | of the training images: say here under which terms they may be used |",

@@ -33,7 +33,9 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
     trainer = recipe.trainer
     network = trainer.network(recipe.qualities, recipe.metric, dtype)
     if init == KLT:
-        trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), recipe.lmbdas)
+        # Principal components minimise the squared error, whatever the loss.
+        mse = [LMBDAS["mse"][quality - 1] for quality in recipe.qualities]
+        trainer.start_from_images(network, crops.draw(KLT_CROPS, SIZE).cpu(), mse)
     elif init != RANDOM:
         trainer.start_from_weights(network, _stored(init, recipe), dict(enumerate(LMBDAS[recipe.metric], 1)))
     network = network.to(crops.pixels.device)

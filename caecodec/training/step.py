@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .crops import Crops
-from .loss import rate_distortion
+from .loss import Distortion, rate_distortion, squared_error
 from .recipe import Recipe
 
 BETAS = (0.9, 0.99)
@@ -21,15 +21,15 @@ BEFORE_GRAPH = 3  # steps before the graph is captured, in which libraries choos
 
 
 class Step:
-    """Advances a network (`models.family.TrainableNetwork`) and its running average.
+    """Advances a network (`models.family.TrainableNetwork`) and its running average; `measure` is the loss's distortion.
 
     average : the running average of the parameters, by name
     typical : (qualities,), the running mean of each quality's loss
     sums : (qualities, 4), sums of bpp, MSE, distortion and 1 over the crops since they were last set to zero
     """
 
-    def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, compiled: bool) -> None:
-        self.backbone, self.recipe, self.crops = backbone, recipe, crops
+    def __init__(self, backbone: Any, recipe: Recipe, crops: Crops, measure: Distortion, compiled: bool) -> None:
+        self.backbone, self.recipe, self.crops, self.measure = backbone, recipe, crops, measure
         self.device = next(backbone.parameters()).device
         names, self._parameters = zip(*backbone.named_parameters(), strict=True)
         self._gradients = [torch.zeros_like(parameter) for parameter in self._parameters]
@@ -98,7 +98,7 @@ class Step:
     def _advance(self) -> None:
         x = self.crops.draw(self.recipe.crops, self.recipe.size)
         torch._foreach_zero_(self._gradients)
-        measured = rate_distortion(self.backbone, x, self.quality, self.recipe.metric, self.crops.random)
+        measured = rate_distortion(self.backbone, x, self.quality, self.measure, self.crops.random)
         bpp, _, distortion = measured
         losses = self._share.T @ (bpp + self._lmbdas * distortion)  # qualities weigh the same, as each has its own mean
         with torch.no_grad():
@@ -140,7 +140,7 @@ class Step:
         self.backbone.use_compiled(True)
         try:
             x = self.crops.draw(self.recipe.crops, self.recipe.size)
-            _, mse, _ = rate_distortion(self.backbone, x, self.quality, "mse", self.crops.random)
+            _, mse, _ = rate_distortion(self.backbone, x, self.quality, squared_error, self.crops.random)
             mse.sum().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
         # torch.compile does not document its errors; an error of ours would be raised again without it.
         except Exception as error:

@@ -16,6 +16,7 @@ from . import data, report, symbols
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
+from .loss import weighted
 from .recipe import Recipe
 from .start import default_init, start
 
@@ -35,6 +36,11 @@ class Paths:
     def checkpoint(self) -> Path:
         """The checkpoint from which `resume` continues."""
         return self.output.with_suffix(".ckpt")
+
+    @property
+    def curves(self) -> Path:
+        """The plot of the history that the checkpoint holds."""
+        return self.output.with_suffix(".png")
 
     def check(self, resume: bool, overwrite: bool) -> None:
         """Raise ParameterError if something would be overwritten or is missing."""
@@ -59,6 +65,7 @@ def train(
     validation: float = 0.05,
     gpu: bool | None = None,
     compiled: bool | None = None,
+    lpips_backbone: Path | None = None,
     resume: bool = False,
     save_every: float = 300,
     overwrite: bool = False,
@@ -74,12 +81,13 @@ def train(
         that cannot be used.
     output
         NAME.safetensors. NAME.ckpt, from which `resume` continues, is written every `save_every` seconds and when the run is
-        interrupted; NAME.png (curves) and NAME.md (model card) are written at the end.
+        interrupted. It holds the history of all reports, which NAME.png draws at the end and when the run is interrupted.
+        NAME.md (model card) is written at the end.
     recipe
-        Qualities, metric, length and batches.
+        Qualities, metric, loss, length and batches.
     init
         What to start from: the name of installed weights, the path of a weights file or of a checkpoint, "klt" (principal
-        components of the images), or "random". None: `start.default_init`. Not used with `resume`.
+        components of the images) or "random". None: `start.default_init`. Not used with `resume`.
     name
         The weights' name; the default is the name of `output`.
     validation
@@ -89,15 +97,18 @@ def train(
     compiled
         Run the point-wise parts through torch.compile, which makes the start slower and steps faster; None: only on CUDA. If
         torch.compile or a CUDA graph is not available, a warning says so, and training continues without it.
+    lpips_backbone
+        For LPIPS in the loss: a file with the state dict of torchvision's AlexNet; None: torchvision downloads it.
     on_report
         Called every 50 steps.
 
     Raises
     ------
     ParameterError
-        No image is as large as a crop, or as 256x256 pixels, output exists, there is nothing to resume, or the loss diverged.
+        No image is as large as a crop, or as 256x256 pixels, output exists, there is nothing to resume, LPIPS is not available,
+        or the loss diverged.
     WeightsError
-        init names weights that do not exist, or that are of a wider network.
+        init names weights that do not exist, or that are of a wider network; lpips_backbone is not AlexNet's.
     """
     paths = Paths(images, output)
     paths.check(resume, overwrite)
@@ -112,6 +123,7 @@ def train(
     cuda = place.device != "cpu"
     memory = torch.cuda.get_device_properties(place.device).total_memory if cuda else None
     recipe = recipe.on(memory)
+    measure = weighted(recipe.distortions, lpips_backbone, place.device)
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
     if not data.count(images, symbols.CROP, every):
         raise ParameterError(
@@ -126,12 +138,17 @@ def train(
     init, dtype = init or default_init(recipe), _dtype(place.device)
     network = recipe.trainer.network(recipe.qualities, recipe.metric, dtype) if resume else start(init, recipe, crops, dtype)
     with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
-        training = Training(network, recipe, crops, place.device, cuda if compiled is None else compiled, init)
+        point_wise = cuda if compiled is None else compiled
+        training = Training(network, recipe, crops, place.device, point_wise, init, measure)
         if resume:
             training.resume(torch.load(paths.checkpoint, map_location=place.device, weights_only=True))
-        training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+        try:
+            training.run(on_report, save_every, lambda run: save_checkpoint(run, paths.checkpoint))
+        except KeyboardInterrupt:
+            report.draw(training.history, recipe, paths.curves)
+            raise
     source = export(paths.checkpoint, output, images, name=name, overwrite=overwrite, without=every)
-    report.draw(training.history, recipe, output.with_suffix(".png"))
+    report.draw(training.history, recipe, paths.curves)
     points = report.validate(source, data.held_out(images, every)) if every else []
     card = report.model_card(source, images, training, points)
     output.with_suffix(".md").write_text(card, encoding="utf-8", errors="backslashreplace")

@@ -5,8 +5,8 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE
-from reference import binary, depthwise, exact
+from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
+from reference import binary, depthwise, exact, residual_attention
 from reference import decoder as reference_decoder
 from reference import residual as reference_residual
 
@@ -33,6 +33,8 @@ def weights_file(path):
         return TINY_DEPTHWISE
     if "binary" in path.stem:
         return TINY_BINARY
+    if "residual-attention" in path.stem:
+        return TINY_RESIDUAL_ATTENTION
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
 
 
@@ -86,19 +88,20 @@ def test_reference_decoder(path):
         assert not layout or reference.separate == bool(layout[0] & 1)
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-depthwise-*.cae")), ids=lambda path: path.stem)
-def test_reference_synthesis_of_depthwise_residual(path, tiny, fp32):
-    """FORMAT.md, 20, in float64 gives the pixels, but for rounding."""
-    check_synthesis(path, "depthwise-residual", depthwise.synthesis)
-
-
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("v1-binary-*.cae")), ids=lambda path: path.stem)
-def test_reference_synthesis_of_binary(path, tiny, fp32):
-    """So does FORMAT.md, 23."""
-    check_synthesis(path, "binary", binary.synthesis)
-
-
-def check_synthesis(path, family, synthesis):
+@pytest.mark.parametrize(
+    ("path", "family", "synthesis"),
+    [
+        pytest.param(path, family, synthesis, id=path.stem)
+        for name, family, synthesis in (
+            ("depthwise", "depthwise-residual", depthwise.synthesis),
+            ("binary", "binary", binary.synthesis),
+            ("residual-attention", "residual-attention", residual_attention.synthesis),
+        )
+        for path in sorted(GOLDEN.glob(f"v1-{name}-*.cae"))
+    ],
+)
+def test_reference_synthesis(path, family, synthesis, tiny, fp32):
+    """FORMAT.md, 20, 22 and 23, in float64 gives the pixels, but for rounding."""
     payload, reference = parsed(path)
     assert payload.header.family == family
     images = [synthesis(weights_file(path).read_bytes(), reference.quality, image) for image in reference.symbols]

@@ -18,6 +18,7 @@ def test_images_to_show_are_spread_evenly():
     assert side_by_side.chosen(24, 3) == (4, 12, 20)
     assert side_by_side.chosen(2, 3) == (0, 1)
     assert side_by_side.chosen(5, 0) == ()
+    assert side_by_side.chosen(3, None) == (0, 1, 2)
 
 
 def test_configurations(tmp_path, tiny):

@@ -9,6 +9,7 @@ from caecodec.entropy.context import MODEL as CONTEXT
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.tables import TOTAL, Tables
 from caecodec.models.depthwise.architecture import Architecture, Transform
+from caecodec.models.residual_attention import file as residual_attention
 
 
 def seeded_tensors(seed, hidden=8, latent=12, qualities=(1, 4)):
@@ -120,6 +121,38 @@ def seeded_binary(seed, latent=12, qualities=(1, 4)):
     return tensors
 
 
+def seeded_residual_attention(seed, hidden=6, latent=12, qualities=(1, 4)):
+    """The tensors of a small random network of the family residual-attention.
+
+    Its pixels are unlike the image, but seldom outside 0 to 1.
+    """
+    rng = np.random.default_rng(seed)
+    plain, modulated = residual_attention.shapes(hidden, latent)
+    tensors = {}
+    for name, shape in plain.items():
+        if name.endswith(".beta"):
+            value = 0.5 + rng.random(shape)
+        elif name.endswith(".gamma"):
+            value = 0.1 * rng.random(shape)
+        elif name.endswith(".bias"):
+            value = 0.1 * rng.normal(size=shape)
+        else:
+            value = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        tensors[name] = value.astype(np.float16)
+    last = "g_s.7.shortcut"
+    tensors[f"{last}.weight"] = (0.15 * tensors[f"{last}.weight"]).astype(np.float16)
+    tensors[f"{last}.bias"] = (0.5 + 0.05 * rng.normal(size=12)).astype(np.float16)
+    for q in qualities:
+        for name, (outputs, *_) in modulated.items():
+            gain = 10.0 * q if name == "g_a.latent" else 0.7 if name.startswith("g_a") else 0.1 if ".7." in name else 0.4
+            tensors[f"q{q}.{name}.scale"] = (gain * (1 + 0.1 * rng.normal(size=outputs))).astype(np.float32)
+            tensors[f"q{q}.{name}.shift"] = (0.05 * rng.normal(size=outputs)).astype(np.float32)
+        tensors[f"q{q}.latent_scale"] = (1 / (10.0 * q) * (1 + 0.1 * rng.normal(size=latent))).astype(np.float32)
+        tensors.update(seeded_static(rng, latent, q))
+        tensors.update(CONTEXT.store(seeded_context(seed + q, latent), q))
+    return tensors
+
+
 def seeded_context(seed, latent=12, classes=4, tables=6, reach=7):
     """Random context tables with differences of both kinds, and radii from 0 to `reach`."""
     rng = np.random.default_rng(seed)
@@ -160,6 +193,12 @@ def save_binary(path, seed=7, qualities=(1, 4)):
     """A weights file of such a network."""
     tensors = seeded_binary(seed, qualities=qualities)
     return weights.save(path, tensors, name=path.stem, family="binary", metric="mse", qualities=qualities)
+
+
+def save_residual_attention(path, seed=7, qualities=(1, 4)):
+    """A weights file of such a network."""
+    tensors = seeded_residual_attention(seed, qualities=qualities)
+    return weights.save(path, tensors, name=path.stem, family="residual-attention", metric="mse", qualities=qualities)
 
 
 def static_tables(seed=0):

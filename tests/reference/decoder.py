@@ -63,7 +63,7 @@ def decode(data, weights):
     version = data[2]
     assert version in (1, 2)
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
-    assert data[3] in (1, 4, 5)
+    assert data[3] in (1, 2, 4, 5)
     stride = 8 if data[3] == 5 else 16
     dtype = DTYPES[data[5] >> 4]
     quality, metric, coding = data[4] & 15, data[4] >> 4, data[5] & 15

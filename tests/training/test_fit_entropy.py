@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.images import random_image
 from helpers.networks import save_seeded
-from helpers.paths import TINY, TINY_CONTEXT, TINY_DEPTHWISE
+from helpers.paths import TINY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
 from PIL import Image
 
 import caecodec
@@ -100,11 +100,14 @@ def test_fit_entropy_for_a_compressai_checkpoint(folder, tmp_path, capsys):
     assert "context" in weights.load(source, 4).tables
 
 
-def test_fit_entropy_for_another_family(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "tiny"), [("depthwise-residual", TINY_DEPTHWISE), ("residual-attention", TINY_RESIDUAL_ATTENTION)]
+)
+def test_fit_entropy_for_another_family(folder, tmp_path, family, tiny):
     output = tmp_path / "fitted.safetensors"
-    assert main(["fit-entropy", str(TINY_DEPTHWISE), str(folder), "-o", str(output), "--crops", "20"]) == 0
-    assert weights.open_file(output, "mse", 0).family == "depthwise-residual"
-    assert "depthwise-residual, mse, quality" in output.with_suffix(".md").read_text()
+    assert main(["fit-entropy", str(tiny), str(folder), "-o", str(output), "--crops", "20"]) == 0
+    assert weights.open_file(output, "mse", 0).family == family
+    assert f"{family}, mse, quality" in output.with_suffix(".md").read_text()
 
 
 def test_export_fits_context_tables_too(folder, tmp_path):

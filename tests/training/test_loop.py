@@ -1,6 +1,7 @@
 """The loop of training: it learns, resumes, and survives steps that are not finite."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from helpers.training import each, photographs
 import caecodec
 from caecodec import settings
 from caecodec.models.factorized.training.normalise import EAGER
-from caecodec.training import initial
+from caecodec.training import initial, loop, report
 from caecodec.training.backbone import Backbone
 from caecodec.training.crops import Crops
 from caecodec.training.loop import Training
-from caecodec.training.loss import rate_distortion
+from caecodec.training.loss import rate_distortion, squared_error
 from caecodec.training.recipe import LMBDAS, Recipe
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
@@ -40,7 +41,7 @@ def loss_of(training):
     x = Crops(photographs(), 64, "cpu", 7).draw(8, 64).to(training.device)
     with torch.no_grad():
         bpp, _, distortion = rate_distortion(
-            training.backbone, x, each(8).to(x.device), "mse", torch.Generator(x.device).manual_seed(0)
+            training.backbone, x, each(8).to(x.device), squared_error, torch.Generator(x.device).manual_seed(0)
         )
     return float((bpp + LMBDAS["mse"][1] * distortion).mean())
 
@@ -73,6 +74,28 @@ def test_checkpoints_resume_on_another_kind_of_device(tmp_path, there):
     assert 0 < change < 0.01
     moments = resumed.advance.state()["optimiser"]
     assert {float(one["step"]) for one in moments.values()} == {21.0}
+
+
+def test_epochs_end_a_run_and_the_history_goes_on(tmp_path, monkeypatch):
+    """An epoch draws as many pixels as the images have; a resumed run adds to the history of the first."""
+    monkeypatch.setattr(loop, "REPORT", 2)
+    crops = Crops(photographs(), 64, "cpu", 0)
+    of_a_step = 4 * 64**2
+    epochs = 4.5 * of_a_step / len(crops.pixels)
+    recipe = Recipe(qualities=(2, 4), epochs=epochs, crop=64, batch=4)
+    training = Training(Backbone((2, 4), dtype=torch.float32), recipe, crops)
+    training.run(lambda report: None, 1e9, lambda run: torch.save(run.state(), tmp_path / "a.ckpt"))
+    assert training.step == 5
+    assert training.epoch == 5 * of_a_step / len(crops.pixels)
+    longer = Training(Backbone((2, 4), dtype=torch.float32), replace(recipe, epochs=1.5 * epochs), crops)
+    longer.resume(torch.load(tmp_path / "a.ckpt", weights_only=True))
+    longer.run(lambda report: None, 1e9, lambda run: None)
+    assert [row["step"] for row in longer.history] == [2, 4, 5, 6, 7]
+    assert [row["epoch"] for row in longer.history] == [step * of_a_step / len(crops.pixels) for step in (2, 4, 5, 6, 7)]
+    assert {"seconds", "loss", "bpp", "psnr", "distortion"} <= set(longer.history[0])
+    report.draw(longer.history, recipe, tmp_path / "a.png")
+    report.draw([], recipe, tmp_path / "none.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.ckpt", "a.png"}
 
 
 def test_training_says_so_where_there_is_no_graph():

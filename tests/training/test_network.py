@@ -12,7 +12,7 @@ from caecodec.models.factorized.training.normalise import EAGER, ModulatedNormal
 from caecodec.training import initial
 from caecodec.training.backbone import Backbone
 from caecodec.training.crops import Crops
-from caecodec.training.loss import ms_ssim, rate_distortion
+from caecodec.training.loss import ms_ssim, rate_distortion, squared_error
 from caecodec.training.recipe import LMBDAS, Recipe
 
 FACTORIZED = registry.by_name(registry.DEFAULT)
@@ -69,7 +69,7 @@ def test_every_sample_has_its_own_quality():
 def test_synthesis_learns_from_rounded_latents():
     """The image is that of the latents that are coded, and the analysis learns through the rounding."""
     network, x = perturbed((3,)), torch.rand(2, 3, 64, 64)
-    _, mse, distortion = rate_distortion(network, x, each(2), "mse", torch.Generator())
+    _, mse, distortion = rate_distortion(network, x, each(2), squared_error, torch.Generator())
     with torch.no_grad():
         decoded = network.synthesis(network.analysis(x, each(2)).round(), each(2))
     torch.testing.assert_close(mse, (decoded - x).square().mean((1, 2, 3)))
@@ -127,7 +127,7 @@ def test_principal_components_code_already():
     initial.fit_rate(network, crops.draw(16, 64))
     x = crops.draw(3, 128)
     with torch.no_grad():
-        points = [rate_distortion(network, x, each(3, index), "mse", torch.Generator()) for index in range(5)]
+        points = [rate_distortion(network, x, each(3, index), squared_error, torch.Generator()) for index in range(5)]
     bpp, mse = [float(p[0].mean()) for p in points], [float(p[1].mean()) for p in points]
     assert mse == sorted(mse, reverse=True)
     assert bpp == sorted(bpp)

@@ -20,6 +20,7 @@ from caecodec import engine, weights
 from caecodec.arrays.inspection import inspect
 from caecodec.cli.main import main
 from caecodec.ngff import decode_paths, read_group
+from caecodec.storage import locations
 
 pytestmark = pytest.mark.usefixtures("user")
 
@@ -63,12 +64,17 @@ def elsewhere(kind, group, tmp_path):
         memory.put(str(group), "/travel/a.ome.zarr", recursive=True)
         yield "memory://travel/a.ome.zarr"
         memory.rm("/travel", recursive=True)
+    elif kind == "zip in memory":
+        memory = fsspec.filesystem("memory")
+        memory.pipe("/travel/b.ozx", zipped(group, tmp_path / "b.ozx").read_bytes())
+        yield "memory://travel/b.ozx"
+        memory.rm("/travel", recursive=True)
     else:
         with served(group.parent) as url:
             yield f"{url}/{group.name}"
 
 
-@pytest.mark.parametrize("kind", ["zip", "file", "memory", "http"])
+@pytest.mark.parametrize("kind", ["zip", "file", "memory", "zip in memory", "http"])
 def test_other_stores(tmp_path, group, kind, user):
     if kind == "http":
         pytest.importorskip("aiohttp")
@@ -90,6 +96,17 @@ def test_other_stores(tmp_path, group, kind, user):
     assert source.location.read_bytes() == TINY.read_bytes()
     engine.engine.renew()
     np.testing.assert_array_equal(zarr.open_group(str(group), mode="r")["s0"][:], expected)
+
+
+def test_inner_groups_of_a_remote_zip(tmp_path):
+    labels = zarr.create_group(tmp_path / "a.zarr").create_group("labels")
+    labels.create_group("cells").create_array("0", data=np.arange(6).reshape(2, 3), chunks=(1, 3))
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/travel/inner.ozx", zipped(tmp_path / "a.zarr", tmp_path / "inner.ozx").read_bytes())
+    group = locations.open_group("memory://travel/inner.ozx")
+    assert [name for name, _ in group.members(max_depth=None)] == ["labels", "labels/cells", "labels/cells/0"]
+    np.testing.assert_array_equal(group["labels/cells/0"][:], [[0, 1, 2], [3, 4, 5]])
+    memory.rm("/travel", recursive=True)
 
 
 def test_a_folder_with_zipped_stores(tmp_path, group):

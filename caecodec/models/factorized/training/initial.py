@@ -31,7 +31,7 @@ def klt(backbone: Backbone, images: Tensor, lmbdas: list[float]) -> None:
     x = images - mean[:, None, None]
     for layer in range(LAYERS):
         blocks = torch.cat([x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)], 1)
-        basis = _principal(blocks, len(backbone.ga[layer].weight))
+        basis = principal_axes(blocks, len(backbone.ga[layer].weight))
         down, up = backbone.ga[layer], backbone.gs[LAYERS - 1 - layer]
         _fill(down.weight, basis, x.shape[1])
         _fill(up.weight, basis, x.shape[1])
@@ -104,7 +104,7 @@ def _put(target: Tensor, value: npt.NDArray[Any]) -> None:
     target[tuple(map(slice, value.shape))] = torch.from_numpy(value).float()
 
 
-def _principal(blocks: Tensor, width: int) -> Tensor:
+def principal_axes(blocks: Tensor, width: int) -> Tensor:
     """The first `width` principal axes (k, channels) of blocks (n, channels, h, w)."""
     rows = blocks.permute(0, 2, 3, 1).reshape(-1, blocks.shape[1])
     rows = rows[torch.randperm(len(rows), device=rows.device)[:ROWS]].double()

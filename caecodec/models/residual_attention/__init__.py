@@ -1,0 +1,1 @@
+"""The family residual-attention: residual blocks with GDN, and attention."""
