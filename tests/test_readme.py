@@ -206,6 +206,22 @@ def test_bounded_error(photograph_folder):
         assert int(row[5]) <= 2
 
 
+def test_own_family(tmp_path):
+    output = example("own_family.py", tmp_path, "-o", "own", "--steps", "2")
+    bpp, db = re.search(r"([\d.]+) bits per pixel, ([\d.]+) dB: own", output).groups()
+    assert float(bpp) < 1.2
+    assert float(db) > 29
+
+
+def test_binary_latents(tmp_path):
+    output = example("binary_latents.py", tmp_path, "-o", "binary", "-q", "2", "--steps", "2")
+    quality, bpp, packed, compressed, static, context, *_ = output.splitlines()[-1].split()
+    assert (quality, bpp, packed) == ("2", "0.250", str(512 * 512 // 64 * 16 // 8))
+    assert int(compressed) < int(packed)
+    assert 0.1 < int(context) / int(packed) < 1.1
+    assert 0.1 < int(static) / int(packed) < 1.1
+
+
 @pytest.mark.parametrize("preset", ["none", pytest.param("instant", marks=pytest.mark.slow)])
 def test_gallery(tmp_path, preset):
     output = example("gallery.py", tmp_path, "--codecs", "jpeg", "--weights", TINY, "--preset", preset, "--side", "64")

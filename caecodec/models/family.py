@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..bitstream.autoencoder import METRICS
 from ..errors import ParameterError
 
 if TYPE_CHECKING:
@@ -99,21 +100,34 @@ class Trainer(ABC):
 
     pixel_bytes: ClassVar[int] = 4096
 
-    @abstractmethod
-    def check_qualities(self, qualities: Sequence[int]) -> None:
+    def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # optional: any qualities go together
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""
 
     @abstractmethod
     def network(self, qualities: tuple[int, ...], metric: str, dtype: "torch.dtype") -> Any:
-        """Make a `TrainableNetwork` for these qualities and a metric, "mse" or "ms-ssim"; it computes in `dtype` if it can."""
+        """Make a `TrainableNetwork` for these qualities and a metric, "mse" or "ms-ssim"; it computes in `dtype` if it can.
 
-    @abstractmethod
+        Its state dict has `qualities`, int64 (qualities,), and may have `metric`, the wire id.
+        """
+
     def start_from_images(self, network: Any, images: "Tensor", lmbdas: list[float]) -> None:
-        """Initialise the parameters from images (n, 3, size, size) in [0, 1]; `lmbdas` has the trade-off of each quality."""
+        """Initialise the parameters from images (n, 3, size, size) in [0, 1]; `lmbdas` has the trade-off of each quality.
 
-    @abstractmethod
+        Raises ParameterError if the family has no such start.
+        """
+        raise ParameterError(
+            "init is 'klt' but networks of this family have no start from principal components; pass 'random' (--init random), "
+            "or weights of the family"
+        )
+
     def start_from_weights(self, network: Any, tensors: Tensors, lmbdas: Mapping[int, float]) -> None:
-        """Initialise the parameters from a weights file of this family; `lmbdas` has the trade-offs of all qualities."""
+        """Initialise the parameters from a weights file of this family; `lmbdas` has the trade-offs of all qualities.
+
+        Raises ParameterError if the family has no such start.
+        """
+        raise ParameterError(
+            "init names weights but networks of this family have no start from weights; pass 'klt' or 'random'"
+        )
 
     def start_rate(self, network: Any, images: "Tensor") -> None:  # noqa: B027  # optional: the rate may stay as it is
         """Fit the rate estimate to images (n, 3, size, size) on the network's device; called after initialisation."""
@@ -122,13 +136,13 @@ class Trainer(ABC):
     def recognises(self, state: Mapping[str, "Tensor"]) -> bool:
         """Whether a state dict is of a `TrainableNetwork` of this family."""
 
-    @abstractmethod
     def qualities(self, state: Mapping[str, "Tensor"]) -> tuple[int, ...]:
         """The qualities of a state dict."""
+        return tuple(state["qualities"].tolist())
 
     def metric(self, state: Mapping[str, "Tensor"]) -> str | None:
         """The metric of a state dict; None if it names none."""
-        return None
+        return METRICS[int(state["metric"])] if "metric" in state else None
 
     @abstractmethod
     def tensors(self, state: Mapping[str, "Tensor"]) -> Tensors:

@@ -1,6 +1,7 @@
 """The registry of families, with one line for each."""
 
 from ..bitstream.autoencoder import FAMILIES
+from .binary.family import BinaryFamily
 from .depthwise.family import DepthwiseResidualFamily
 from .factorized.family import Factorized
 from .family import Family
@@ -48,3 +49,4 @@ def by_stored_name(name: str) -> Family:
 register(Factorized())
 register(DepthwiseResidualFamily())
 register(ResidualAttentionFamily())
+register(BinaryFamily())

@@ -33,7 +33,7 @@ def test_header_bytes_are_those_of_the_specification():
 
 def test_wire_ids_never_change():
     ours = {one.wire_id: one.stored_name for one in registry.families() if type(one).__module__.startswith("caecodec.")}
-    assert ours == {1: "cae", 2: "residual-attention", 4: "depthwise-residual"}
+    assert ours == {1: "cae", 2: "residual-attention", 4: "depthwise-residual", 5: "binary"}
     assert ours.items() <= FAMILIES.items()
     assert METRICS == {0: "mse", 1: "ms-ssim"}
     assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}

@@ -5,9 +5,9 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
+from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
+from reference import binary, depthwise, exact, residual_attention
 from reference import decoder as reference_decoder
-from reference import depthwise, exact, residual_attention
 from reference import residual as reference_residual
 
 import caecodec
@@ -31,6 +31,8 @@ def each(*bodies):
 def weights_file(path):
     if "depthwise" in path.stem:
         return TINY_DEPTHWISE
+    if "binary" in path.stem:
+        return TINY_BINARY
     if "residual-attention" in path.stem:
         return TINY_RESIDUAL_ATTENTION
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
@@ -92,13 +94,14 @@ def test_reference_decoder(path):
         pytest.param(path, family, synthesis, id=path.stem)
         for name, family, synthesis in (
             ("depthwise", "depthwise-residual", depthwise.synthesis),
+            ("binary", "binary", binary.synthesis),
             ("residual-attention", "residual-attention", residual_attention.synthesis),
         )
         for path in sorted(GOLDEN.glob(f"v1-{name}-*.cae"))
     ],
 )
 def test_reference_synthesis(path, family, synthesis, tiny, fp32):
-    """FORMAT.md, 20 and 22, in float64 gives the pixels, but for rounding."""
+    """FORMAT.md, 20, 22 and 23, in float64 gives the pixels, but for rounding."""
     payload, reference = parsed(path)
     assert payload.header.family == family
     images = [synthesis(weights_file(path).read_bytes(), reference.quality, image) for image in reference.symbols]

@@ -1,5 +1,7 @@
 """Small random networks, their probability tables and weights files: seeded, so nothing depends on the shipped weights."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from caecodec import weights
@@ -94,6 +96,31 @@ def seeded_depthwise(seed, latent=12, qualities=(1, 4)):
     return tensors
 
 
+def seeded_binary(seed, latent=12, qualities=(1, 4)):
+    """The tensors of a small random network of the family binary; quality 4 uses all latent channels, others the first half."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for side, widths in (("g_a", (3, 6, 8, 2 * latent)), ("g_s", (2 * latent, 9, 7, 3))):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
+            name = f"{side}.{i}"
+            shape = (outputs, inputs) if side == "g_a" else (inputs, outputs)
+            weight = rng.normal(size=(*shape, 5, 5)) / np.sqrt(inputs * (25 if side == "g_a" else 6))
+            tensors[f"{name}.weight"] = weight.astype(np.float16)
+            if name != "g_s.2":
+                tensors[f"{name}.mean"] = (0.1 * rng.normal(size=outputs)).astype(np.float32)
+                tensors[f"{name}.variance"] = (0.5 + rng.random(outputs)).astype(np.float32)
+            for q in qualities:
+                gain, middle = (0.15, 0.5) if name == "g_s.2" else (1.0, 0.0)
+                tensors[f"q{q}.{name}.scale"] = (gain * (1 + 0.1 * rng.normal(size=outputs))).astype(np.float32)
+                tensors[f"q{q}.{name}.shift"] = (middle + 0.1 * rng.normal(size=outputs)).astype(np.float32)
+    for q in qualities:
+        tensors[f"q{q}.latent_scale"] = (1 + 0.1 * rng.normal(size=2 * latent)).astype(np.float32)
+        tensors[f"q{q}.active"] = (np.arange(latent) < (latent if q == 4 else latent // 2)).astype(np.uint8)
+        tensors.update(seeded_static(rng, latent, q))
+        tensors.update(CONTEXT.store(seeded_context(seed + q, latent), q))
+    return tensors
+
+
 def seeded_residual_attention(seed, hidden=6, latent=12, qualities=(1, 4)):
     """The tensors of a small random network of the family residual-attention.
 
@@ -160,6 +187,12 @@ def save_depthwise(path, seed=5, qualities=(1, 4)):
     """A weights file of such a network."""
     tensors = seeded_depthwise(seed, qualities=qualities)
     return weights.save(path, tensors, name=path.stem, family="depthwise-residual", metric="mse", qualities=qualities)
+
+
+def save_binary(path, seed=7, qualities=(1, 4)):
+    """A weights file of such a network."""
+    tensors = seeded_binary(seed, qualities=qualities)
+    return weights.save(path, tensors, name=path.stem, family="binary", metric="mse", qualities=qualities)
 
 
 def save_residual_attention(path, seed=7, qualities=(1, 4)):

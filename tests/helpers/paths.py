@@ -9,6 +9,7 @@ ROOT = TESTS.parent
 GOLDEN = TESTS / "golden"
 TINY = GOLDEN / "tiny.safetensors"
 TINY_CONTEXT = GOLDEN / "tiny-context.safetensors"
+TINY_BINARY = GOLDEN / "tiny-binary.safetensors"
 TINY_DEPTHWISE = GOLDEN / "tiny-depthwise.safetensors"
 TINY_RESIDUAL_ATTENTION = GOLDEN / "tiny-residual-attention.safetensors"
 PACKAGE = Path(caecodec.__file__).parent

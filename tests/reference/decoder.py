@@ -63,7 +63,8 @@ def decode(data, weights):
     version = data[2]
     assert version in (1, 2)
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
-    assert data[3] in (1, 2, 4)
+    assert data[3] in (1, 2, 4, 5)
+    stride = 8 if data[3] == 5 else 16
     dtype = DTYPES[data[5] >> 4]
     quality, metric, coding = data[4] & 15, data[4] >> 4, data[5] & 15
     axes, channel_axis, fortran = (data[6] & 7) + 1, data[6] >> 3 & 15, bool(data[6] >> 7)
@@ -87,7 +88,7 @@ def decode(data, weights):
             return Reference(*about, bound=bound)
         coding = bound[0]
     *leading, height, width = [length for axis, length in enumerate(shape) if axis != channel_axis]
-    images, h, w = 1, -(-height // 16), -(-width // 16)
+    images, h, w = 1, -(-height // stride), -(-width // stride)
     for length in leading:
         images *= length
     separate, ranges = False, []

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ....bitstream.autoencoder import METRICS
 from ....errors import ParameterError
 from ... import rate
 from ...family import Tensors, Trainer
@@ -52,14 +51,6 @@ class DepthwiseResidualTrainer(Trainer):
     def recognises(self, state: Mapping[str, Tensor]) -> bool:
         """See `Trainer.recognises`."""
         return "g_a.merge.s" in state
-
-    def qualities(self, state: Mapping[str, Tensor]) -> tuple[int, ...]:
-        """See `Trainer.qualities`."""
-        return tuple(state["qualities"].tolist())
-
-    def metric(self, state: Mapping[str, Tensor]) -> str | None:
-        """See `Trainer.metric`."""
-        return METRICS[int(state["metric"])]
 
     def tensors(self, state: Mapping[str, Tensor]) -> Tensors:
         """See `Trainer.tensors`."""

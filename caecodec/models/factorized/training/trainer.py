@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ....bitstream.autoencoder import METRICS
 from ....errors import ParameterError
 from ... import rate
 from ...family import Tensors, Trainer
@@ -53,13 +52,9 @@ class FactorizedTrainer(Trainer):
     def qualities(self, state: Mapping[str, Tensor]) -> tuple[int, ...]:
         """See `Trainer.qualities`; if the state names none, they follow from its width."""
         if "qualities" in state:
-            return tuple(state["qualities"].tolist())
+            return super().qualities(state)
         first = 1 if len(state[f"fa.{LAYERS - 1}.s"][0]) == NARROW.latent else LOW_QUALITIES + 1
         return tuple(range(first, first + len(state["fa.0.s"])))
-
-    def metric(self, state: Mapping[str, Tensor]) -> str | None:
-        """See `Trainer.metric`."""
-        return METRICS[int(state["metric"])] if "metric" in state else None
 
     def tensors(self, state: Mapping[str, Tensor]) -> Tensors:
         """See `Trainer.tensors`."""

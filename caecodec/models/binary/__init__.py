@@ -1,0 +1,1 @@
+"""The family binary: three convolutions each way, and latents of one bit."""

@@ -1,0 +1,1 @@
+"""Training of the binary network, for several qualities at once."""
