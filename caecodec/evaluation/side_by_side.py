@@ -30,7 +30,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedImage:
     """An image coded at one setting: its measurement, and a function that returns the part to show."""
 
     setting: CodecSetting
@@ -38,7 +38,7 @@ class Coded:
     part: Callable[[], Pixels]
 
 
-Code = Callable[[ComparedCodec, CodecSetting], Coded]
+Code = Callable[[ComparedCodec, CodecSetting], CodedImage]
 Rate = Callable[[CodecSetting], float]
 
 
@@ -55,7 +55,7 @@ def middle(image: Pixels, side: int) -> Pixels:
 
 
 def match_rates(
-    image: str, original: Pixels, coded: Sequence[tuple[ComparedCodec, Sequence[Coded]]], code: Code, bpp: Rate
+    image: str, original: Pixels, coded: Sequence[tuple[ComparedCodec, Sequence[CodedImage]]], code: Code, bpp: Rate
 ) -> Comparison:
     """Match the codecs' rates for an image of which `original` is the part to show.
 
@@ -75,7 +75,7 @@ def match_rates(
     return Comparison(image, original, tuple(rates))
 
 
-def _nearest(rate: float, codec: ComparedCodec, coded: Sequence[Coded], code: Code, bpp: Rate) -> Coded:
+def _nearest(rate: float, codec: ComparedCodec, coded: Sequence[CodedImage], code: Code, bpp: Rate) -> CodedImage:
     """The image coded at the setting that is nearest to this rate."""
     nearest = min(coded, key=lambda one: _distance(one.values.bpp, rate))
     if not codec.finer:

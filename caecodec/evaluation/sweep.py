@@ -14,7 +14,7 @@ from .cache import Cache, key
 from .compared import CodecSetting, ComparedCodec
 from .curves import Curve, ImageInfo, Measurement, Pixels, Point
 from .images import EvaluationImage
-from .side_by_side import Coded, Comparison, match_rates, middle
+from .side_by_side import CodedImage, Comparison, match_rates, middle
 
 LineListener = Callable[[str], None]
 
@@ -50,7 +50,7 @@ def sweep(
     for number, image in enumerate(images):
         say(f"{number + 1}/{len(images)} {image.info.name}")
         pixels = image.file.pixels()
-        coded: dict[str, list[Coded]] = {codec.name: [] for codec in codecs}
+        coded: dict[str, list[CodedImage]] = {codec.name: [] for codec in codecs}
         for codec, setting in ((c, s) for c in codecs for s in c.settings):
             one = bench.result(image.info.name, pixels, codec, setting)
             measured[codec.name, setting.name].append(one.values)
@@ -82,7 +82,7 @@ class _Bench:
         self._chunk, self._cache, self._side = chunk, cache, side
         self._ready: set[str] = set()  # the settings that ran once, so that their networks are loaded
 
-    def result(self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting) -> Coded:
+    def result(self, name: str, pixels: Pixels, codec: ComparedCodec, setting: CodecSetting) -> CodedImage:
         """The image at this setting; of the decoded image it keeps the middle alone, or the payloads if they were saved."""
         chunk, saved = self._chunk, ""
         if self._cache:
@@ -90,7 +90,7 @@ class _Bench:
             found = self._cache.get(saved, name)
             if found:
                 values, payloads = found
-                return Coded(setting, values, lambda: middle(restore(payloads, pixels.shape, setting, chunk), self._side))
+                return CodedImage(setting, values, lambda: middle(restore(payloads, pixels.shape, setting, chunk), self._side))
         if not codec.slow and setting.about not in self._ready:
             code(pixels[: chunk or None, : chunk or None], codec, setting, chunk)  # not timed: this loads the network
             self._ready.add(setting.about)
@@ -98,7 +98,7 @@ class _Bench:
         if self._cache:
             self._cache.put(saved, codec.name, setting.name, values, payloads)
         part = middle(decoded, self._side).copy()
-        return Coded(setting, values, lambda: part)
+        return CodedImage(setting, values, lambda: part)
 
 
 def _bpp(pixels: Pixels, chunk: int, setting: CodecSetting) -> float:

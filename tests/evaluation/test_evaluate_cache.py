@@ -1,5 +1,6 @@
 """caecodec evaluate of the overfitted codec, and results that are kept from one evaluation to the next."""
 
+import dataclasses
 import json
 import signal
 import time
@@ -64,7 +65,8 @@ def test_overfitted(photos, tmp_path, capsys):
 
 def test_saved_results_are_not_made_again(photos, tmp_path):
     images = select_images([photos])
-    runs = (*compared.caecodec([TINY], ["mse"], None, None, None), *compared.references(["jpeg"]))
+    jpeg = dataclasses.replace(*compared.references(["jpeg"]), finer=())  # a search of finer settings always codes
+    runs = (*compared.caecodec([TINY], ["mse"], None, None, None), jpeg)
     first = sweep.sweep(images, runs, 32, lambda line: None, Cache(tmp_path / "a.jsonl"), shown=[1])
     never = tuple(
         compared.ComparedCodec(run.name, run.kind, run.about, tuple(
@@ -74,9 +76,11 @@ def test_saved_results_are_not_made_again(photos, tmp_path):
     )  # fmt: skip
     second = sweep.sweep(images, never, 32, lambda line: None, Cache(tmp_path / "a.jsonl"), shown=[1])
     assert second.curves == first.curves
-    assert len(second.middles) == len(first.middles) == 2 + 8
-    for place, pixels in first.middles.items():
-        np.testing.assert_array_equal(second.middles[place], pixels)
+    before, after = ([crop for rate in swept.comparisons[0].rates for crop in rate] for swept in (first, second))
+    assert len(before) == len(after) == 2
+    for one, other in zip(before, after, strict=True):
+        assert (one.name, one.setting) == (other.name, other.setting)
+        np.testing.assert_array_equal(one.pixels, other.pixels)
     with pytest.raises(AssertionError, match="had been saved"):
         sweep.sweep(images, never, 16, lambda line: None, Cache(tmp_path / "a.jsonl"))
 
