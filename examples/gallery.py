@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--codecs", default="jpeg,jpeg2k,avif", help="codecs to compare with, default %(default)s")
     parser.add_argument("--weights", nargs="*", default=[], type=Path, help="weights files to add")
     parser.add_argument("--preset", default="faster", help="of the overfitted codec, or none; default %(default)s")
-    parser.add_argument("--lmbda", type=float, default=0.005, help="of the overfitted codec, default %(default)s")
+    parser.add_argument("--lmbda", type=float, default=0.0063, help="of the overfitted codec, default %(default)s")
     parser.add_argument("--side", type=int, default=256, help="pixels a side of the part, default %(default)s")
     options = parser.parse_args()
     networks = compared.caecodec(["default", "photo-fast"], ["mse"], [QUALITY], None, None)
