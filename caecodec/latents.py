@@ -135,7 +135,7 @@ class Latents:
                 out[tuple(target for _, _, target in piece)] = values[tuple(taken for _, taken, _ in piece)]
         return out[tuple(slice(None) if part.keep else 0 for part in parts)]
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
 
     def blocks(self) -> Iterator[tuple[Region, npt.NDArray[np.float32]]]:

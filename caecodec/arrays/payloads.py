@@ -76,8 +76,8 @@ def fetch_pieces(
 
     Pieces are fetched in groups: while the chunks of one group are taken, the next group comes.
     """
-    groups = iter(lambda: list(islice(waiting, GROUP)), [])
     waiting = iter(pieces)
+    groups = iter(lambda: list(islice(waiting, GROUP)), [])
 
     def fetched(group: list[T]) -> list[tuple[T, bytes | None]]:
         return list(zip(group, fetch(array, [tuple(place(piece)) for piece in group]), strict=True))

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..errors import ParameterError
 from ..storage.locations import parse_location
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     with weights.using(arguments.array):
         latents = open_latents(arguments.array)
         with (complete_file if output.suffix == ".npy" else complete_folder)(output) as partial:
+            target: Any
             if output.suffix == ".npy":
                 target = np.lib.format.open_memmap(partial, "w+", latents.dtype, latents.shape)
             else:
