@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .arrays.alignment import check_aligned
     from .arrays.inspection import inspect
     from .codecs.autoencoder.codec import encode
+    from .codecs.autoencoder.latents import decode_latents
     from .codecs.decoding import decode
+    from .latents import open_latents
     from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
 
 __version__ = "0.1.0"
@@ -32,10 +34,12 @@ __all__ = [
     "WeightsError",
     "check_aligned",
     "decode",
+    "decode_latents",
     "encode",
     "evaluation",
     "inspect",
     "ngff",
+    "open_latents",
     "settings",
     "torch",
     "training",
@@ -46,6 +50,8 @@ __all__ = [
 _LAZY = {
     "encode": "codecs.autoencoder.codec",
     "decode": "codecs.decoding",
+    "decode_latents": "codecs.autoencoder.latents",
+    "open_latents": "latents",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
     "check_aligned": "arrays.alignment",

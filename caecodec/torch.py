@@ -1,46 +1,28 @@
-"""Reads parts of a stored array as PyTorch tensors, decoded on the device where they are used.
+"""Reads parts of a stored array, or its latents, as PyTorch tensors; pixels are decoded on the device where they are used.
 
 Only coded bytes are copied to a GPU. Batches of chunks are decoded and assembled there, so their pixels never leave it.
 """
 
 import itertools
 import math
-import operator
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import zarr
 
 from .arrays import payloads
+from .arrays.selection import parse_selection
 from .codecs.decoding import start_decode
 from .engine import DevicePlacement
 from .errors import ParameterError
+from .latents import Latents, Region
 
-GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
 THREADS = 16  # that decode chunks if no device decodes them in batches
-
-
-class _Axis(NamedTuple):
-    """The selection on one axis: `size` positions from `start` on, `step` apart. An integer drops the axis: `keep` is False."""
-
-    start: int
-    step: int
-    size: int
-    keep: bool
-
-    def pieces(self, chunk: int) -> Iterator[tuple[int, slice, slice]]:
-        """For each chunk that the selection touches: its number, the slice of the chunk, and the slice of the result."""
-        done = 0
-        while done < self.size:
-            number, inside = divmod(self.start + done * self.step, chunk)
-            taken = min(self.size - done, -(-(chunk - inside) // self.step))
-            yield number, slice(inside, inside + (taken - 1) * self.step + 1, self.step), slice(done, done + taken)
-            done += taken
 
 
 def read(
@@ -70,7 +52,7 @@ def read(
         As `caecodec.decode`.
     """
     dependencies = payloads.coded_by(array)[1].dependencies
-    axes = _parse(selection, array.shape)
+    axes = parse_selection(selection, array.shape)
     place = DevicePlacement.choose(None if device is None else str(device))
     on_cpu = place.device == "cpu"
     shape = [axis.size for axis in axes]
@@ -78,21 +60,7 @@ def read(
     native = array.dtype.newbyteorder("=")
     out: Any = np.empty(shape, native) if on_cpu else torch.empty(shape, dtype=_dtype(array), device=place.device)
     pieces = [list(axis.pieces(chunk)) for axis, chunk in zip(axes, array.chunks, strict=True)]
-    groups = _grouped(itertools.product(*pieces))
     fill = 0 if array.fill_value is None else np.asarray(array.fill_value).item()
-
-    def fetch(group: list[Any]) -> list[bytes | None]:
-        return payloads.fetch(array, [tuple(number for number, _, _ in piece) for piece in group])
-
-    def coded() -> Iterator[tuple[Any, bytes | None]]:
-        """The coded bytes of each piece's chunk. While the chunks of one group are taken, the next group is fetched."""
-        group = next(groups, None)
-        coming = group and fetcher.submit(fetch, group)
-        while group and coming:
-            fetched, following = coming.result(), next(groups, None)
-            coming = following and fetcher.submit(fetch, following)
-            yield from zip(group, fetched, strict=True)
-            group = following
 
     def start(data: bytes | None) -> Callable[[], Any]:
         """Begin to decode a chunk, and return a function that waits for its values."""
@@ -115,9 +83,9 @@ def read(
 
     most = max(THREADS, place.current_settings().memory // (math.prod(array.chunks) * array.dtype.itemsize))  # decoded at once
     started: deque[tuple[Any, Callable[[], Any]]] = deque()
-    with ThreadPoolExecutor(1) as fetcher, ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for piece, data in coded():
+            for piece, data in payloads.fetch_pieces(array, itertools.product(*pieces), lambda piece: [n for n, _, _ in piece]):
                 if len(started) >= most:
                     take()
                 started.append((piece, start(data)))
@@ -136,46 +104,48 @@ def _dtype(array: zarr.Array[Any]) -> torch.dtype:
     return torch.from_numpy(np.empty(0, array.dtype.newbyteorder("="))).dtype
 
 
-def _grouped(items: Iterator[Any]) -> Iterator[list[Any]]:
-    """Items in lists of at most GROUP."""
-    while group := list(itertools.islice(items, GROUP)):
-        yield group
+class LatentDataset(torch.utils.data.Dataset[Any]):
+    """The latents of an array in windows beside each other, for a DataLoader, with any number of workers.
 
+    An item is a tensor (*leading, M, rows, columns), float32, or with `label` a pair of it and a label. All items have one
+    shape: beyond the edges of the array they are 0.
 
-def _parse(selection: Any, shape: tuple[int, ...]) -> list[_Axis]:
-    """The selection on each axis of an array of this shape; ParameterError unless it is a basic selection."""
-    parts = list(selection) if isinstance(selection, tuple) else [selection]
-    gaps = [i for i, part in enumerate(parts) if part is ...]
-    if len(gaps) > 1 or len(parts) - len(gaps) > len(shape):
-        raise ParameterError(
-            f"selection is {selection!r}, which has more axes than the array's {len(shape)}, or several ellipses; "
-            "leave out the surplus"
+    Parameters
+    ----------
+    latents
+        From `caecodec.open_latents`.
+    window
+        Rows and columns of latent positions in an item; None: those of a chunk. On axes before M, an item has as much as a
+        chunk.
+    label
+        Takes the region of the array, as slices in pixels, and returns what the DataLoader collates. With workers that are
+        spawned it must be picklable.
+
+    Raises ParameterError for a window without rows or columns.
+    """
+
+    def __init__(
+        self, latents: Latents, window: tuple[int, int] | None = None, label: Callable[[Region], Any] | None = None
+    ) -> None:
+        if window is not None and (len(window) != 2 or min(window) < 1):
+            raise ParameterError(f"window is {window} but must be two numbers of latent positions, rows and columns, above 0")
+        self.latents, self.label = latents, label
+        self._size = (*latents.chunks[:-2], *(window or latents.chunks[-2:]))
+        self._grid = [-(-whole // part) for whole, part in zip(latents.shape, self._size, strict=True)]
+
+    def __len__(self) -> int:
+        return math.prod(self._grid)
+
+    def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index is {index} but there are {len(self)} items")
+        place = np.unravel_index(index, self._grid)
+        starts = [int(number) * part for number, part in zip(place, self._size, strict=True)]
+        region = tuple(
+            slice(start, min(start + part, whole))
+            for start, part, whole in zip(starts, self._size, self.latents.shape, strict=True)
         )
-    at = gaps[0] if gaps else len(parts)
-    parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + len(gaps))
-    return [_axis(part, axis, size) for axis, (part, size) in enumerate(zip(parts, shape, strict=True))]
-
-
-def _axis(part: Any, axis: int, size: int) -> _Axis:
-    wrong = ParameterError(
-        f"selection has {part!r} on axis {axis} but must have integers, slices and an ellipsis; select from the tensor instead"
-    )
-    if isinstance(part, slice):
-        try:
-            start, stop, step = part.indices(size)
-        except (TypeError, ValueError):  # for bounds that are not integers, or a step of 0
-            raise wrong from None
-        if step < 0:
-            raise ParameterError(f"selection has step {step} on axis {axis} but steps must be above 0; flip the tensor instead")
-        return _Axis(start, step, len(range(start, stop, step)), keep=True)
-    if isinstance(part, bool | np.bool_) or np.ndim(part):
-        raise wrong
-    try:
-        index = operator.index(part)
-    except TypeError:
-        raise wrong from None
-    if not -size <= index < size:
-        raise ParameterError(
-            f"selection has {index} on axis {axis} but the array has {size} positions there; use -{size} to {size - 1}"
-        )
-    return _Axis(index % size, 1, 1, keep=False)
+        item = torch.zeros(self._size)
+        found = self.latents[region]
+        item[tuple(slice(n) for n in found.shape)] = torch.from_numpy(found)
+        return item if self.label is None else (item, self.label(self.latents.pixels(region)))

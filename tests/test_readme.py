@@ -30,7 +30,7 @@ LEAVES = {
     "README.md": ["v3.zarr/zarr.json", "sharded.zarr/zarr.json", "v2.zarr/.zarray"],
     "caecodec/codecs/autoencoder/README.md": ["image.zarr/zarr.json"],
     "caecodec/codecs/overfitted/README.md": ["fitted.zarr/zarr.json"],
-    "caecodec/engine/README.md": ["slide.zarr/zarr.json"],
+    "caecodec/engine/README.md": ["slide.zarr/zarr.json", "latents.npy"],
     "caecodec/evaluation/README.md": ["evaluation/report.html", "report.html", "evaluation-of-two/results.json", "scores.json"],
     "caecodec/ngff/README.md": [
         "decoded/astronaut.png",
@@ -204,6 +204,12 @@ def test_bounded_error(photograph_folder):
     for row in rows:
         assert float(row[2]) > 1
         assert int(row[5]) <= 2
+
+
+def test_latents_as_features(tmp_path):
+    output = example("latents_as_features.py", tmp_path, "-o", "features", "--epochs", "3")
+    rows = dict(re.findall(r"(?m)^(latents|pixels) +([0-9.]+) %", output))
+    assert float(rows["latents"]) > 60 > 0 < float(rows["pixels"])
 
 
 def test_own_family(tmp_path):

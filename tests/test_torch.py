@@ -13,6 +13,7 @@ from helpers.paths import TINY, TINY_CONTEXT
 from zarr.codecs import ShardingCodec
 
 import caecodec
+from caecodec.arrays import payloads
 from caecodec.chunks.pending import Pending
 from caecodec.images.metrics import psnr
 
@@ -97,7 +98,7 @@ def test_dtype_of_the_tensor(array):
 
 
 def test_more_chunks_than_are_fetched_at_once(array, monkeypatch):
-    monkeypatch.setattr(caecodec.torch, "GROUP", 2)
+    monkeypatch.setattr(payloads, "GROUP", 2)
     assert equal(caecodec.torch.read(array), array[:])
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import math
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import google_crc32c
 import zarr
@@ -16,12 +18,14 @@ from zarr.core.sync import sync
 from ..errors import CorruptionError, ParameterError
 from .layers import ShardLayer, coded_by, layers, name
 
-__all__ = ["coded_by", "fetch", "payloads", "stored"]
+__all__ = ["coded_by", "fetch", "fetch_pieces", "payloads", "stored"]
+GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
 _DOCUMENT = "zarr.json"  # those of Zarr v2 are hidden, as are files that file managers leave; folders in zip files have no name
 _UNFINISHED = ".partial"  # of files that zarr has not yet renamed; a killed writer leaves them behind
 _NO_CHUNK = (2**64 - 1, 2**64 - 1)
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _CRC_BYTES = 4
+T = TypeVar("T")
 
 
 def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
@@ -63,6 +67,28 @@ def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[byt
         what = f"other codecs too, {', '.join(map(name, others))}" if others else "shards within shards"
         raise ParameterError(f"array {array.store_path} has {what}; read it with array[...]")
     return sync(_fetch(array, chunks, Shards.of(outer[0], inner, str(array.store_path)) if outer else None))
+
+
+def fetch_pieces(
+    array: zarr.Array[Any], pieces: Iterable[T], place: Callable[[T], Sequence[int]]
+) -> Iterator[tuple[T, bytes | None]]:
+    """Each piece with the bytes of the chunk whose position `place` gives; `fetch` explains what is read and raised.
+
+    Pieces are fetched in groups: while the chunks of one group are taken, the next group comes.
+    """
+    waiting = iter(pieces)
+    groups = iter(lambda: list(islice(waiting, GROUP)), [])
+
+    def fetched(group: list[T]) -> list[tuple[T, bytes | None]]:
+        return list(zip(group, fetch(array, [tuple(place(piece)) for piece in group]), strict=True))
+
+    with ThreadPoolExecutor(1) as fetcher:
+        group = next(groups, None)
+        coming = group and fetcher.submit(fetched, group)
+        while coming:
+            found, following = coming.result(), next(groups, None)
+            coming = following and fetcher.submit(fetched, following)
+            yield from found
 
 
 async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layout: "Shards | None") -> list[bytes | None]:

@@ -142,4 +142,4 @@ def test_the_bar(tmp_path, photo, capsys, monkeypatch, request, quiet):
     command = ["encode", str(photo), "-o", str(tmp_path / "a.zarr"), "--codec", "overfitted", "--preset", "instant", "-q", "2"]
     assert main([*command, "--chunk-size", "32", *(["--quiet"] if quiet else [])]) == 0
     said = capsys.readouterr().err
-    assert ("3/3" in said and "dB" in said and "image" in said) is not quiet
+    assert ("3/3" in said and "dB" in said and "file" in said) is not quiet

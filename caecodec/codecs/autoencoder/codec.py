@@ -281,10 +281,10 @@ def start_decode(
     if payload.header.body is Body.BOUNDED:
         bound = Pending(lambda: _bounded(payload, axes, spec, gpu))
         return bound.then(lambda array: torch.from_numpy(array).to(DevicePlacement.choose(gpu).device)) if keep else bound
-    return _start_symbols(payload, axes, _source(payload.header, spec), gpu, keep)
+    return _start_symbols(payload, axes, source_of(payload.header, spec), gpu, keep)
 
 
-def _source(header: AutoencoderHeader, spec: Spec) -> Source:
+def source_of(header: AutoencoderHeader, spec: Spec) -> Source:
     """The weights that a payload names."""
     source = engine().source(header.digest, spec, header.metric, header.quality)
     if source.family != header.family:
@@ -299,7 +299,7 @@ def _start_symbols(
 ) -> Pending[npt.NDArray[Any] | Tensor]:
     """Begin to decode the chunk whose symbols a payload holds."""
     assert payload.header.entropy is not None
-    task = _task(payload, payload.header.entropy, axes, source, gpu)
+    task = task_of(payload, payload.header.entropy, axes, source, gpu)
     return engine().line(task.network.placement).decode(task, CodedSymbols(payload.streams, payload.escapes), keep)
 
 
@@ -308,7 +308,7 @@ def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> n
     header, kind = payload.header, payload.bound_kind
     prediction = None
     if kind.entropy is not None:
-        prediction = _prediction(payload, kind.entropy, axes, _source(header, spec), gpu)
+        prediction = _prediction(payload, kind.entropy, axes, source_of(header, spec), gpu)
     elif payload.streams or payload.escapes or payload.planes:
         raise CorruptionError("payload has symbols but its kind of bound uses none: it is damaged")
     return bounded.decode(kind, payload.bound[1:], header.shape, header.numpy_dtype, axes, prediction)
@@ -316,7 +316,7 @@ def _bounded(payload: AutoencoderPayload, axes: Axes, spec: Spec, gpu: Gpu) -> n
 
 def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> npt.NDArray[np.float64]:
     """The values (n, height, width, channels) that the symbols of a payload stand for, which are the same everywhere."""
-    task = _task(payload, entropy, axes, source, gpu)
+    task = task_of(payload, entropy, axes, source, gpu)
     if not engine().load(source, payload.header.quality).family.exact:
         raise CorruptionError(
             f"payload corrects an exact synthesis, which family {source.family!r} does not have: it is damaged"
@@ -325,7 +325,7 @@ def _prediction(payload: AutoencoderPayload, entropy: str, axes: Axes, source: S
     return bounded.predicted(levels, task.spec.shape, axes, task.spec.layout)
 
 
-def _task(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> ChunkTask:
+def task_of(payload: AutoencoderPayload, entropy: str, axes: Axes, source: Source, gpu: Gpu) -> ChunkTask:
     """The task of decoding the symbols of a payload, for a line."""
     header = payload.header
     layout = RGB
