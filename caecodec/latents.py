@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from .arrays.selection import AxisSelection, parse_selection
 from .chunks import tiling
 from .chunks.axes import Axes
 from .chunks.planes import COLOURS
+from .codecs.autoencoder.interface import AUTOENCODER
 from .codecs.autoencoder.latents import ChunkLatents, chunk_latents, decode_latents
 from .codecs.autoencoder.parameters import AutoencoderParameters
 from .engine import engine
@@ -80,9 +81,10 @@ class Latents:
     @classmethod
     def of(cls, array: zarr.Array[Any]) -> "Latents":
         """See `open_latents`."""
-        codec, parameters = payloads.coded_by(array)
-        if not isinstance(parameters, AutoencoderParameters):
+        codec, found = payloads.coded_by(array)
+        if codec is not AUTOENCODER:
             raise ParameterError(f"array {array.store_path} is coded by {codec.name}, which has no latents of a shared network")
+        parameters = cast(AutoencoderParameters, found)
         if not layers.layers(array)[-1].regular:
             raise ParameterError(f"chunks of {array.store_path} have several shapes but latents need one; copy the array")
         axes, whole, chunk = Axes.of(array.ndim, parameters.channel_axis), array.shape, array.chunks

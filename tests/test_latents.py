@@ -168,8 +168,7 @@ def test_leading_axes_and_channels_of_arrays():
 @pytest.mark.parametrize("alike", [True, False])
 def test_three_planes_of_other_dtypes(alike):
     """They are one image where they are alike, else one by one; a view takes an array that has either."""
-    grey = random_image(32, 64, 1)[..., 0] * np.uint16(200)
-    others = [random_image(32, 64, 1, seed=seed)[..., 0] * np.uint16(200) for seed in (5, 6)]
+    grey, *others = (random_image(32, 64, 1, seed=seed)[..., 0].astype(np.uint16) * 200 for seed in (0, 5, 6))
     data = np.stack([grey, grey + 3, grey + 9] if alike else [grey, *others])
     codec = caecodec.zarr.ConvolutionalAutoencoder(4, channel_axis=0, weights=TINY)
     array = zarr.create_array({}, data=data, chunks=(3, 32, 32), serializer=codec, compressors=None)

@@ -56,13 +56,13 @@ class TrimmingCodec(Codec[P, C | PaddedPayload[C]], Generic[P, C]):
         self, payload: C | PaddedPayload[C], dependencies: Dependencies, gpu: Gpu = None, keep: bool = False
     ) -> Decoding:
         """See `Codec.start_decode`; the thread that asks for the result puts the padding back."""
-        content, around = _apart(payload)
+        content, around = apart(payload)
         decoding = self.start_decode_content(content, dependencies, gpu, keep)
         return decoding if around is None else replace(decoding, pending=decoding.pending.then(around.padding.restore))
 
     def describe(self, payload: C | PaddedPayload[C]) -> Description:
         """See `Codec.describe`; the padding counts as header."""
-        content, around = _apart(payload)
+        content, around = apart(payload)
         found = self.describe_content(content)
         if around is None:
             return found
@@ -71,7 +71,7 @@ class TrimmingCodec(Codec[P, C | PaddedPayload[C]], Generic[P, C]):
 
     def payload_summary(self, payload: C | PaddedPayload[C]) -> dict[str, Any]:
         """See `Codec.payload_summary`."""
-        return self.content_summary(_apart(payload)[0])
+        return self.content_summary(apart(payload)[0])
 
     @abstractmethod
     def parse_content(self, data: bytes | memoryview) -> C:
@@ -98,7 +98,7 @@ def wrap(payload: bytes, content: tuple[int, ...], padding: Padding | None) -> b
     return padded.pack(payload, padded.pack_padding(padding.shape, content, value))
 
 
-def _apart(payload: C | PaddedPayload[C]) -> tuple[C, PaddedPayload[C] | None]:
+def apart(payload: C | PaddedPayload[C]) -> tuple[C, PaddedPayload[C] | None]:
     """The payload of the content, and what is around it, if anything."""
     if getattr(payload.header, "version", None) != PADDED_VERSION:
         return cast(C, payload), None

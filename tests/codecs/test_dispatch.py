@@ -12,6 +12,7 @@ MAY_NAME_ONE = {
     "__init__.py": "caecodec.encode",
     "numcodecs.py": "the public classes",
     "zarr.py": "the public classes",
+    "latents.py": "reads what the networks of this codec made",
     "evaluation/compared.py": "weights and presets are options of these codecs",
     "training/report.py": "measures the weights that it trained",
     "ngff/chunk_runner.py": "shows how far the fits of the overfitted codec are",

@@ -4,12 +4,11 @@ payload ── entropy model ──▶ symbols ── offsets, scales ──▶ 
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ...bitstream.autoencoder import AutoencoderPayload
 from ...bitstream.codings import Body
 from ...bitstream.prefix import ChunkHeader
 from ...chunks import tiling
@@ -18,7 +17,7 @@ from ...engine import engine
 from ...entropy.streams import CodedSymbols
 from ...errors import ParameterError
 from ...weights import DEFAULT, Spec
-from ..padding import PaddedPayload
+from ..padding import apart
 from ..registry import owner
 from .codec import source_of, task_of
 from .interface import AUTOENCODER
@@ -73,9 +72,9 @@ def chunk_latents(data: bytes | bytearray | memoryview, spec: Spec) -> ChunkLate
             f"payload is of codec {codec.name!r}, whose latents are not those of a network that chunks share; name an array of "
             f"codec {AUTOENCODER.name!r}"
         )
-    payload: Any = AUTOENCODER.parse_payload(data)
+    payload = AUTOENCODER.parse_payload(data)
     whole: ChunkHeader = payload.header
-    content: AutoencoderPayload = payload.content if isinstance(payload, PaddedPayload) else payload
+    content, _ = apart(payload)
     header = content.header
     entropy = content.bound_kind.entropy if header.body is Body.BOUNDED else header.entropy
     if entropy is None and not header.constant:
