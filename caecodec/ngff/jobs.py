@@ -174,6 +174,7 @@ def _outcome(job: Job, convert: Callable[[Location, Path], Extent | None]) -> Fa
         return _Counts() if extent is None else _Counts(*extent, bytes_in, stored_bytes(target))
     except (CaeCodecError, OSError, MemoryError) as error:
         return Failure(source, error)
+    # Of zarr, tifffile, Pillow and their plugins any may raise any error; it ends this file, and the others go on.
     except Exception as error:
         unforeseen = ParameterError(f"{source} cannot be converted: {type(error).__name__}: {error}")
         unforeseen.__cause__ = error

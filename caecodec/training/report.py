@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .loop import Training
 
 CROP = 512  # side in pixels of the part of a held-out image that is measured
-TERMS = {"mse": "255^2 MSE", "mae": "MAE", "ms-ssim": "(1 - MS-SSIM)", "lpips": "LPIPS"}
+FORMULAS = {"mse": "255^2 MSE", "mae": "MAE", "ms-ssim": "(1 - MS-SSIM)", "lpips": "LPIPS"}
 MOST = 32  # the most held-out images that are measured
 SMALLEST = 176
 
@@ -96,7 +96,7 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
     channels = ", ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
     half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
-    terms = [f"{'' if weight == 1 else f'{weight:g} '}{TERMS[name]}" for name, weight in recipe.distortions.items()]
+    terms = [f"{'' if weight == 1 else f'{weight:g} '}{FORMULAS[name]}" for name, weight in recipe.distortions.items()]
     distortion = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
     lines = [
         f"# {source.name}",
