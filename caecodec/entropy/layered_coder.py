@@ -1,0 +1,64 @@
+"""Codes indices 0, 1, 2 with a mass of 0 for each, by asymmetric numeral systems (FORMAT.md, 5 and 24).
+
+With mass z of 2^24, index 0 has z, and indices 1 and 2 have half of the rest each; or, with STEADY_FLAG, index 1 has the rest
+but 1. It runs in the compiled extension, without Python's lock, or in constriction where the extension is not installed.
+"""
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from . import streams
+from .context_compiled import available
+from .tables import TOTAL
+
+try:
+    from . import _coder
+except ImportError:
+    _coder = None  # type: ignore[assignment]  # a module, or None where no C compiler built it
+
+STEADY_FLAG = np.uint32(2**31)
+_FAMILY = constriction.stream.model.Categorical(perfect=False)
+Masses = npt.NDArray[np.uint32]
+
+
+def encode(index: npt.NDArray[np.uint8], mass: Masses) -> bytes:
+    """The little-endian 32-bit words of indices (n,) with masses (n,)."""
+    if available():
+        return _coder.pack(np.ascontiguousarray(index), np.ascontiguousarray(mass))
+    coder = constriction.stream.stack.AnsCoder()
+    if len(index):
+        coder.encode_reverse(index.astype(np.int32), _FAMILY, _rows(mass))
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+class Decoder:
+    """Decodes words step by step, as the masses become known."""
+
+    def __init__(self, words: bytes) -> None:
+        streams.check_words(words)
+        self._words, self._state, self._left = words, 0, -1
+        self._coder = None if available() else streams.start(words)
+
+    def decode(self, mass: Masses) -> npt.NDArray[np.uint8]:
+        """The next indices (n,), whose masses (n,) these are."""
+        if self._coder is not None:
+            return self._coder.decode(_FAMILY, _rows(mass)).astype(np.uint8)
+        index = np.empty(len(mass), np.uint8)
+        self._state, self._left = _coder.unpack(self._words, self._state, self._left, np.ascontiguousarray(mass), index)
+        return index
+
+    def finish(self) -> None:
+        """Raise CorruptionError unless all words have been decoded."""
+        if self._coder is not None:
+            streams.finish(self._coder)
+        elif self._state or self._left > 0 or (self._left < 0 and self._words):
+            raise streams.left_over()
+
+
+def _rows(mass: Masses) -> npt.NDArray[np.float32]:
+    """Masses (n, 3) less 1, as constriction's Categorical takes them."""
+    zero = (mass & ~STEADY_FLAG).astype(np.int64)
+    steady = mass >= STEADY_FLAG
+    half = (TOTAL - zero) // 2
+    return np.stack([zero - 1, np.where(steady, TOTAL - zero - 2, half - 1), np.where(steady, 0, half - 1)], 1).astype(np.float32)
