@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .codecs.autoencoder.latents import decode_latents
     from .codecs.decoding import decode
     from .latents import open_latents
-    from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
+    from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder, ScalableAutoencoder
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "FormatVersionError",
     "OverfittedAutoencoder",
     "ParameterError",
+    "ScalableAutoencoder",
     "WeightsError",
     "check_aligned",
     "decode",
@@ -54,6 +55,7 @@ _LAZY = {
     "open_latents": "latents",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
+    "ScalableAutoencoder": "numcodecs",
     "check_aligned": "arrays.alignment",
     "inspect": "arrays.inspection",
 }

@@ -1,4 +1,4 @@
-"""zarr v3 codecs: the serializers of Zarr v3 arrays (names caecodec.cae and caecodec.overfitted)."""
+"""zarr v3 codecs: the serializers of Zarr v3 arrays (names caecodec.cae, caecodec.overfitted, caecodec.sae)."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,6 +20,8 @@ from .codecs.decoding import start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
 from .codecs.parse import parse_stored
+from .codecs.scalable.interface import SCALABLE
+from .codecs.scalable.parameters import ScalableArguments
 
 NAME = AUTOENCODER.zarr_name
 OVERFITTED_NAME = OVERFITTED.zarr_name
@@ -112,6 +114,15 @@ class OverfittedAutoencoder(OverfittedArguments, Serializer):
     """
 
     codec: ClassVar[Codec[Any, Any]] = OVERFITTED
+
+
+class ScalableAutoencoder(ScalableArguments, Serializer):
+    """Learned compression in layers, as ``serializer=`` with ``compressors=None``.
+
+    The parameters and errors are those of `caecodec.ScalableAutoencoder`, which zarr accepts as serializer as well.
+    """
+
+    codec: ClassVar[Codec[Any, Any]] = SCALABLE
 
 
 def _native(dtype: Any) -> np.dtype[Any]:

@@ -46,10 +46,12 @@ class Dependencies(NamedTuple):
 
     weights : where to look, besides the installed ones, for the weights whose digest a payload names
     network : the network section that the payloads of an array share; None if they share none
+    layers : how many layers of a scalable payload to decode; None: as many as the settings say
     """
 
     weights: Spec = Spec(DEFAULT)
     network: bytes | None = None
+    layers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..errors import CorruptionError, WeightsError
 from . import context, layered_coder, streams
 from .context_numpy import Bytes, features, predict, reached
 from .context_tables import CLIP, Floats
-from .layered_tables import MAX_LAYERS, STEADY, LayeredTables, RefinementTables
+from .layered_tables import STEADY, LayeredTables, RefinementTables, layers_of
 from .model import EntropyModel, Shape, Tensors
 from .streams import MAX_SYMBOL, CodedSymbols, Integers, Symbols
 from .tables import check_dtype
@@ -37,6 +37,7 @@ class LayeredModel(EntropyModel[LayeredTables]):
     """Codes all layers, or decodes the first ones, of symbols that are quantised by halves."""
 
     name = "layers"
+    remedy = "run caecodec fit-layers to make weights of layers, or leave weights out"
 
     def parse(self, tensors: Tensors, quality: int, channels: int) -> LayeredTables | None:
         """See `EntropyModel.parse`: the tables of this layer and of those below; None if the file has no layers."""
@@ -92,11 +93,6 @@ class LayeredModel(EntropyModel[LayeredTables]):
 
 
 MODEL = LayeredModel()
-
-
-def layers_of(tensors: Tensors) -> int:
-    """The number of layers that a weights file has tables for; 0 if it is not of layers."""
-    return next(count for count in range(MAX_LAYERS + 1) if f"q{count + 1}.layers.order" not in tensors)
 
 
 def quantised(symbols: Symbols, shift: int) -> Symbols:

@@ -3,6 +3,7 @@
 All values are integers and part of the weights. As in context coding, the predictors run in float32 without error.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from .streams import Integers
 from .tables import TOTAL
 
 STEADY = 3  # magnitudes from this one on have the same table
-MAX_LAYERS = 16
+MAX_LAYERS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,3 +124,8 @@ class LayeredTables:
     def layers(self) -> int:
         """The number of layers."""
         return 1 + len(self.refinements)
+
+
+def layers_of(names: Container[str]) -> int:
+    """The number of layers that a weights file with tensors of these names has tables for; 0 if it is not of layers."""
+    return next(count for count in range(MAX_LAYERS + 1) if f"q{count + 1}.layers.order" not in names)

@@ -86,7 +86,7 @@ def export(
         trainer, stored_name = family.trainer(), family.stored_name
         metric = metric or trainer.metric(state)
         tensors, qualities = trainer.tensors(state), trainer.qualities(state)
-        tensors.update(_fitted(family, tensors, qualities, _crops(images, without, crops)))
+        tensors.update(_fitted(family, tensors, qualities, crops_of(images, without, crops)))
     name = name or output.stem
     about: dict[str, Any] = {"name": name, "family": stored_name, "metric": metric or "mse", "qualities": qualities}
     data = file.serialise(tensors, **about)
@@ -117,7 +117,7 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
     torch.save(compressai.to_state_dict(loaded.network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
-def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
+def crops_of(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
     """Crops to fit tables to: random ones, equally many per image, or by default all pixels of images that have few."""
     size = symbols.CROP
     large = [shape for shape in data.sizes(images, without) if min(shape) >= size]
