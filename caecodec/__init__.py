@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .codecs.decoding import decode
     from .latents import open_latents
     from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder, ScalableAutoencoder
+    from .reading import read
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "inspect",
     "ngff",
     "open_latents",
+    "read",
     "settings",
     "torch",
     "training",
@@ -53,6 +55,7 @@ _LAZY = {
     "decode": "codecs.decoding",
     "decode_latents": "codecs.autoencoder.latents",
     "open_latents": "latents",
+    "read": "reading",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
     "ScalableAutoencoder": "numcodecs",

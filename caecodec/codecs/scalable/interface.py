@@ -12,10 +12,11 @@ from ...bitstream.autoencoder import METRICS
 from ...bitstream.prefix import DIRECTORY_VERSION
 from ...bitstream.scalable import MAX_LAYERS, ScalablePayload
 from ...chunks.pending import Pending
+from ...settings import current
 from ...weights import Spec
 from ..base import Codec, Decoding, Dependencies, Description, Gpu, Option
 from ..reports import MISSING, Report
-from .parameters import ScalableParameters
+from .parameters import ScalableParameters, parse_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,10 @@ class Scalable(Codec[ScalableParameters, ScalablePayload]):
         from . import codec
 
         return codec.start_decode(payload, dependencies, gpu, keep)
+
+    def first_layers(self, layers: int | None) -> int | None:
+        """See `Codec.first_layers`: what the settings say, if a caller asks for none."""
+        return parse_layers(layers) or current().layers or None
 
     def describe(self, payload: ScalablePayload) -> Description:
         """The number of layers, and the bytes of each."""
