@@ -50,7 +50,8 @@ def read(
     Raises
     ------
     ParameterError
-        The array has other codecs, or no layers although `layers` is given, the selection is of another kind or outside the array, or there is no such device.
+        The array has other codecs, or no layers although `layers` is given; the selection is of another kind or outside the
+        array; or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
@@ -90,7 +91,9 @@ def read(
     started: deque[tuple[Any, Callable[[], Any]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for piece, data in payloads.fetch_pieces(array, itertools.product(*pieces), lambda piece: [n for n, _, _ in piece], first):
+            for piece, data in payloads.fetch_pieces(
+                array, itertools.product(*pieces), lambda piece: [n for n, _, _ in piece], first
+            ):
                 if len(started) >= most:
                     take()
                 started.append((piece, start(data)))

@@ -188,6 +188,18 @@ class Shards(NamedTuple):
             raise CorruptionError(f"index of shard {key} does not match its CRC-32C: it is damaged")
         return list(struct.iter_unpack("<QQ", entries))
 
+    def pack(self, chunks: Sequence[bytes | None]) -> bytes:
+        """A shard that holds these chunks, all of its grid in C order; None for those that are not stored."""
+        position = self.index_bytes if self.at_start else 0
+        entries: list[int] = []
+        for data in chunks:
+            entries += _NO_CHUNK if data is None else (position, len(data))
+            position += 0 if data is None else len(data)
+        index = struct.pack(f"<{len(entries)}Q", *entries)
+        index += int(google_crc32c.value(index)).to_bytes(_CRC_BYTES, "little")
+        body = b"".join(data for data in chunks if data is not None)
+        return index + body if self.at_start else body + index
+
 
 def _unpack(data: bytes, nesting: Sequence[ShardLayer], key: str) -> Iterator[bytes]:
     """The payloads in what is stored at a key."""

@@ -138,6 +138,11 @@ def layer_ends(found: directory.Directory) -> list[int]:
     return [entry.stop for entry in found.entries if entry.id in _LAYERS]
 
 
+def whole_size(data: bytes | bytearray | memoryview) -> int:
+    """The length of a whole payload, of which data is the beginning."""
+    return directory.parse_directory(data).size
+
+
 def first_layers(data: bytes | bytearray | memoryview, count: int) -> bytes:
     """The payload with its first `count` layers, from the whole payload or from these layers alone; no fewer than one."""
     payload = parse(data)

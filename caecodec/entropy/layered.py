@@ -12,19 +12,18 @@ Weights files have these tables instead of those of other entropy models; their 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bitstream import varint
 from ..errors import CorruptionError, WeightsError
-from . import context, layered_coder, streams
+from . import context, layered_coder
 from .context_numpy import Bytes, features, predict, reached
 from .context_tables import CLIP, Floats
 from .layered_tables import STEADY, LayeredTables, RefinementTables, layers_of
 from .model import EntropyModel, Shape, Tensors
-from .streams import MAX_SYMBOL, CodedSymbols, Integers, Symbols
+from .streams import MAX_SYMBOL, CodedSymbols, Symbols
 from .tables import check_dtype
 
 PARTS: dict[str, npt.DTypeLike] = {

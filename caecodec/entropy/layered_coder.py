@@ -61,4 +61,6 @@ def _rows(mass: Masses) -> npt.NDArray[np.float32]:
     zero = (mass & ~STEADY_FLAG).astype(np.int64)
     steady = mass >= STEADY_FLAG
     half = (TOTAL - zero) // 2
-    return np.stack([zero - 1, np.where(steady, TOTAL - zero - 2, half - 1), np.where(steady, 0, half - 1)], 1).astype(np.float32)
+    return np.stack([zero - 1, np.where(steady, TOTAL - zero - 2, half - 1), np.where(steady, 0, half - 1)], 1).astype(
+        np.float32
+    )

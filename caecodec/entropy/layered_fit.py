@@ -1,7 +1,7 @@
 """Fits the tables of layered coding (entropy.layered_tables) to the symbols of training images.
 
-    symbols ── layers ── base: context_fit
-                      └─ each pair of layers ── features ── Gram matrix ── predictors ── classes ── masses
+symbols ── layers ── base: context_fit
+                  └─ each pair of layers ── features ── Gram matrix ── predictors ── classes ── masses
 """
 
 import numpy as np
@@ -54,7 +54,9 @@ def _refinement(low: npt.NDArray[np.int16], high: npt.NDArray[np.int16]) -> Refi
         scaled = row.copy()
         scaled[0::2] *= OWN
         fresh = small == 0
-        predicted = predict(scaled[None, used].astype(np.float32), known[used])[0, fresh] if len(used) else np.zeros(fresh.sum())
+        predicted = (
+            predict(scaled[None, used].astype(np.float32), known[used])[0, fresh] if len(used) else np.zeros(fresh.sum())
+        )
         if len(predicted):
             ranks = np.arange(1, CLASSES) * len(predicted) // CLASSES
             threshold[channel] = np.partition(predicted, ranks)[ranks]

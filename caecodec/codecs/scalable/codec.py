@@ -1,11 +1,9 @@
 """array -> payload of layers, and back; the engine's lines make symbols and code all layers of them."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ...bitstream import padded
@@ -14,9 +12,9 @@ from ...bitstream.scalable import FAMILY, BaseLayer, ScalablePayload, pack
 from ...chunks import planes
 from ...chunks.axes import Axes, check_chunk, check_finite
 from ...chunks.padding import Padding, trim
+from ...chunks.pending import Pending
 from ...chunks.planes import Layout
 from ...chunks.spec import ChunkSpec
-from ...chunks.pending import Pending
 from ...engine import ChunkTask, DevicePlacement, PlacedNetwork, engine
 from ...entropy import layered
 from ...entropy.streams import CodedSymbols
