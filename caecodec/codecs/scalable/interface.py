@@ -133,10 +133,8 @@ class Scalable(Codec[ScalableParameters, ScalablePayload]):
         return {"asked": f"{len(payload.layers)} layers", "metric": payload.metric, "weights": spec}
 
     def operating_points(self, qualities: Sequence[int] | None = None) -> list[tuple[str, ScalableParameters]]:
-        """The layers of the default weights; `qualities` are numbers of layers."""
-        every = self.parse()
-        found = every.source().qualities if qualities is None else sorted(set(qualities))
-        return [(f"{one} layers", self.parse(layers=one)) for one in found]
+        """Each number of layers of the default weights; it has no qualities."""
+        return [(f"{one} layers", self.parse(layers=one)) for one in self.parse().source().qualities]
 
 
 SCALABLE = Scalable()
