@@ -23,6 +23,7 @@ from .parameters import AutoencoderParameters
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderReport(Report):
     """A report on payloads of the convolutional autoencoder.
