@@ -1,4 +1,7 @@
-"""numcodecs codecs, as compressors of Zarr v2 arrays (ids caecodec_cae, caecodec_overfitted, caecodec_sae) or serializers of Zarr v3."""
+"""numcodecs codecs, as compressors of Zarr v2 arrays or serializers of Zarr v3.
+
+Their ids are caecodec_cae, caecodec_overfitted and caecodec_sae.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self

@@ -1,6 +1,7 @@
 """A payload of the scalable autoencoder: format version 4, a section for each layer, base first (FORMAT.md, 24: Layers)."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..errors import CorruptionError
@@ -44,7 +45,7 @@ class BaseLayer(NamedTuple):
                 "the payload is damaged; restore it from a copy"
             )
         body = section[position:]
-        return cls(tuple(body[a:b] for a, b in zip(ends, ends[1:], strict=False)), body[ends[-1] :])
+        return cls(tuple(body[a:b] for a, b in pairwise(ends)), body[ends[-1] :])
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ScalablePayload:
     layers : the bytes of the layers that are there, base first; none of a chunk of one colour
     missing : how many further layers the whole payload has
     padding : the margins and the value of a padded chunk, as in format version 5; empty for others
-    colour : the values of a chunk of one colour, one for each channel; empty for others
+    colour : the values of a content of one colour, one for each channel; empty for others
     """
 
     header: Prefix
@@ -106,17 +107,17 @@ def parse(data: bytes | bytearray | memoryview) -> ScalablePayload:
     layers = [number for number in ids if number in _LAYERS]
     others = [number for number in ids if number not in _LAYERS]
     sound = (
-        others in ([HEAD], [HEAD, PADDING], [HEAD, COLOUR])
+        others in ([HEAD], [HEAD, PADDING], [HEAD, COLOUR], [HEAD, PADDING, COLOUR])
         and ids == others + layers
         and layers == list(_LAYERS[: len(layers)])
         and bool(layers) == (COLOUR not in ids)
         and list(parsed.missing) == list(_LAYERS[len(layers) : len(layers) + len(parsed.missing)])
     )
     head = sections.get(HEAD, b"")
-    if not sound or len(head) < 2 + _DIGEST:
+    if not sound or len(head) < 2 + _DIGEST or (COLOUR in sections and len(head) > 2 + _DIGEST):
         raise CorruptionError(
-            f"payload has sections {ids} and a head of {len(head)} bytes, but must have a head of {2 + _DIGEST} bytes or more, "
-            "and then one colour, or layers from the base on: it is damaged; restore it from a copy"
+            f"payload has sections {ids} and a head of {len(head)} bytes, but must have a head, and then one colour, or layers "
+            "from the base on: it is damaged; restore it from a copy"
         )
     if COLOUR in sections:
         parsed.header.parse_colour(sections[COLOUR], 0)

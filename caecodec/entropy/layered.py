@@ -4,8 +4,8 @@
               ├─ |s| >> L-2, given layer 1 ───▶ a stream for layer 2            and so on, to s itself in layer L
               └─ ...
 
-A refinement codes one bit of each magnitude: whether a symbol stays 0, and its sign if not; or, if it is not 0 already, in which
-half of its interval it is. In: symbols as int32 (n, M, rows, columns). Out: the streams of layer 1, one stream for each
+A refinement codes one bit of each magnitude: whether a symbol stays 0, and its sign if not; or, if it is not 0 already, in
+which half of its interval it is. In: symbols as int32 (n, M, rows, columns). Out: the streams of layer 1, one stream for each
 further layer, and the escapes of layer 1.
 
 Weights files have these tables instead of those of other entropy models; their qualities are the layers, 1 to L.
@@ -72,7 +72,10 @@ class LayeredModel(EntropyModel[LayeredTables]):
         return layered_fit.fit(np.concatenate(batches), layers)
 
     def encode(self, symbols: Symbols, tables: LayeredTables) -> CodedSymbols:
-        """All layers of the symbols of the last one."""
+        """All layers of the symbols of the last one; WeightsError for tables of a lower one."""
+        if tables.above:
+            every = tables.layers + tables.above
+            raise WeightsError(f"weights have tables of {every} layers but {tables.layers} qualities: the file is damaged")
         low = quantised(symbols, tables.layers - 1)
         base = context.MODEL.encode(low, tables.base)
         words = []
@@ -88,6 +91,10 @@ class LayeredModel(EntropyModel[LayeredTables]):
         symbols = context.MODEL.decode(CodedSymbols(coded.streams[: max(0, split)], coded.escapes), tables.base, shape)
         for words, part in zip(coded.streams[max(0, split) :], tables.refinements, strict=True):
             symbols = _decode(words, symbols, part)
+        if np.abs(symbols).max(initial=0) > MAX_SYMBOL >> tables.above:
+            raise CorruptionError(
+                f"payload holds a symbol of layer {tables.layers} beyond +-{MAX_SYMBOL >> tables.above}: it is damaged"
+            )
         return middles(symbols, tables.above)
 
 
@@ -96,12 +103,14 @@ MODEL = LayeredModel()
 
 def quantised(symbols: Symbols, shift: int) -> Symbols:
     """Symbols of a lower layer: magnitudes are halved `shift` times and rounded down."""
-    return (np.abs(symbols) >> shift) * np.sign(symbols)
+    halved: Symbols = (np.abs(symbols) >> shift) * np.sign(symbols)
+    return halved
 
 
 def middles(symbols: Symbols, shift: int) -> Symbols:
     """Twice the middle of the symbols of the last layer that these may become in `shift` more layers."""
-    return np.sign(symbols) * ((np.abs(symbols) << (shift + 1)) + ((1 << shift) - 1))
+    doubled: Symbols = np.sign(symbols) * ((np.abs(symbols) << (shift + 1)) + ((1 << shift) - 1))
+    return doubled
 
 
 def _encode(low: Symbols, high: Symbols, tables: RefinementTables) -> bytes:

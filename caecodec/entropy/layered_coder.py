@@ -8,14 +8,8 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from . import streams
-from .context_compiled import available
+from . import context_compiled, streams
 from .tables import TOTAL
-
-try:
-    from . import _coder
-except ImportError:
-    _coder = None  # type: ignore[assignment]  # a module, or None where no C compiler built it
 
 STEADY_FLAG = np.uint32(2**31)
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
@@ -24,12 +18,15 @@ Masses = npt.NDArray[np.uint32]
 
 def encode(index: npt.NDArray[np.uint8], mass: Masses) -> bytes:
     """The little-endian 32-bit words of indices (n,) with masses (n,)."""
-    if available():
+    if context_compiled.available():
+        from . import _coder  # here, because it may not be installed
+
         return _coder.pack(np.ascontiguousarray(index), np.ascontiguousarray(mass))
     coder = constriction.stream.stack.AnsCoder()
     if len(index):
         coder.encode_reverse(index.astype(np.int32), _FAMILY, _rows(mass))
-    return coder.get_compressed().astype("<u4").tobytes()
+    words: bytes = coder.get_compressed().astype("<u4").tobytes()
+    return words
 
 
 class Decoder:
@@ -38,13 +35,16 @@ class Decoder:
     def __init__(self, words: bytes) -> None:
         streams.check_words(words)
         self._words, self._state, self._left = words, 0, -1
-        self._coder = None if available() else streams.start(words)
+        self._coder = None if context_compiled.available() else streams.start(words)
 
     def decode(self, mass: Masses) -> npt.NDArray[np.uint8]:
         """The next indices (n,), whose masses (n,) these are."""
         if self._coder is not None:
-            return self._coder.decode(_FAMILY, _rows(mass)).astype(np.uint8)
+            found: npt.NDArray[np.uint8] = self._coder.decode(_FAMILY, _rows(mass)).astype(np.uint8)
+            return found
         index = np.empty(len(mass), np.uint8)
+        from . import _coder
+
         self._state, self._left = _coder.unpack(self._words, self._state, self._left, np.ascontiguousarray(mass), index)
         return index
 
@@ -61,6 +61,5 @@ def _rows(mass: Masses) -> npt.NDArray[np.float32]:
     zero = (mass & ~STEADY_FLAG).astype(np.int64)
     steady = mass >= STEADY_FLAG
     half = (TOTAL - zero) // 2
-    return np.stack([zero - 1, np.where(steady, TOTAL - zero - 2, half - 1), np.where(steady, 0, half - 1)], 1).astype(
-        np.float32
-    )
+    one, two = np.where(steady, TOTAL - zero - 2, half - 1), np.where(steady, 0, half - 1)
+    return np.stack([zero - 1, one, two], axis=1).astype(np.float32)

@@ -4,6 +4,8 @@ symbols ── layers ── base: context_fit
                   └─ each pair of layers ── features ── Gram matrix ── predictors ── classes ── masses
 """
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 def fit(symbols: npt.NDArray[np.int16], layers: int) -> LayeredTables:
     """Tables of layers 1 to `layers` for the symbols (n, M, rows, columns) of the last one, each image a crop."""
     halved = [_quantised(symbols, layers - 1 - layer) for layer in range(layers)]
-    refinements = [_refinement(low, high) for low, high in zip(halved, halved[1:], strict=False)]
+    refinements = [_refinement(low, high) for low, high in pairwise(halved)]
     return LayeredTables(context_fit.fit(halved[0]), tuple(refinements), 0)
 
 
@@ -54,9 +56,7 @@ def _refinement(low: npt.NDArray[np.int16], high: npt.NDArray[np.int16]) -> Refi
         scaled = row.copy()
         scaled[0::2] *= OWN
         fresh = small == 0
-        predicted = (
-            predict(scaled[None, used].astype(np.float32), known[used])[0, fresh] if len(used) else np.zeros(fresh.sum())
-        )
+        predicted = predict(scaled[None, used].astype(np.float32), known[used])[0, fresh]
         if len(predicted):
             ranks = np.arange(1, CLASSES) * len(predicted) // CLASSES
             threshold[channel] = np.partition(predicted, ranks)[ranks]
@@ -99,4 +99,5 @@ def _nearest(odds: Floats, chosen: npt.NDArray[np.integer], zero: npt.NDArray[np
     zeros = np.bincount(chosen, weights=zero, minlength=count)
     share = (zeros.sum() + 0.5) / (number.sum() + 1)
     estimate = (zeros + PRIOR_WEIGHT * share) / (number + PRIOR_WEIGHT)
-    return np.abs(np.log(estimate / (1 - estimate))[:, None] - odds).argmin(axis=1)
+    nearest: Integers = np.abs(np.log(estimate / (1 - estimate))[:, None] - odds).argmin(axis=1)
+    return nearest

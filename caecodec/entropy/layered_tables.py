@@ -9,13 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
+from ..bitstream.scalable import MAX_LAYERS
 from ..errors import WeightsError
 from .context_tables import FEATURE_LIMITS, OWN, ContextTables, Floats
 from .streams import Integers
 from .tables import TOTAL
 
-STEADY = 3  # magnitudes from this one on have the same table
-MAX_LAYERS = 8
+STEADY = 3  # magnitudes from this one on have the same mass
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,4 +128,4 @@ class LayeredTables:
 
 def layers_of(names: Container[str]) -> int:
     """The number of layers that a weights file with tensors of these names has tables for; 0 if it is not of layers."""
-    return next(count for count in range(MAX_LAYERS + 1) if f"q{count + 1}.layers.order" not in names)
+    return next((count for count in range(MAX_LAYERS) if f"q{count + 1}.layers.order" not in names), MAX_LAYERS)

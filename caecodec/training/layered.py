@@ -70,8 +70,8 @@ def layer_tensors(tensors: Tensors, quality: int, layers: int) -> Tensors:
     scale = f"{prefix}latent_scale"
     if scale not in tensors or np.any(tensors.get(f"{prefix}medians", 0)):
         raise ParameterError(
-            f"quality {quality} of the weights has no latent scale, or medians that are not 0, as checkpoints of CompressAI have; "
-            "choose weights that caecodec trained"
+            f"quality {quality} of the weights has no latent scale, or medians that are not 0, as checkpoints of CompressAI "
+            "have; choose weights that caecodec trained"
         )
     common = {name: tensor for name, tensor in tensors.items() if not (name[0] == "q" and name[1:2].isdigit())}
     own = {

@@ -43,9 +43,7 @@ class QualityWeights(NamedTuple):
         if entropy is None:
             written = [model for model in registry.models() if model.preference is not None and model.name in self.tables]
             if not written:
-                raise WeightsError(
-                    "these weights are of layers, which ScalableAutoencoder writes (--codec sae); use that codec"
-                )
+                raise WeightsError("these weights are of layers; use ScalableAutoencoder (--codec sae), which writes layers")
             return written[0]
         model = registry.by_name(entropy)
         if entropy not in self.tables:

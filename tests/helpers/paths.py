@@ -11,6 +11,7 @@ TINY = GOLDEN / "tiny.safetensors"
 TINY_CONTEXT = GOLDEN / "tiny-context.safetensors"
 TINY_BINARY = GOLDEN / "tiny-binary.safetensors"
 TINY_DEPTHWISE = GOLDEN / "tiny-depthwise.safetensors"
+TINY_LAYERS = GOLDEN / "tiny-layers.safetensors"
 TINY_RESIDUAL_ATTENTION = GOLDEN / "tiny-residual-attention.safetensors"
 PACKAGE = Path(caecodec.__file__).parent
 FORMAT = PACKAGE / "FORMAT.md"

@@ -1,11 +1,13 @@
 """array -> payload of layers, and back; the engine's lines make symbols and code all layers of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from ... import weights
 from ...bitstream import padded
 from ...bitstream.prefix import Prefix
 from ...bitstream.scalable import FAMILY, BaseLayer, ScalablePayload, pack
@@ -39,14 +41,14 @@ def _start(parameters: ScalableParameters, array: npt.NDArray[Any], axes: Axes, 
     flags = content.flags
     header = Prefix(FAMILY, array.shape, axes.channel, flags.f_contiguous and not flags.c_contiguous, array.dtype.name)
     about: dict[str, Any] = {"metric": source.metric, "family": source.family, "digest": source.digest}
-    colour = planes.constant(content, axes) if padding is None else None
-    if colour is not None:
-        plain = ScalablePayload(header, **about, colour=colour.astype(colour.dtype.newbyteorder("<")).tobytes())
-        return Pending(lambda: pack(plain))
     if padding is not None:
-        value = padding.value.astype(padding.value.dtype.newbyteorder("<")).tobytes()
-        about["padding"] = padded.pack_padding(array.shape, content.shape, value)
+        about["padding"] = padded.pack_padding(array.shape, content.shape, _little(padding.value))
+    colour = planes.constant(content, axes)
+    if colour is not None:
+        plain = ScalablePayload(header, **about, colour=_little(colour))
+        return Pending(lambda: pack(plain))
     count = max(source.qualities)
+    weights.require_tables(source, count, layered.MODEL.name)
     network = PlacedNetwork(source, count, DevicePlacement.choose(gpu))
     task = ChunkTask(network, layered.MODEL, ChunkSpec(content.shape, content.dtype.name, axes, layout))
 
@@ -62,12 +64,13 @@ def _start(parameters: ScalableParameters, array: npt.NDArray[Any], axes: Axes, 
 def start_decode(payload: ScalablePayload, dependencies: Dependencies, gpu: Gpu, keep: bool) -> Decoding:
     """Begin to decode the first layers of a payload; `Codec.start_decode` explains the arguments."""
     header = payload.header
-    if payload.colour:
-        return Decoding.constant(header, payload.colour)
-    axes, shape, restore = Axes.of(len(header.shape), header.channel_axis), header.shape, None
     if payload.padding:
         shape, padding = _unpad(payload)
-        restore = padding.restore
+        content = replace(payload, header=replace(header, shape=shape), padding=b"")
+        decoding = start_decode(content, dependencies, gpu, keep)
+        return replace(decoding, pending=decoding.pending.then(padding.restore))
+    if payload.colour:
+        return Decoding.constant(header, payload.colour)
     wanted = dependencies.layers or current().layers or len(payload.layers)
     count = min(wanted, len(payload.layers))
     source = engine().source(payload.digest, dependencies.weights, payload.metric, count)
@@ -75,15 +78,15 @@ def start_decode(payload: ScalablePayload, dependencies: Dependencies, gpu: Gpu,
         raise CorruptionError(
             f"payload is of family {payload.family!r} but its weights {source.spec} are of {source.family!r}: it is damaged"
         )
-    layout = Layout.parse(payload.planes, shape, header.numpy_dtype, axes)
+    axes = Axes.of(len(header.shape), header.channel_axis)
+    layout = Layout.parse(payload.planes, header.shape, header.numpy_dtype, axes)
     network = PlacedNetwork(source, count, DevicePlacement.choose(gpu))
-    task = ChunkTask(network, layered.MODEL, ChunkSpec(shape, header.dtype, axes, layout))
-    base = BaseLayer.parse(payload.layers[0])
-    streams = (*base.streams, *payload.layers[1:count])
-    if not task.spec.images and not any(streams):
-        streams = ()
-    decoded = engine().line(network.placement).decode(task, CodedSymbols(streams, base.escapes), keep)
-    return Decoding(decoded if restore is None else decoded.then(restore), header.fortran, keep)
+    task = ChunkTask(network, layered.MODEL, ChunkSpec(header.shape, header.dtype, axes, layout))
+    base, refinements = BaseLayer.parse(payload.layers[0]), payload.layers[1:count]
+    if not task.spec.images and not any(refinements):
+        refinements = ()
+    coded = CodedSymbols((*base.streams, *refinements), base.escapes)
+    return Decoding(engine().line(network.placement).decode(task, coded, keep), header.fortran, keep)
 
 
 def _unpad(payload: ScalablePayload) -> tuple[tuple[int, ...], Padding]:
@@ -92,3 +95,8 @@ def _unpad(payload: ScalablePayload) -> tuple[tuple[int, ...], Padding]:
     shape, value = padded.parse_margins(payload.padding, header)
     little = np.frombuffer(value, header.numpy_dtype.newbyteorder("<"))
     return shape, Padding(header.shape, little.astype(header.dtype).reshape(()))
+
+
+def _little(values: npt.NDArray[Any]) -> bytes:
+    """The little-endian bytes of values."""
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()

@@ -117,9 +117,8 @@ class Scalable(Codec[ScalableParameters, ScalablePayload]):
         """The number of layers, and the bytes of each."""
         parts = {f"layer_{number}_bytes": len(layer) for number, layer in enumerate(payload.layers, 1)}
         facts = {} if payload.colour else {"layers": len(payload.layers)}
-        return Description(
-            payload.header.version, bool(payload.colour), payload.digest, {"header_bytes": payload.overhead, **parts}, facts
-        )
+        constant = bool(payload.colour) and not payload.padding
+        return Description(payload.header.version, constant, payload.digest, {"header_bytes": payload.overhead, **parts}, facts)
 
     def summary(self, parameters: ScalableParameters) -> dict[str, Any]:
         """What was asked for, and the weights."""
