@@ -1,9 +1,9 @@
 """Shows an image early over a slow network, by layers and by pyramid levels: python examples/layers.py [-o FOLDER].
 
-A photograph of scikit-image, tiled to the size of a small slide, is coded in layers, as an OME-NGFF pyramid. It is read through a
-store that waits as a network does. For each number of layers of the full resolution, and then for each pyramid level with all
-layers, the script prints the bytes that came, the seconds until the image was there, and its PSNR; that of a level is of the
-level enlarged to the full resolution.
+A photograph of scikit-image, tiled to the size of a small slide, is coded in layers, as an OME-NGFF pyramid. It is read
+through a store that waits as a network does. For each number of layers of the full resolution, and then for each pyramid
+level with all layers, the script prints the bytes that came, the seconds until the image was there, and its PSNR; that of a
+level is of the level enlarged to the full resolution.
 """
 
 import argparse
