@@ -143,7 +143,7 @@ def test_a_process_that_ends(tmp_path, photograph, by_hand, how, options):
     photo, target = tmp_path / "photo.png", tmp_path / "a.zarr"
     Image.fromarray(photograph[:64, :64]).save(photo)
     arguments = ["encode", str(photo), "-o", str(target), "--codec", "overfitted", "--chunk-size", "32", "--resume", *options]
-    process = processes.start("-m", "caecodec", *arguments, "--preset", "instant", stderr=subprocess.PIPE)
+    process = processes.start("-m", "helpers.one_fit", *arguments, "--preset", "instant", stderr=subprocess.PIPE)
     partial = partial_of(target)
     while not (partial.exists() and chunks(partial)):
         assert process.poll() is None, process.stderr.read()
