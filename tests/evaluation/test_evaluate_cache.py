@@ -35,7 +35,7 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-def test_overfitted(photos, tmp_path, capsys):
+def test_overfitted(photos, tmp_path, capsys, short_fit):
     cache = tmp_path / "results.jsonl"
     arguments = [
         "evaluate", str(photos), "--weights", "none", "--overfitted", "instant", "--decoder", "lop", "--qualities", "2,5",
