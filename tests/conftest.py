@@ -84,3 +84,11 @@ def by_hand(monkeypatch):
     from caecodec.codecs.overfitted import codec
 
     monkeypatch.setattr(codec, "_fit", fit_by_hand)
+
+
+@pytest.fixture
+def short_fit(monkeypatch):
+    """The preset "instant" has about as few iterations as small chunks are fitted with."""
+    from caecodec.codecs.overfitted.fit import PRESETS, Preset
+
+    monkeypatch.setitem(PRESETS, "instant", Preset(60))

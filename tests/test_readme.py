@@ -91,7 +91,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "photos").mkdir()
     for title in ("astronaut", "coffee"):
-        Image.fromarray(getattr(skimage.data, title)()[:272, 100:356]).save(folder / "photos" / f"{title}.png")
+        Image.fromarray(getattr(skimage.data, title)()[:256, 100:356]).save(folder / "photos" / f"{title}.png")
     cells = skimage.data.camera()[:100, :100] * np.arange(40, 240, 100, dtype=np.uint16)[:, None, None]
     tifffile.imwrite(folder / "cells.ome.tif", cells, photometric="minisblack", metadata={"axes": "CYX"})
     grey = 4 * skimage.data.camera().astype("<u2")
@@ -206,12 +206,14 @@ def test_bounded_error(photograph_folder):
         assert int(row[5]) <= 2
 
 
+@pytest.mark.slow
 def test_latents_as_features(tmp_path):
     output = example("latents_as_features.py", tmp_path, "-o", "features", "--epochs", "3")
     rows = dict(re.findall(r"(?m)^(latents|pixels) +([0-9.]+) %", output))
     assert float(rows["latents"]) > 60 > 0 < float(rows["pixels"])
 
 
+@pytest.mark.slow
 def test_own_family(tmp_path):
     output = example("own_family.py", tmp_path, "-o", "own", "--steps", "2")
     bpp, db = re.search(r"([\d.]+) bits per pixel, ([\d.]+) dB: own", output).groups()
@@ -219,6 +221,7 @@ def test_own_family(tmp_path):
     assert float(db) > 29
 
 
+@pytest.mark.slow
 def test_binary_latents(tmp_path):
     output = example("binary_latents.py", tmp_path, "-o", "binary", "-q", "2", "--steps", "2")
     quality, bpp, packed, compressed, static, context, *_ = output.splitlines()[-1].split()

@@ -1,8 +1,10 @@
 """Parts of an array as tensors; on a GPU too, where there is one."""
 
 import dataclasses
-import time
+import itertools
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 import zarr
 from helpers.images import random_image
 from helpers.paths import TINY, TINY_CONTEXT
+from helpers.processes import PATIENCE
 from zarr.codecs import ShardingCodec
 
 import caecodec
@@ -183,18 +186,29 @@ def test_a_damaged_index():
 
 
 def test_an_error_does_not_wait_for_other_chunks(monkeypatch):
+    """The first of a hundred is damaged; the others are decoded no sooner than the pool is shut down."""
     array = zarr.create_array({}, data=random_image(320, 480, 3), **V3)
-    begun = []
+    started, begun, closed = itertools.count(), [], threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            closed.set()
+            super().shutdown(wait)
 
     def start(*arguments, **options):
+        number = next(started)
+
         def decode():
-            begun.append(1)
-            time.sleep(0.1)
-            raise caecodec.CorruptionError("damaged")
+            begun.append(number)
+            assert number == 0 or closed.wait(PATIENCE)
+            raise caecodec.CorruptionError(f"chunk {number} is damaged")
 
         return caecodec.codecs.decoding.Decoding(Pending(decode), fortran=False)
 
     monkeypatch.setattr(caecodec.torch, "start_decode", start)
-    with pytest.raises(caecodec.CorruptionError, match="damaged"):
+    monkeypatch.setattr(caecodec.torch, "ThreadPoolExecutor", Pool)
+    with pytest.raises(caecodec.CorruptionError, match="chunk 0 is damaged"):
         caecodec.torch.read(array)
-    assert len(begun) <= 3 * caecodec.torch.THREADS < 100
+    assert next(started) == 100
+    assert len(begun) <= caecodec.torch.THREADS + 1

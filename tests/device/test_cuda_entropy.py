@@ -12,6 +12,7 @@ from caecodec.entropy.context_tables import LEFT, UP
 
 
 @pytest.mark.skipif(not device.available(), reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
+@pytest.mark.slow
 def test_kernels():
     on = "cuda" if torch.cuda.is_available() else "cpu"
     environment = processes.environment(**({} if on == "cuda" else {"TRITON_INTERPRET": "1"}))
@@ -20,6 +21,7 @@ def test_kernels():
 
 
 @pytest.mark.skipif(not device.available(), reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile(capability, tmp_path):
     """For GPUs that need not be here."""

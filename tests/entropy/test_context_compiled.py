@@ -154,21 +154,26 @@ def test_other_threads_run_meanwhile():
     tables, shape = seeded_context(0, 64), (1, 64, 300, 300)
     symbols = random_symbols(0, shape, 5)
     coded = context_compiled.encode(symbols, tables)
-    ticks, done = [], threading.Event()
 
-    def tick():
-        while not done.is_set():
-            ticks.append(time.perf_counter())
-            time.sleep(0.001)
+    def ticks():
+        """How often another thread runs while this one decodes."""
+        times, done = [], threading.Event()
 
-    thread = threading.Thread(target=tick)
-    thread.start()
-    start = time.perf_counter()
-    context_compiled.decode(coded, tables, shape)
-    stop = time.perf_counter()
-    done.set()
-    thread.join()
-    assert sum(start < at < stop for at in ticks) > 3
+        def tick():
+            while not done.is_set():
+                times.append(time.perf_counter())
+                time.sleep(0.001)
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        start = time.perf_counter()
+        context_compiled.decode(coded, tables, shape)
+        stop = time.perf_counter()
+        done.set()
+        thread.join()
+        return sum(start < at < stop for at in times)
+
+    assert any(ticks() > 3 for _ in range(20))  # on a busy machine, the other may have no turn once
 
 
 def test_without_the_extension():

@@ -35,7 +35,7 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-def test_overfitted(photos, tmp_path, capsys):
+def test_overfitted(photos, tmp_path, capsys, short_fit):
     cache = tmp_path / "results.jsonl"
     arguments = [
         "evaluate", str(photos), "--weights", "none", "--overfitted", "instant", "--decoder", "lop", "--qualities", "2,5",
@@ -134,7 +134,7 @@ def test_an_interrupted_evaluation_goes_on(photos, tmp_path, by_hand):
         "evaluate", str(photos), "-o", str(tmp_path / "out"), "--weights", "none",
         "--overfitted", "instant", "-q", "1", "--codecs", "none", "--chunk", "0", "--cache", str(cache), "--quiet",
     ]  # fmt: skip
-    with processes.start("-m", "caecodec", *command) as process:
+    with processes.start("-m", "helpers.one_fit", *command) as process:
         while not (cache.exists() and cache.read_bytes().count(b"\n") >= 1):
             assert process.poll() is None
             time.sleep(0.02)

@@ -8,26 +8,34 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.processes import PATIENCE
 from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra test)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-TRANSFORMS = "() => [...document.querySelectorAll('.picture')].map(picture => picture.style.transform)"
+# What is asked of a page is drawn with one of its next frames, and a change of size is seen in the first of them.
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, timeout=1000 * PATIENCE)
         yield browser
         browser.close()
+
+
+def opened(browser, **options):
+    page = browser.new_page(**options)
+    page.set_default_timeout(1000 * PATIENCE)
+    return page
 
 
 @pytest.fixture
 def page(browser, reported):
     """The page at a desktop's size; nothing may be requested but the file, and no script may fail."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = opened(browser, viewport={"width": 1280, "height": 900}, color_scheme="light")
     requested, errors = [], []
     page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: errors.append(error.message))
@@ -37,6 +45,11 @@ def page(browser, reported):
     assert errors == []
     assert {url for url in requested if not url.startswith("data:")} == {reported.as_uri()}
     page.close()
+
+
+def drawn(page, value):
+    """What this expression is once the page has been drawn."""
+    return page.evaluate(f"async () => {{ await {DRAWN}; return {value}; }}")
 
 
 def place(page):
@@ -50,9 +63,8 @@ def centre(locator):
 
 
 def transforms(page):
-    """The transforms of both sides, once they no longer change."""
-    page.wait_for_timeout(100)
-    return page.evaluate(TRANSFORMS)
+    """The transforms of both sides."""
+    return drawn(page, "[...document.querySelectorAll('.picture')].map((picture) => picture.style.transform)")
 
 
 def drag(page, start, by):
@@ -71,8 +83,15 @@ def test_divider_moves_by_mouse_and_keyboard(page):
     assert place(page) == pytest.approx(75, abs=2)
     page.keyboard.press("Home")
     assert place(page) == 0
-    page.keyboard.press("ArrowRight", delay=150)
-    assert 0 < place(page) < 60
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    page.keyboard.down("ArrowRight")
+    page.clock.run_for(150)
+    page.keyboard.up("ArrowRight")
+    moved = place(page)
+    assert 0 < moved < 60
+    page.clock.run_for(150)
+    assert place(page) == moved
     page.keyboard.press("End")
     assert place(page) == 100
     assert slider.get_attribute("aria-valuetext") == "100 % Original"
@@ -96,13 +115,14 @@ def test_zoom_keeps_both_sides_together(page):
     page.keyboard.press("Shift+ArrowLeft")
     assert transforms(page)[0] == transforms(page)[1] != left
     page.keyboard.press("-")
-    assert page.locator("#zoom").inner_text() == "165 %"
+    assert drawn(page, "document.getElementById('zoom').textContent") == "165 %"
     page.keyboard.press("0")
     assert transforms(page) == ["scale(1) translate(0px, 0px)"] * 2
     page.keyboard.down("Control")
     page.mouse.move(x - 50, y)
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
+    page.wait_for_function("document.getElementById('zoom').textContent !== '100 %'")  # a wheel is not waited for
     left, right = transforms(page)
     assert left == right != "scale(1) translate(0px, 0px)"
 
@@ -148,17 +168,15 @@ def test_heat_map_is_of_the_error(page):
 def test_tables_sort(page):
     table = page.locator("#points table")
     bpp = table.get_by_role("columnheader", name="bpp")
-    order = "() => [...document.querySelectorAll('#points tbody tr td:nth-child(3)')].map(cell => +cell.textContent)"
+    order = "[...document.querySelectorAll('#points tbody tr td:nth-child(3)')].map((cell) => +cell.textContent)"
     before = page.evaluate(order)
     assert before != sorted(before)
     bpp.click()
-    page.wait_for_timeout(100)
-    assert page.evaluate(order) == sorted(before)
+    assert drawn(page, order) == sorted(before)
     assert table.locator("th[aria-sort]").inner_text() == "bpp"
     bpp.focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(100)
-    assert page.evaluate(order) == sorted(before, reverse=True)
+    assert drawn(page, order) == sorted(before, reverse=True)
 
 
 def test_curves_say_their_values(page):
@@ -182,19 +200,15 @@ def test_curves_say_their_values(page):
 
 def test_curves_enlarge(page):
     """A drag over part of a plot enlarges it, and a double click shows all of it again."""
-    drawn = "() => document.querySelector('#charts canvas').toDataURL()"
+    canvas = "document.querySelector('#charts canvas').toDataURL()"
     plot = page.locator("#charts .u-over").nth(0)
-    page.wait_for_timeout(100)
-    whole = page.evaluate(drawn)
+    whole = drawn(page, canvas)
     drag(page, centre(plot), (80, 60))
     page.mouse.move(5, 5)
-    page.wait_for_timeout(100)
-    part = page.evaluate(drawn)
-    assert part != whole
+    assert drawn(page, canvas) != whole
     plot.dblclick()
     page.mouse.move(5, 5)
-    page.wait_for_timeout(100)
-    assert page.evaluate(drawn) == whole
+    assert drawn(page, canvas) == whole
 
 
 def test_light_and_dark(browser, page, reported):
@@ -202,7 +216,7 @@ def test_light_and_dark(browser, page, reported):
     assert page.evaluate(background) == "rgb(255, 255, 255)"
     page.get_by_label("Theme").select_option("dark")
     assert page.evaluate(background) == "rgb(21, 24, 28)"
-    other = browser.new_page(color_scheme="dark")
+    other = opened(browser, color_scheme="dark")
     other.goto(reported.as_uri())
     assert other.evaluate(background) == "rgb(21, 24, 28)"
     other.get_by_label("Theme").select_option("light")
@@ -213,6 +227,5 @@ def test_light_and_dark(browser, page, reported):
 @pytest.mark.parametrize("width", [360, 800, 1600])
 def test_fits_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 900})
-    page.wait_for_timeout(100)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    assert drawn(page, "document.documentElement.scrollWidth") <= width
     assert page.locator("#slider").bounding_box()["width"] > 0.5 * min(width, 768)

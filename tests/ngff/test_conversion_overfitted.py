@@ -91,7 +91,7 @@ def test_options_of_other_codecs(changes, match):
 
 
 @pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", 64), pytest.param("0.4", None, marks=pytest.mark.slow)])
-def test_shared_networks(tmp_path, photo, ngff, shard_size):
+def test_shared_networks(tmp_path, photo, short_fit, ngff, shard_size):
     """One for each array, stored once; chunks at the edge share it too."""
     target = convert(photo, tmp_path / "a.zarr", Options(**QUICK, shared=True, ngff=ngff, shard_size=shard_size))
     reports = inspect(target)
@@ -125,7 +125,7 @@ def test_nothing_to_share(tmp_path):
     assert (read_group(target).picture() == (9, 8, 7)).all()
 
 
-def test_how_far_it_is(tmp_path, photo):
+def test_how_far_it_is(tmp_path, photo, short_fit):
     states = []
     convert(photo, tmp_path / "a.zarr", tell=states.append)
     assert states[0].chunks == states[-1].chunks == states[-1].done == 3
@@ -136,8 +136,7 @@ def test_how_far_it_is(tmp_path, photo):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_the_bar(tmp_path, photo, capsys, monkeypatch, request, quiet):
-    if quiet:
-        request.getfixturevalue("by_hand")
+    request.getfixturevalue("by_hand" if quiet else "short_fit")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     command = ["encode", str(photo), "-o", str(tmp_path / "a.zarr"), "--codec", "overfitted", "--preset", "instant", "-q", "2"]
     assert main([*command, "--chunk-size", "32", *(["--quiet"] if quiet else [])]) == 0

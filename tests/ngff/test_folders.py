@@ -156,7 +156,7 @@ def test_two_conversions_that_fail_at_once_do_not_wait_for_each_other():
 
     made, loop = [], _get_loop()
     loop.call_soon_threadsafe(lambda: made.extend(loop.create_task(blocks.settle()) for _ in range(2)))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + processes.PATIENCE
     while len(made) < 2 or not all(task.done() for task in made):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("count", "seed"), [(300, 0), pytest.param(1500, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "seed"), [(300, 0), pytest.param(600, 1, marks=pytest.mark.slow)])
 def test_folders_of_mutated_files(count, seed):
     outcomes = collections.Counter()
     fuzz_files.run(count, seed, outcomes)

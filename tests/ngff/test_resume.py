@@ -143,7 +143,7 @@ def test_a_process_that_ends(tmp_path, photograph, by_hand, how, options):
     photo, target = tmp_path / "photo.png", tmp_path / "a.zarr"
     Image.fromarray(photograph[:64, :64]).save(photo)
     arguments = ["encode", str(photo), "-o", str(target), "--codec", "overfitted", "--chunk-size", "32", "--resume", *options]
-    process = processes.start("-m", "caecodec", *arguments, "--preset", "instant", stderr=subprocess.PIPE)
+    process = processes.start("-m", "helpers.one_fit", *arguments, "--preset", "instant", stderr=subprocess.PIPE)
     partial = partial_of(target)
     while not (partial.exists() and chunks(partial)):
         assert process.poll() is None, process.stderr.read()
@@ -168,13 +168,14 @@ def test_a_process_that_ends(tmp_path, photograph, by_hand, how, options):
 def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
     """Fits that outlast it end, those of the next conversion go on."""
     monkeypatch.setattr(chunk_runner, "GRACE", 0)
-    codec = caecodec.OverfittedAutoencoder(preset="faster", quality=3, gpu=False)
+    codec = caecodec.OverfittedAutoencoder(preset="slow", quality=3, gpu=False)
+    short = caecodec.OverfittedAutoencoder(preset="instant", quality=3, gpu=False)
     begun, ended, told = threading.Event(), threading.Event(), []
 
     def fit():
         begun.set()
         try:
-            codec.encode(random_image(128, 128, 3))
+            codec.encode(random_image(64, 64, 3))
         except chunk_runner.Interrupted:
             ended.set()
 
@@ -184,6 +185,6 @@ def test_an_interrupt_ends_the_fits_of_its_conversion_alone(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         chunk_runner.ChunkRunner().run([fit, interrupt])
-    chunk_runner.ChunkRunner(told.append).run([lambda: codec.encode(random_image(16, 16, 3))])
+    chunk_runner.ChunkRunner(told.append).run([lambda: short.encode(random_image(16, 16, 3))])
     assert told
     assert ended.wait(processes.PATIENCE)

@@ -22,12 +22,13 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 def small_run(steps, state=None, device="cpu", compiled=False):
-    """Sixty steps from the principal components of photographs, or as many of them."""
+    """Forty steps from the principal components of photographs or from a state, or as many of them."""
     torch.manual_seed(1)
-    recipe = Recipe(qualities=(2, 4), steps=60, crop=64, batch=3, lr=1e-3)
+    recipe = Recipe(qualities=(2, 4), steps=40, crop=64, batch=3, lr=1e-3)
     crops = Crops(photographs(), 64, device, recipe.seed)
     network = Backbone(recipe.qualities, dtype=torch.float32)
-    initial.klt(network, crops.draw(50, 64).cpu(), recipe.lmbdas)
+    if not state:
+        initial.klt(network, crops.draw(50, 64).cpu(), recipe.lmbdas)
     training = Training(network, recipe, crops, device, compiled)
     if state:
         training.resume(state)
@@ -55,10 +56,10 @@ def test_training_learns_and_resumes(tmp_path, device):
     """The loss falls; and a run that was stopped and resumed takes the same steps as one that was not."""
     whole = small_run(0, device=device)
     before = loss_of(whole)
-    advance(whole, 30)
+    advance(whole, 20)
     torch.save(whole.state(), tmp_path / "half.ckpt")
-    advance(whole, 60)
-    resumed = small_run(60, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location=device), device)
+    advance(whole, 40)
+    resumed = small_run(40, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location=device), device)
     for name, value in whole.backbone.state_dict().items():
         torch.testing.assert_close(
             resumed.backbone.state_dict()[name], value, rtol=1e-4, atol=1e-5 if device == "cpu" else 1e-2
@@ -72,15 +73,15 @@ def test_training_learns_and_resumes(tmp_path, device):
 @pytest.mark.parametrize("there", DEVICES)
 def test_checkpoints_resume_on_another_kind_of_device(tmp_path, there):
     """Of random numbers it has others; all else goes on."""
-    state = small_run(20, device=there).state()
+    state = small_run(4, device=there).state()
     state["steps"]["device"] = "another"
     torch.save(state, tmp_path / "half.ckpt")
-    resumed = small_run(21, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location="cpu"))
+    resumed = small_run(5, torch.load(tmp_path / "half.ckpt", weights_only=True, map_location="cpu"))
     before = state["network"]["ga.1.weight"].cpu()
     change = (resumed.backbone.ga[1].weight.detach() - before).abs().max()
     assert 0 < change < 0.01
     moments = resumed.advance.state()["optimiser"]
-    assert {float(one["step"]) for one in moments.values()} == {21.0}
+    assert {float(one["step"]) for one in moments.values()} == {5.0}
 
 
 def test_epochs_end_a_run_and_the_history_goes_on(tmp_path, monkeypatch):
