@@ -24,6 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HOMONYMS = {
     "ConvolutionalAutoencoder": "one codec, as numcodecs and as zarr take it",
     "OverfittedAutoencoder": "one codec, as numcodecs and as zarr take it",
+    "ScalableAutoencoder": "one codec, as numcodecs and as zarr take it",
 }
 
 
