@@ -137,7 +137,7 @@ def _decode(data: bytes, low: Symbols, tables: RefinementTables) -> Symbols:
     known, own = features(_index(below)), np.empty((2 * count, below[0].size), np.uint8)
     above = np.zeros_like(below)
     flat, small = above.reshape(channels, -1), below.reshape(channels, -1)
-    decoder = layered_coder.Decoder(data[position:])
+    decoder = layered_coder.LayerDecoder(data[position:])
     for first, last, predicted in _predictions(tables, count, known, own):
         magnitudes = np.abs(small[first:last])
         index = decoder.decode(_masses(tables, first, magnitudes, predicted)).reshape(magnitudes.shape)

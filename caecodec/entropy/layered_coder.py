@@ -29,7 +29,7 @@ def encode(index: npt.NDArray[np.uint8], mass: Masses) -> bytes:
     return words
 
 
-class Decoder:
+class LayerDecoder:
     """Decodes words step by step, as the masses become known."""
 
     def __init__(self, words: bytes) -> None:

@@ -281,7 +281,7 @@ def write_layered(name, array, channel_axis, layers):
 
 
 def symbols_of_layers(array, channel_axis, source, layers):
-    """The symbols of this layer that the network makes of the content of a chunk; none if that has planes of one value alone."""
+    """The symbols of this layer that the network makes of the content of a chunk; none if its planes have one value each."""
     content, _ = trim(array, check_chunk(array.shape, array.dtype, channel_axis))
     axes, most = check_chunk(content.shape, content.dtype, channel_axis), max(source.qualities)
     layout = Layout.of(content, axes)

@@ -152,10 +152,7 @@ def pixels(reference, weights, layer):
     else:
         values = from_layer(reference, weights, layer, count * channels, height, width)
     values = values.reshape(*leading, channels, height, width)
-    if reference.channel_axis is None:
-        values = values[..., 0, :, :]
-    else:
-        values = np.moveaxis(values, -3, reference.channel_axis)
+    values = values[..., 0, :, :] if reference.channel_axis is None else np.moveaxis(values, -3, reference.channel_axis)
     whole = np.full(reference.shape, reference.value, float)
     whole[tuple(slice(length) for length in content)] = values
     return whole

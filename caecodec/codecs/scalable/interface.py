@@ -67,7 +67,7 @@ class Scalable(Codec[ScalableParameters, ScalablePayload]):
     options: ClassVar[tuple[Option, ...]] = (
         Option("layers", f"how many layers to write, 1 to {MAX_LAYERS}, default all that the weights have", int),
         Option("metric", "default mse", choices=tuple(METRICS.values()), short="-m"),
-        Option("weights", "an installed name, or the path of a weights file with layers"),
+        Option("weights", "an installed name, or the path of a weights file or checkpoint; for codec sae one with layers"),
     )
     carries_weights: ClassVar[bool] = True
 
