@@ -151,7 +151,8 @@ class _Walk:
 
 def classes(sums: Integers, number: int) -> Integers:
     """The class of each sum (P,), 0 to number - 1."""
-    return np.clip((sums >> CLASS_WIDTH) + number // 2, 0, number - 1)
+    found: Integers = np.clip((sums >> CLASS_WIDTH) + number // 2, 0, number - 1)
+    return found
 
 
 def _pack_escapes(symbols: Symbols, escaped: npt.NDArray[np.bool_]) -> bytes:
@@ -159,7 +160,9 @@ def _pack_escapes(symbols: Symbols, escaped: npt.NDArray[np.bool_]) -> bytes:
     places = np.flatnonzero(escaped)
     values = symbols.reshape(-1)[places].astype(np.int64)
     gaps = np.diff(places, prepend=-1) - 1
-    return varint.pack_many(np.stack((gaps, np.where(values < 0, -2 * values - 1, 2 * values)), 1).reshape(-1).astype(np.uint32))
+    return varint.pack_many(
+        np.stack((gaps, np.where(values < 0, -2 * values - 1, 2 * values)), 1).reshape(-1).astype(np.uint32)
+    )
 
 
 def _unpack_escapes(data: bytes, symbols: Symbols) -> None:

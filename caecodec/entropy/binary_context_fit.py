@@ -1,6 +1,6 @@
 """Fits binary-context tables (entropy.binary_context_tables.BinaryContextTables) to the symbols of training images.
 
-    symbols ── bits ── sample of bits and their neighbours ── Gram matrix ── taps of each channel ── logistic regression ── masses
+    symbols ── bits ── sample of bits and neighbours ── Gram matrix ── taps of each channel ── logistic regression ── masses
 
 A fit holds 11 bytes for each bit channel at each of the sampled positions, and the Gram matrix of these features.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .binary_context import classes, unpack_pairs
+from .binary_context import Bits, classes, unpack_pairs
 from .binary_context_tables import CHANNEL_STEP, CLASS_WIDTH, REACH, SIDE, BinaryContextTables, tap_steps
 from .streams import Integers
 from .tables import TOTAL
@@ -29,7 +29,6 @@ LONGEST = 2.0  # change of a weight in a round
 RIDGE = 1e-5
 PRIOR_WEIGHT = 8.0  # bits that the logistic curve counts for in each class
 TILE = 8192
-Bits = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,7 +39,7 @@ def fit(batches: Sequence[npt.NDArray[np.int16]], taps: int = TAPS) -> BinaryCon
         part = np.abs(batch[:, used])
         if not used.any() or part.min() < 1 or part.max() > 2:
             return None
-    sample = _sample([unpack_pairs(batch[:, used].astype(np.int8)) for batch in batches])
+    sample = _sample(batches, used)
     gram = _gram(sample)
     channels = len(sample) // len(CANDIDATES)
     feature_channel = np.arange(channels).repeat(len(CANDIDATES))
@@ -64,13 +63,14 @@ def fit(batches: Sequence[npt.NDArray[np.int16]], taps: int = TAPS) -> BinaryCon
     return BinaryContextTables(used.astype(np.int64), channel, place, weight, bias, mass)
 
 
-def _sample(batches: list[Bits]) -> Bits:
+def _sample(batches: Sequence[npt.NDArray[np.int16]], used: npt.NDArray[np.bool_]) -> Bits:
     """The bits at each of the candidates' places, 0 outside the image: (C places, P), at random positions of each image."""
     rng = np.random.default_rng(0)
     images = sum(map(len, batches))
     parts = []
-    for bits in batches:
-        n, channels, rows, columns = bits.shape
+    for batch in batches:
+        bits = unpack_pairs(batch[:, used].astype(np.int8))
+        _, channels, rows, columns = bits.shape
         padded = np.pad(bits, ((0, 0), (0, 0), (REACH, REACH), (REACH, REACH)))
         size = min(rows * columns, -(-SAMPLE // images))
         for image in padded:
@@ -83,12 +83,13 @@ def _sample(batches: list[Bits]) -> Bits:
 def _gram(sample: Bits) -> Floats:
     """The mean products (F + 1, F + 1) of features (F, P) and a constant, which comes last."""
     size = len(sample) + 1
-    gram = np.zeros((size, size))
+    gram: Floats = np.zeros((size, size))
     for start in range(0, sample.shape[1], TILE):
         tile = sample[:, start : start + TILE].astype(np.float32)
         tile = np.concatenate([tile, np.ones((1, tile.shape[1]), np.float32)])
         gram += tile @ tile.T
-    return gram / sample.shape[1]
+    gram /= sample.shape[1]
+    return gram
 
 
 def _select(gram: Floats, own: int, candidates: Integers, most: int) -> Integers:
@@ -112,14 +113,14 @@ def _select(gram: Floats, own: int, candidates: Integers, most: int) -> Integers
 
 
 def _logistic(known: npt.NDArray[np.float32], ones: npt.NDArray[np.bool_]) -> Floats:
-    """The weights (F,) of features (F, P) whose sums are the log-odds of a bit of 1, by Newton's method with a ridge."""
+    """The weights (F,) of features (F, P) that sum to the log-odds of a bit of 1, by Newton's method with a ridge."""
     weights = np.zeros(len(known))
     ridge = RIDGE * known.shape[1]
     for _ in range(ROUNDS):
-        p = 1 / (1 + np.exp(-(weights.astype(np.float32) @ known)))
+        p = (1 + np.tanh(weights.astype(np.float32) @ known / 2)) / 2
         hessian = (known * (p * (1 - p))) @ known.T + ridge * np.eye(len(known))
         change = np.linalg.solve(hessian, known @ (ones - p) - ridge * weights)
-        weights += change * min(1, LONGEST / np.abs(change).max())
+        weights += change / max(1, np.abs(change).max() / LONGEST)
     return weights
 
 
