@@ -139,8 +139,8 @@ class _Walk:
         if self._images > 1:
             places = np.add.outer(places, np.arange(self._images) * (self._channels * self._plane)).reshape(-1)
             channel = channel.repeat(self._images)
-        known = self.bits[places[:, None] + self._offsets[channel]]
-        sums = self._tables.bias[channel] + np.einsum("pj,pj->p", self._tables.taps[channel], known)
+        known = self.bits.take(places[:, None] + self._offsets.take(channel, axis=0))
+        sums = self._tables.bias.take(channel) + np.einsum("pj,pj->p", self._tables.taps.take(channel, axis=0), known)
         return places, self._tables.rows[channel, classes(sums, self._tables.mass.shape[1])]
 
     def inside(self) -> Bits:
