@@ -10,8 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .binary_context import Bits, classes, unpack_pairs
-from .binary_context_tables import CHANNEL_STEP, CLASS_WIDTH, REACH, SIDE, BinaryContextTables, tap_steps
+from .binary_context_tables import (
+    CHANNEL_STEP,
+    CLASS_WIDTH,
+    REACH,
+    SIDE,
+    BinaryContextTables,
+    Bits,
+    classes,
+    tap_steps,
+    unpack_pairs,
+    with_margin,
+)
 from .streams import Integers
 from .tables import TOTAL
 
@@ -71,7 +81,7 @@ def _sample(batches: Sequence[npt.NDArray[np.int16]], used: npt.NDArray[np.bool_
     for batch in batches:
         bits = unpack_pairs(batch[:, used].astype(np.int8))
         _, channels, rows, columns = bits.shape
-        padded = np.pad(bits, ((0, 0), (0, 0), (REACH, REACH), (REACH, REACH)))
+        padded = with_margin(bits)
         size = min(rows * columns, -(-SAMPLE // images))
         for image in padded:
             row, column = np.divmod(rng.permutation(rows * columns)[:size], columns)

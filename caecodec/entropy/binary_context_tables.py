@@ -18,12 +18,43 @@ SIDE = 2 * REACH + 1
 ROW_STEP, CHANNEL_STEP = 2, 4  # how many steps later than a bit the one below it, and that of the next channel, are decoded
 CLASS_WIDTH = 7  # logarithm: sums per class
 MAX_TAPS = 64  # so that sums fit 32 bits
+Bits = npt.NDArray[np.int8]
 
 
 def tap_steps(place: Integers) -> Integers:
     """How many steps later than a bit another bit of its channel, at this place around it, is decoded."""
     steps: Integers = ROW_STEP * (place // SIDE - REACH) + place % SIDE - REACH
     return steps
+
+
+def unpack_pairs(symbols: Bits) -> Bits:
+    """Symbols (n, A, rows, columns), each -2, -1, 1 or 2 -> bits (n, 2 A, rows, columns), each -1 or 1."""
+    n, channels, height, columns = symbols.shape
+    first = np.sign(symbols)
+    bits: Bits = np.stack((first, 2 * symbols - 3 * first), axis=2).reshape(n, 2 * channels, height, columns)
+    return bits
+
+
+def pack_pairs(bits: Bits) -> Bits:
+    """Invert `unpack_pairs`."""
+    symbols: Bits = (3 * bits[:, 0::2] + bits[:, 1::2]) // 2
+    return symbols
+
+
+def with_margin(bits: Bits) -> Bits:
+    """Bits (n, C, rows, columns) within a margin of zeros, which stand for what is not known."""
+    return np.pad(bits, ((0, 0), (0, 0), (REACH, REACH), (REACH, REACH)))
+
+
+def without_margin(planes: Bits) -> Bits:
+    """Invert `with_margin`."""
+    return planes[:, :, REACH:-REACH, REACH:-REACH]
+
+
+def classes(sums: Integers, number: int) -> Integers:
+    """The class of each sum (P,), 0 to number - 1."""
+    found: Integers = np.clip((sums >> CLASS_WIDTH) + number // 2, 0, number - 1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +113,10 @@ class BinaryContextTables:
     def rows(self) -> npt.NDArray[np.float32]:
         """Tables (C, K, 2) of the bits -1 and 1, as constriction's Categorical takes them: mass - 1."""
         return np.stack([TOTAL - self.mass, self.mass], axis=2).astype(np.float32) - 1
+
+    def offsets(self, rows: int, columns: int) -> Integers:
+        """How many elements lie between a bit and each of its taps (C, J), in planes of this size within a margin."""
+        width = columns + 2 * REACH
+        before = self.channel - np.arange(len(self.channel))[:, None]
+        offsets: Integers = before * (rows + 2 * REACH) * width
+        return offsets + (self.place // SIDE - REACH) * width + self.place % SIDE - REACH

@@ -1,6 +1,7 @@
 """Entropy model binary-context: round trips of any symbols, damage, hostile tables, and what a fit to images gains."""
 
 import dataclasses
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,11 +17,19 @@ import caecodec
 from caecodec import weights
 from caecodec.bitstream import autoencoder
 from caecodec.cli.main import main
-from caecodec.entropy import registry
-from caecodec.entropy.binary_context import MODEL, pack_pairs, unpack_pairs
-from caecodec.entropy.binary_context_tables import BinaryContextTables
+from caecodec.entropy import _coder, binary_context_compiled, binary_context_numpy, context_compiled, registry
+from caecodec.entropy.binary_context import MODEL
+from caecodec.entropy.binary_context_tables import BinaryContextTables, pack_pairs, unpack_pairs
 from caecodec.entropy.streams import MAX_SYMBOL, CodedSymbols
 from caecodec.errors import CorruptionError, WeightsError
+
+
+@pytest.fixture(params=["compiled", "numpy"], autouse=True, scope="module")
+def coder(request):
+    """Both implementations do what these tests say."""
+    with mock.patch.object(context_compiled, "available", return_value=request.param == "compiled"):
+        yield request.param
+
 
 CODED = (1, 0, 1, 1, 0)
 TABLES = seeded_binary_context(1, CODED)
@@ -77,6 +86,46 @@ def test_a_tap_tells_a_bit():
     tables = BinaryContextTables(np.array([1]), one, 0 * one + 11, 0 * one + 128, np.zeros(2, np.int64), mass)
     symbols = np.repeat(pairs(np.random.default_rng(3), (1, 1, 20, 1), [1]), 500, axis=3)
     assert 40 <= MODEL.code_length(symbols, tables) < 150
+
+
+@given(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 20), st.integers(1, 20)), st.integers(0, 2**32))
+def test_both_coders_make_the_same_bytes(shape, seed):
+    rng = np.random.default_rng(seed)
+    tables = seeded_binary_context(seed % 1000, [1] * shape[1], taps=seed % 9, classes=1 + seed % 5)
+    bits = unpack_pairs(pairs(rng, shape, [1] * shape[1]).astype(np.int8))
+    stream = binary_context_compiled.encode(bits, tables)
+    assert stream == binary_context_numpy.encode(bits, tables)
+    np.testing.assert_array_equal(binary_context_compiled.decode(stream, tables, bits.shape), bits)
+    damaged = stream[:-4] + rng.bytes(3) + b"\1"
+    found = binary_context_compiled.decode(damaged, tables, bits.shape)
+    if found is None:
+        with pytest.raises(CorruptionError, match="more than its symbols"):
+            binary_context_numpy.decode(damaged, tables, bits.shape)
+    else:
+        np.testing.assert_array_equal(binary_context_numpy.decode(damaged, tables, bits.shape), found)
+
+
+def test_wrong_sizes_are_refused():
+    """No array that is passed to the extension makes it read or write beyond one."""
+    planes = np.zeros((2, 6, 4 + 3, 4 + 5), np.int8)
+    good = [planes, 2, 3, 5, *binary_context_compiled.arrays(TABLES, 3, 5)]
+    assert _coder.decode_bits(b"", *good)
+    for place, changed in [
+        (0, planes[:1]), (1, 1), (1, 0), (1, 2**62), (2, 0), (2, -3), (2, 2**62), (3, 6), (3, 2**62), (4, good[4][:, 1:]),
+        (5, good[5][:-1]), (6, good[6][:-1]), (6, good[6][:0]), (7, good[7][:-1]), (7, good[7][:, :0]), (0, planes[:, :5]),
+    ]:  # fmt: skip
+        wrong = [*good]
+        wrong[place] = np.ascontiguousarray(changed) if isinstance(changed, np.ndarray) else changed
+        for refused_call in (
+            lambda wrong=wrong: _coder.encode_bits(*wrong),
+            lambda wrong=wrong: _coder.decode_bits(b"", *wrong),
+        ):
+            with pytest.raises(ValueError, match="other sizes"):
+                refused_call()
+    with pytest.raises(ValueError, match="other sizes"):
+        _coder.decode_bits(b"abc", *good)
+    with pytest.raises((TypeError, BufferError)):
+        _coder.decode_bits(b"", bytes(planes.size), *good[1:])
 
 
 def coded_with_escapes():
