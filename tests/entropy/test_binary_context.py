@@ -112,7 +112,8 @@ def test_wrong_sizes_are_refused():
     assert _coder.decode_bits(b"", *good)
     for place, changed in [
         (0, planes[:1]), (1, 1), (1, 0), (1, 2**62), (2, 0), (2, -3), (2, 2**62), (3, 6), (3, 2**62), (4, good[4][:, 1:]),
-        (5, good[5][:-1]), (6, good[6][:-1]), (6, good[6][:0]), (7, good[7][:-1]), (7, good[7][:, :0]), (0, planes[:, :5]),
+        (5, good[5][:-1]), (6, good[6][:-1]), (6, good[6][:0]), (7, good[7].ravel()[:-1]), (7, good[7][:, :0]),
+        (0, planes[:, :5]),
     ]:  # fmt: skip
         wrong = [*good]
         wrong[place] = np.ascontiguousarray(changed) if isinstance(changed, np.ndarray) else changed
