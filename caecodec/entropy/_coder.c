@@ -613,7 +613,7 @@ done:
    when tables are loaded (binary_context_tables.py). */
 
 enum { MARGIN = 2, ROW_STEP = 2, CHANNEL_STEP = 4, CLASS_WIDTH = 7 };
-enum { PLANES, OFFSET, TAP, BIAS, MASS, STREAM, BIT_BUFFERS };
+enum { PLANES, OFFSET, TAP, BIAS, MASS, STREAM_WORDS, STREAM_ENDS, BIT_BUFFERS };
 
 typedef struct {
     int8_t *planes;
@@ -673,96 +673,162 @@ static Py_ssize_t steps_of(const Bits *t)
     return ROW_STEP * (t->rows - 1) + t->columns + CHANNEL_STEP * (t->channels - 1);
 }
 
-static Stream pull_bits(const Bits *t, Stream stream)
+static Py_ssize_t bits_of(const Bits *t, Py_ssize_t step)
 {
-    const Py_ssize_t steps = steps_of(t);
-    Py_ssize_t first, last;
-    for (Py_ssize_t step = 0; step < steps; step++)
-        for (Py_ssize_t channel = 0; channel < t->channels && CHANNEL_STEP * channel <= step; channel++) {
-            rows_of(t, step, channel, &first, &last);
-            for (Py_ssize_t row = first; row <= last; row++)
-                for (Py_ssize_t image = 0; image < t->images; image++) {
-                    int8_t *bit = bit_at(t, step, channel, row, image);
-                    const uint32_t mass = mass_of(t, channel, bit), rest = (uint32_t)stream.state & (TOTAL - 1);
-                    const int one = rest >= TOTAL - mass;
-                    *bit = one ? 1 : -1;
-                    stream.state = (stream.state >> 24) * (one ? mass : TOTAL - mass) + rest - (one ? TOTAL - mass : 0);
-                    if (stream.state >> 32 == 0 && stream.left)
-                        stream.state = stream.state << 32 | read_word(stream.words + 4 * --stream.left);
-                }
-        }
-    return stream;
+    Py_ssize_t first, last, number = 0;
+    for (Py_ssize_t channel = 0; channel < t->channels; channel++) {
+        rows_of(t, step, channel, &first, &last);
+        number += last < first ? 0 : last - first + 1;
+    }
+    return number * t->images;
 }
 
-/* Encode all bits, the last one first; returns the end of the words. */
-static unsigned char *push_bits(const Bits *t, unsigned char *out)
+/* The stream of a step before which there are `before` bits. */
+static Py_ssize_t stream_of(const Bits *t, Py_ssize_t before, Py_ssize_t streams)
 {
-    uint64_t state = 0;
+    const Py_ssize_t all = t->images * t->channels * t->rows * t->columns;
+    return before / all * streams + (Py_ssize_t)((uint64_t)(before % all) * (uint64_t)streams / (uint64_t)all);
+}
+
+/* Decode the bits of a step. */
+static void pull_bits(const Bits *t, Stream *from, Py_ssize_t step)
+{
+    Stream stream = *from;
     Py_ssize_t first, last;
-    for (Py_ssize_t step = steps_of(t) - 1; step >= 0; step--)
-        for (Py_ssize_t channel = t->channels - 1; channel >= 0; channel--) {
-            rows_of(t, step, channel, &first, &last);
-            for (Py_ssize_t row = last; row >= first; row--)
-                for (Py_ssize_t image = t->images - 1; image >= 0; image--) {
-                    const int8_t *bit = bit_at(t, step, channel, row, image);
-                    const uint32_t one = mass_of(t, channel, bit), mass = *bit > 0 ? one : TOTAL - one;
-                    if (state >= (uint64_t)mass << 40) {
-                        out = write_word(out, state);
-                        state >>= 32;
-                    }
-                    state = (state / mass << 24) + state % mass + (*bit > 0 ? TOTAL - one : 0);
+    for (Py_ssize_t channel = 0; channel < t->channels && CHANNEL_STEP * channel <= step; channel++) {
+        rows_of(t, step, channel, &first, &last);
+        for (Py_ssize_t row = first; row <= last; row++)
+            for (Py_ssize_t image = 0; image < t->images; image++) {
+                int8_t *bit = bit_at(t, step, channel, row, image);
+                const uint32_t mass = mass_of(t, channel, bit), rest = (uint32_t)stream.state & (TOTAL - 1);
+                const int one = rest >= TOTAL - mass;
+                *bit = one ? 1 : -1;
+                stream.state = (stream.state >> 24) * (one ? mass : TOTAL - mass) + rest - (one ? TOTAL - mass : 0);
+                if (stream.state >> 32 == 0 && stream.left)
+                    stream.state = stream.state << 32 | read_word(stream.words + 4 * --stream.left);
+            }
+    }
+    *from = stream;
+}
+
+/* Encode the bits of a step, the last one first; returns the end of the words. */
+static unsigned char *push_bits(const Bits *t, Py_ssize_t step, uint64_t *to, unsigned char *out)
+{
+    uint64_t state = *to;
+    Py_ssize_t first, last;
+    for (Py_ssize_t channel = t->channels - 1; channel >= 0; channel--) {
+        rows_of(t, step, channel, &first, &last);
+        for (Py_ssize_t row = last; row >= first; row--)
+            for (Py_ssize_t image = t->images - 1; image >= 0; image--) {
+                const int8_t *bit = bit_at(t, step, channel, row, image);
+                const uint32_t one = mass_of(t, channel, bit), mass = *bit > 0 ? one : TOTAL - one;
+                if (state >= (uint64_t)mass << 40) {
+                    out = write_word(out, state);
+                    state >>= 32;
                 }
-        }
-    for (; state; state >>= 32)
-        out = write_word(out, state);
+                state = (state / mass << 24) + state % mass + (*bit > 0 ? TOTAL - one : 0);
+            }
+    }
+    *to = state;
     return out;
 }
 
-PyDoc_STRVAR(encode_bits_doc, "encode_bits(planes, images, rows, columns, offset, weight, bias, mass): the stream");
+PyDoc_STRVAR(encode_bits_doc, "encode_bits(streams, planes, images, rows, columns, offset, weight, bias, mass): the streams");
 
 static PyObject *encode_bits(PyObject *Py_UNUSED(self), PyObject *arguments)
 {
     Py_buffer b[BIT_BUFFERS] = {{0}};
     Bits t = {0};
+    Py_ssize_t streams;
     PyObject *result = NULL;
-    if (!PyArg_ParseTuple(arguments, "y*nnny*y*y*y*", &b[PLANES], &t.images, &t.rows, &t.columns, &b[OFFSET], &b[TAP], &b[BIAS],
-                          &b[MASS]))
+    unsigned char *words = NULL, **ends = NULL;
+    if (!PyArg_ParseTuple(arguments, "ny*nnny*y*y*y*", &streams, &b[PLANES], &t.images, &t.rows, &t.columns, &b[OFFSET], &b[TAP],
+                          &b[BIAS], &b[MASS]))
         return NULL;
-    if (bits_fit(b, &t)) {
-        unsigned char *words = allocate((size_t)b[PLANES].len + 2, 4), *end; /* each bit adds at most one word */
-        if (words) {
-            Py_BEGIN_ALLOW_THREADS
-            end = push_bits(&t, words);
-            Py_END_ALLOW_THREADS
-            result = PyBytes_FromStringAndSize((const char *)words, end - words);
-            free(words);
-        } else
-            PyErr_NoMemory();
-    } else
+    if (!bits_fit(b, &t) || streams < 1 || streams > b[PLANES].len) {
         PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    words = allocate((size_t)b[PLANES].len + 2 * (size_t)streams, 4); /* each bit adds at most one word, each last state two */
+    ends = allocate((size_t)streams + 1, sizeof(*ends));
+    if (!words || !ends) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS /* ends[i + 1] to ends[i] - 1 are the words of stream i: the last stream is coded first */
+    unsigned char *out = words;
+    uint64_t state = 0;
+    Py_ssize_t before = t.images * t.channels * t.rows * t.columns, current = streams;
+    ends[streams] = words;
+    for (Py_ssize_t step = steps_of(&t) - 1; step >= 0; step--) {
+        before -= bits_of(&t, step);
+        for (const Py_ssize_t stream = stream_of(&t, before, streams); current > stream + 1; state = 0) {
+            for (; state; state >>= 32)
+                out = write_word(out, state);
+            ends[--current] = out;
+        }
+        out = push_bits(&t, step, &state, out);
+    }
+    for (; state; state >>= 32)
+        out = write_word(out, state);
+    ends[0] = out;
+    Py_END_ALLOW_THREADS
+    result = PyTuple_New(streams);
+    for (Py_ssize_t i = 0; i < streams && result; i++) {
+        PyObject *stream = PyBytes_FromStringAndSize((const char *)ends[i + 1], ends[i] - ends[i + 1]);
+        if (!stream || PyTuple_SetItem(result, i, stream))
+            Py_CLEAR(result);
+    }
+done:
+    free(words);
+    free(ends);
     release(b, BIT_BUFFERS);
     return result;
 }
 
-PyDoc_STRVAR(decode_bits_doc, "decode_bits(stream, planes, images, rows, columns, offset, weight, bias, mass): "
-                              "fill planes of zeros; False if the stream is damaged");
+PyDoc_STRVAR(decode_bits_doc, "decode_bits(words, ends, planes, images, rows, columns, offset, weight, bias, mass): "
+                              "fill planes of zeros; False if the streams are damaged");
 
 static PyObject *decode_bits(PyObject *Py_UNUSED(self), PyObject *arguments)
 {
     Py_buffer b[BIT_BUFFERS] = {{0}};
     Bits t = {0};
     PyObject *result = NULL;
-    if (!PyArg_ParseTuple(arguments, "y*w*nnny*y*y*y*", &b[STREAM], &b[PLANES], &t.images, &t.rows, &t.columns, &b[OFFSET],
-                          &b[TAP], &b[BIAS], &b[MASS]))
+    int intact = 1;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*nnny*y*y*y*", &b[STREAM_WORDS], &b[STREAM_ENDS], &b[PLANES], &t.images, &t.rows,
+                          &t.columns, &b[OFFSET], &b[TAP], &b[BIAS], &b[MASS]))
         return NULL;
-    if (bits_fit(b, &t) && b[STREAM].len % 4 == 0) {
-        Stream stream = open_stream(b[STREAM].buf, b[STREAM].len / 4);
-        Py_BEGIN_ALLOW_THREADS
-        stream = pull_bits(&t, stream);
-        Py_END_ALLOW_THREADS
-        result = PyBool_FromLong(stream.state == 0 && stream.left == 0);
-    } else
+    const Py_ssize_t streams = b[STREAM_ENDS].len / 8;
+    const int64_t *ends = b[STREAM_ENDS].buf;
+    int usable = bits_fit(b, &t) && streams > 0 && b[STREAM_ENDS].len == 8 * streams;
+    for (Py_ssize_t i = 0; i < streams && usable; i++) {
+        const int64_t start = i ? ends[i - 1] : 0;
+        usable = start <= ends[i] && ends[i] <= b[STREAM_WORDS].len && (ends[i] - start) % 4 == 0;
+    }
+    if (!usable) {
         PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    const Py_ssize_t steps = steps_of(&t);
+    Stream stream = {0};
+    for (Py_ssize_t step = 0, before = 0, current = -1; intact && step <= steps; step++) {
+        const Py_ssize_t wanted = step < steps ? stream_of(&t, before, streams) : streams;
+        for (; intact && current < wanted; ) {
+            intact = stream.state == 0 && stream.left == 0;
+            if (++current < streams) {
+                const int64_t start = current ? ends[current - 1] : 0;
+                stream = open_stream((const unsigned char *)b[STREAM_WORDS].buf + start, (Py_ssize_t)(ends[current] - start) / 4);
+            }
+        }
+        if (intact && step < steps) {
+            pull_bits(&t, &stream, step);
+            before += bits_of(&t, step);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    result = PyBool_FromLong(intact);
+done:
     release(b, BIT_BUFFERS);
     return result;
 }

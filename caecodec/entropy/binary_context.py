@@ -1,9 +1,9 @@
 """Entropy model 2: bits around a bit that are decoded already choose its probability (FORMAT.md, 24: Bits in context).
 
-    symbols ── bits ── taps ── weighted sum ── class ── mass of a 1 ── coder ── stream
+    symbols ── bits ── taps ── weighted sum ── class ── mass of a 1 ── coder ── streams
           └── symbols that are no pair of bits ── escapes
 
-In: symbols as int32 (n, M, rows, columns), of a network whose latents are bits. Out: one stream of 32-bit words, and escapes.
+In: symbols as int32 (n, M, rows, columns), of a network whose latents are bits. Out: streams of 32-bit words, and escapes.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..bitstream import varint
 from ..errors import CorruptionError, WeightsError
 from . import binary_context_compiled, binary_context_numpy, context_compiled, streams
-from .binary_context_tables import BinaryContextTables, pack_pairs, unpack_pairs
+from .binary_context_tables import BinaryContextTables, pack_pairs, streams_of, unpack_pairs
 from .model import EntropyModel, Shape, Tensors
 from .streams import MAX_SYMBOL, CodedSymbols, Symbols
 from .tables import check_dtype
@@ -62,19 +62,21 @@ class BinaryContextModel(EntropyModel[BinaryContextTables]):
         fine = np.where(used[:, None, None], (symbols != 0) & (np.abs(symbols) <= 2), symbols == 0)
         bits = unpack_pairs(np.where(fine, symbols, 1)[:, used].astype(np.int8))
         coder = binary_context_compiled if context_compiled.available() else binary_context_numpy
-        return CodedSymbols((coder.encode(bits, tables),), _pack_escapes(symbols, ~fine))
+        return CodedSymbols(coder.encode(bits, tables), _pack_escapes(symbols, ~fine))
 
     def decode(self, coded: CodedSymbols, tables: BinaryContextTables, shape: Shape) -> Symbols:
         """See `EntropyModel.decode`; what is damaged is decoded again, for the error that says what is wrong."""
         n, _, height, columns = shape
-        if len(coded.streams) != 1:
-            raise CorruptionError(f"payload has {len(coded.streams)} streams but bits have 1: it is damaged")
-        (stream,) = coded.streams
-        streams.check_words(stream)
         size = (n, len(tables.bias), height, columns)
-        bits = binary_context_compiled.decode(stream, tables, size) if context_compiled.available() else None
+        if len(coded.streams) != streams_of(size):
+            raise CorruptionError(
+                f"payload has {len(coded.streams)} streams but bits of shape {size} need {streams_of(size)}: it is damaged"
+            )
+        for stream in coded.streams:
+            streams.check_words(stream)
+        bits = binary_context_compiled.decode(coded.streams, tables, size) if context_compiled.available() else None
         if bits is None:
-            bits = binary_context_numpy.decode(stream, tables, size)
+            bits = binary_context_numpy.decode(coded.streams, tables, size)
         symbols = np.zeros(shape, np.int32)
         symbols[:, tables.coded > 0] = pack_pairs(bits)
         _unpack_escapes(coded.escapes, symbols)

@@ -1,5 +1,7 @@
 """Bits in context in numpy and constriction (FORMAT.md, 24: Bits in context); `binary_context_compiled` is faster."""
 
+import math
+
 import constriction
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ from .binary_context_tables import (
     BinaryContextTables,
     Bits,
     classes,
+    streams_of,
     with_margin,
     without_margin,
 )
@@ -21,25 +24,30 @@ from .streams import Integers
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
-def encode(bits: Bits, tables: BinaryContextTables) -> bytes:
-    """The stream of bits (n, C, rows, columns)."""
+def encode(bits: Bits, tables: BinaryContextTables) -> tuple[bytes, ...]:
+    """The streams of bits (n, C, rows, columns)."""
     walk = _Walk(bits, tables)
-    coder = constriction.stream.stack.AnsCoder()
+    coders = [constriction.stream.stack.AnsCoder() for _ in range(streams_of(bits.shape))]
+    before = bits.size
     for step in reversed(range(walk.steps)):
         places, rows = walk.at(step)
+        before -= len(places)
+        coder = coders[before * len(coders) // bits.size]
         coder.encode_reverse((walk.bits[places] > 0).astype(np.int32), _FAMILY, rows)
-    stream: bytes = coder.get_compressed().astype("<u4").tobytes()
-    return stream
+    return tuple(coder.get_compressed().astype("<u4").tobytes() for coder in coders)
 
 
-def decode(stream: bytes, tables: BinaryContextTables, shape: Shape) -> Bits:
-    """The bits (n, C, rows, columns) of a stream; CorruptionError unless it holds exactly these."""
-    coder = streams.start(stream)
+def decode(coded: tuple[bytes, ...], tables: BinaryContextTables, shape: Shape) -> Bits:
+    """The bits (n, C, rows, columns) of streams; CorruptionError unless they hold exactly these."""
+    coders = [streams.start(stream) for stream in coded]
     walk = _Walk(np.zeros(shape, np.int8), tables)
+    before = 0
     for step in range(walk.steps):
         places, rows = walk.at(step)
-        walk.bits[places] = 2 * coder.decode(_FAMILY, rows) - 1
-    streams.finish(coder)
+        walk.bits[places] = 2 * coders[before * len(coders) // math.prod(shape)].decode(_FAMILY, rows) - 1
+        before += len(places)
+    for coder in coders:
+        streams.finish(coder)
     return walk.inside()
 
 

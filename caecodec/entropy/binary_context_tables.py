@@ -3,6 +3,7 @@
 All values are integers and part of the weights, so bits decode identically on every machine.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ REACH = 2  # rows and columns between a bit and its farthest tap
 SIDE = 2 * REACH + 1
 ROW_STEP, CHANNEL_STEP = 2, 4  # how many steps later than a bit the one below it, and that of the next channel, are decoded
 CLASS_WIDTH = 7  # logarithm: sums per class
+STREAM_BITS = 2**18  # so that a payload which claims many bits is not short
 MAX_TAPS = 64  # so that sums fit 32 bits
 Bits = npt.NDArray[np.int8]
 
@@ -39,6 +41,11 @@ def pack_pairs(bits: Bits) -> Bits:
     """Invert `unpack_pairs`."""
     symbols: Bits = (3 * bits[:, 0::2] + bits[:, 1::2]) // 2
     return symbols
+
+
+def streams_of(shape: tuple[int, ...]) -> int:
+    """The number of streams of bits of this shape."""
+    return max(1, math.prod(shape) // STREAM_BITS)
 
 
 def with_margin(bits: Bits) -> Bits:

@@ -1,6 +1,7 @@
 """Entropy model binary-context: round trips of any symbols, damage, hostile tables, and what a fit to images gains."""
 
 import dataclasses
+import tracemalloc
 from unittest import mock
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_both_coders_make_the_same_bytes(shape, seed):
     stream = binary_context_compiled.encode(bits, tables)
     assert stream == binary_context_numpy.encode(bits, tables)
     np.testing.assert_array_equal(binary_context_compiled.decode(stream, tables, bits.shape), bits)
-    damaged = stream[:-4] + rng.bytes(3) + b"\1"
+    damaged = (stream[0][:-4] + rng.bytes(3) + b"\1",)
     found = binary_context_compiled.decode(damaged, tables, bits.shape)
     if found is None:
         with pytest.raises(CorruptionError, match="more than its symbols"):
@@ -105,11 +106,26 @@ def test_both_coders_make_the_same_bytes(shape, seed):
         np.testing.assert_array_equal(binary_context_numpy.decode(damaged, tables, bits.shape), found)
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 300, 310), (2, 3, 310, 301), (1400, 3, 11, 13), (600000, 1, 1, 1)])
+def test_many_bits_have_several_streams(shape, coder):
+    """Some of which are empty where a step has many bits; a payload that claims as many in fewer streams is refused."""
+    tables = seeded_binary_context(7, [1] * shape[1])
+    symbols = pairs(np.random.default_rng(8), shape, [1] * shape[1])
+    coded = MODEL.encode(symbols, tables)
+    assert len(coded.streams) == 2 * symbols.size // 2**18 > 1
+    bits = unpack_pairs(symbols.astype(np.int8))
+    assert coded.streams == binary_context_numpy.encode(bits, tables)
+    np.testing.assert_array_equal(MODEL.decode(coded, tables, shape), symbols)
+    for wrong in (coded.streams[1:], (coded.streams[0] + b"\1\2\3\4", *coded.streams[1:])):
+        with pytest.raises(CorruptionError, match="stream"):
+            MODEL.decode(CodedSymbols(wrong, b""), tables, shape)
+
+
 def test_wrong_sizes_are_refused():
     """No array that is passed to the extension makes it read or write beyond one."""
     planes = np.zeros((2, 6, 4 + 3, 4 + 5), np.int8)
     good = [planes, 2, 3, 5, *binary_context_compiled.arrays(TABLES, 3, 5)]
-    assert _coder.decode_bits(b"", *good)
+    assert _coder.decode_bits(b"", np.array([0]), *good)
     for place, changed in [
         (0, planes[:1]), (1, 1), (1, 0), (1, 2**62), (2, 0), (2, -3), (2, 2**62), (3, 6), (3, 2**62), (4, good[4][:, 1:]),
         (5, good[5][:-1]), (6, good[6][:-1]), (6, good[6][:0]), (7, good[7].ravel()[:-1]), (7, good[7][:, :0]),
@@ -118,15 +134,19 @@ def test_wrong_sizes_are_refused():
         wrong = [*good]
         wrong[place] = np.ascontiguousarray(changed) if isinstance(changed, np.ndarray) else changed
         for refused_call in (
-            lambda wrong=wrong: _coder.encode_bits(*wrong),
-            lambda wrong=wrong: _coder.decode_bits(b"", *wrong),
+            lambda wrong=wrong: _coder.encode_bits(1, *wrong),
+            lambda wrong=wrong: _coder.decode_bits(b"", np.array([0]), *wrong),
         ):
             with pytest.raises(ValueError, match="other sizes"):
                 refused_call()
     with pytest.raises(ValueError, match="other sizes"):
-        _coder.decode_bits(b"abc", *good)
+        _coder.decode_bits(b"abc", np.array([3]), *good)
+    with pytest.raises(ValueError, match="other sizes"):
+        _coder.decode_bits(b"", np.array([], np.int64), *good)
+    with pytest.raises(ValueError, match="other sizes"):
+        _coder.encode_bits(0, *good)
     with pytest.raises((TypeError, BufferError)):
-        _coder.decode_bits(b"", bytes(planes.size), *good[1:])
+        _coder.decode_bits(b"", np.array([0]), bytes(planes.size), *good[1:])
 
 
 def coded_with_escapes():
@@ -201,6 +221,14 @@ def refused(folder, tensors, match):
     weights.save(path, tensors, name="x", family="binary", metric="mse", qualities=(4,))
     with pytest.raises(WeightsError, match=match):
         weights.load(weights.open_file(path, "mse", 4), 4)
+
+
+def test_huge_geometry_is_refused_before_it_is_allocated():
+    tracemalloc.start()
+    with pytest.raises(CorruptionError, match="need 1144 streams"):
+        MODEL.decode(CodedSymbols((b"\1\2\3\4",), b""), seeded_binary_context(0, [1] * 24), (1, 24, 2500, 2500))
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 def test_golden_weights_exercise_every_part():

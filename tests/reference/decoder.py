@@ -250,13 +250,17 @@ def bits_body(weights, quality, streams, escapes, images, h, w):
     ]
     bits = {}
     every = itertools.product(range(len(taps)), range(h), range(images), range(w))
-    (words,) = streams
-    stream = Stream(words)
-    for c, i, image, k in sorted(every, key=lambda place: 2 * place[1] + place[3] + 4 * place[0]):
+    coders, number = [Stream(words) for words in streams], len(taps) * images * h * w
+    assert len(coders) == max(1, number // 2**18)
+    before, step = 0, 0
+    for x, (c, i, image, k) in enumerate(sorted(every, key=lambda place: 2 * place[1] + place[3] + 4 * place[0])):
+        if 2 * i + k + 4 * c > step:
+            before, step = x, 2 * i + k + 4 * c
         s = biases[c] + sum(u * bits.get((image, j, i + dy, k + dx), 0) for j, dy, dx, u in taps[c])
         mass = masses[c][min(max(s // 128 + len(masses[c]) // 2, 0), len(masses[c]) - 1)]
-        bits[image, c, i, k] = 2 * stream.entry([2**24 - mass, mass]) - 1
-    stream.end()
+        bits[image, c, i, k] = 2 * coders[len(coders) * before // number].entry([2**24 - mass, mass]) - 1
+    for coder in coders:
+        coder.end()
     latent = [[[0] * w for _ in range(images * h)] for _ in coded]
     used = [m for m, flag in enumerate(coded) if flag]
     for (number, m), image, i, k in itertools.product(enumerate(used), range(images), range(h), range(w)):
