@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..bitstream.codings import ENTROPY_MODELS
-from . import context, static
+from . import binary_context, context, static
 from .model import EntropyModel
 
 _models: dict[str, EntropyModel[Any]] = {}  # in order of preference
@@ -44,3 +44,4 @@ def by_name(name: str) -> EntropyModel[Any]:
 
 register(static.MODEL)
 register(context.MODEL)
+register(binary_context.MODEL)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import caecodec
 from caecodec.bitstream import padded
-from caecodec.models.factorized.network import FactorizedPrior
 from caecodec.weights import file as weights_file
 
 
@@ -50,7 +49,7 @@ def test_the_script():
     assert int(re.search(r"(\d+) MiB above", lines[-1])[1]) < 100
 
 
-@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny-context.safetensors"])
+@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny-context.safetensors", "tiny-binary-context.safetensors"])
 @settings(max_examples=2 * settings.default.max_examples)
 @given(rng=st.randoms(use_true_random=False))
 def test_a_mutated_weights_file(name, rng):
@@ -64,7 +63,7 @@ def test_a_mutated_weights_file(name, rng):
         loaded = weights_file.quality_weights(bytes(body), 4, name)
     except (caecodec.WeightsError, caecodec.FormatVersionError):
         return
-    FactorizedPrior.build(loaded.network.tensors)
+    loaded.family.build(loaded.network.tensors)
 
 
 @cache
