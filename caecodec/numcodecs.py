@@ -88,8 +88,8 @@ class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):
     gpu
         True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`. Not stored.
     entropy
-        The entropy model to write with: "context", "static" (more bytes, the same pixels), or None for context if the weights
-        have it. Stored if given.
+        The entropy model to write with: "context", "binary-context" (weights of the family binary alone), "static" (more bytes,
+        the same pixels), or None for the best that the weights have tables for. Stored if given.
     max_error, psnr, bpp
         A bound on the error of every value, or, instead of quality, the least PSNR or the most bits per pixel, as in
         `caecodec.encode`. Stored if given.

@@ -1,10 +1,11 @@
 """Latents of one bit, and what an entropy model is worth: python examples/binary_latents.py [-o FOLDER] [--minutes 2].
 
 Trains the family `binary`, a network of three convolutions each way, from principal components on four photographs of
-scikit-image. It then codes a fifth one at each quality in four ways: the bits of the latents packed eight to a byte;
-these bytes compressed by LZMA; and payloads of caecodec with static tables (one for each channel) and with context tables
-(the class of a channel's table follows from the channels before). The tables are learnt from the photographs of the
-training. All four hold the same bits, and so the same pixels. Needs the extra train, and scikit-image.
+scikit-image. It then codes a fifth one at each quality in five ways: the bits of the latents packed eight to a byte;
+these bytes compressed by LZMA; and payloads of caecodec with static tables (one for each channel), context tables (the class
+of a channel's table follows from the magnitudes of the channels before, which say little about bits) and binary-context
+tables (the class of a bit's probability follows from bits around it). The tables are learnt from the photographs of the
+training. All hold the same bits, and so the same pixels. Needs the extra train, and scikit-image.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from caecodec import weights
 from caecodec.images.metrics import psnr
 from caecodec.models.binary.network import bits_of
 from caecodec.training import Recipe, train
+
+MODELS = ("static", "context", "binary-context")
 
 
 def main() -> None:
@@ -45,22 +48,20 @@ def main() -> None:
     train([photographs], file, recipe, init="klt", validation=0, on_report=report, overwrite=True)
 
     image = skimage.data.astronaut()
-    print(f"quality  bits/pixel  packed bytes  with LZMA  {'static':>7}  {'context':>7}   PSNR  MP/s written  MP/s read")
+    print("quality  bits/pixel  packed bytes  with LZMA   static  context  binary-context   PSNR  MP/s written  MP/s read")
     for quality in options.quality:
         bits = np.packbits(used_bits(file, quality, image)).tobytes()
-        payloads = {
-            entropy: caecodec.encode(image, quality, weights=file, entropy=entropy) for entropy in ("static", "context")
-        }
+        payloads = [caecodec.encode(image, quality, weights=file, entropy=entropy) for entropy in MODELS]
         start = time.perf_counter()
         caecodec.encode(image, quality, weights=file)
         middle = time.perf_counter()
-        decoded = caecodec.decode(payloads["context"], weights=file)
+        decoded = caecodec.decode(payloads[-1], weights=file)
         end = time.perf_counter()
-        assert np.array_equal(decoded, caecodec.decode(payloads["static"], weights=file))
+        assert np.array_equal(decoded, caecodec.decode(payloads[0], weights=file))
         pixels = image.shape[0] * image.shape[1]
         print(
             f"{quality:7}  {8 * len(bits) / pixels:10.3f}  {len(bits):12}  {len(lzma.compress(bits, preset=9)):9}  "
-            f"{len(payloads['static']):7}  {len(payloads['context']):7}  {psnr(image, decoded):5.2f}  "
+            f"{len(payloads[0]):7}  {len(payloads[1]):7}  {len(payloads[2]):14}  {psnr(image, decoded):5.2f}  "
             f"{pixels / (middle - start) / 1e6:12.2f}  {pixels / (end - middle) / 1e6:9.2f}"
         )
 

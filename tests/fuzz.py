@@ -119,7 +119,9 @@ def originals():
         found.append(Original(f"v3-{name}", data, "default", caecodec.decode(data, network=network), network))
     for path in [*sorted(GOLDEN.glob("v1-*.cae")), *sorted(GOLDEN.glob("v2-*.cae"))]:
         context = "context" in path.stem or path.stem == "v2-bounded-planes"
-        family = next((name for name in ("binary", "depthwise", "residual-attention") if name in path.stem), None)
+        family = next(
+            (name for name in ("binary-context", "binary", "depthwise", "residual-attention") if name in path.stem), None
+        )
         network = f"tiny-{family}" if family else "tiny-context" if context else "tiny"
         weights = GOLDEN / f"{network}.safetensors"
         data = path.read_bytes()

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from ..errors import CorruptionError, FormatVersionError
 from .wire_ids import WireIds
 
-ENTROPY_MODELS = WireIds("entropy model id", {0: "static", 1: "context"}, largest=13)
+ENTROPY_MODELS = WireIds("entropy model id", {0: "static", 1: "context", 2: "binary-context"}, largest=13)
 Value = TypeVar("Value")
 
 

@@ -1,4 +1,4 @@
-"""A payload of the scalable autoencoder: format version 4, a section for each layer, base first (FORMAT.md, 24: Layers)."""
+"""A payload of the scalable autoencoder: format version 4, a section for each layer, base first (FORMAT.md, 25: Layers)."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise

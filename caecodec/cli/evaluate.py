@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("-q", "--qualities", help="such as 1-5 or 2,4; default all")
     models = [model.name for model in registry.models()]
-    parser.add_argument("--entropy", choices=models, help="default context if the weights have it")
+    parser.add_argument("--entropy", choices=models, help="default the best that the weights have tables for")
     parser.add_argument(
         "--overfitted", default="", metavar="PRESET[,PRESET...]",
         help="measure the overfitted codec with instant, faster, fast, medium, slow, placebo: minutes per image and quality",

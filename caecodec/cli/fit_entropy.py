@@ -1,9 +1,9 @@
-"""caecodec fit-entropy: adds context tables, fitted to images, to any weights."""
+"""caecodec fit-entropy: adds better entropy tables, fitted to images, to any weights."""
 
 import argparse
 from pathlib import Path
 
-SUMMARY = "Add context tables, fitted to images, to weights, which codes the same pixels in fewer bytes."
+SUMMARY = "Add context tables, fitted to images, to weights, which code the same pixels in fewer bytes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         quality=arguments.quality,
         overwrite=arguments.overwrite,
     )
-    print("quality  held-out crops  static bytes  context bytes  saved")
+    bytes_fitted = f"{gains[0].model} bytes"
+    print(f"quality  held-out crops  static bytes  {bytes_fitted}  saved")
     for gain in gains:
-        print(f"{gain.quality:7}  {gain.crops:14}  {gain.static:12}  {gain.context:13}  {gain.saved:4.1f} %")
+        print(f"{gain.quality:7}  {gain.crops:14}  {gain.static:12}  {gain.fitted:{len(bytes_fitted)}}  {gain.saved:4.1f} %")
     print(f"{source.location}: {source}, SHA-256 {source.sha256}")
     return 0

@@ -1,5 +1,5 @@
 /* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context_numpy.py codes too, without Python's lock; and, at the end,
-   the coder of layered_coder.py.
+   those of section 24, which binary_context_numpy.py codes too, and the coder of layered_coder.py (section 25).
 
    symbols (images, M, rows, columns) int32 <-> indices (M, P) uint8 in coding order <-> words of each stream, escape list
 
@@ -432,9 +432,9 @@ enum {
 #define TABLES_OF(b) \
     &b[ORDER], &b[DIFFERENCE], &b[RADIUS], &b[WEIGHT], &b[THRESHOLD], &b[TABLE], &b[CUMULATIVE], &b[RECIPROCAL]
 
-static void release(Py_buffer *b)
+static void release(Py_buffer *b, int number)
 {
-    for (int i = 0; i < BUFFERS; i++)
+    for (int i = 0; i < number; i++)
         if (b[i].obj)
             PyBuffer_Release(&b[i]);
 }
@@ -546,7 +546,7 @@ done:
     free(words);
     free(ends);
     free(escapes);
-    release(b);
+    release(b, BUFFERS);
     return result;
 }
 
@@ -602,7 +602,234 @@ done:
     context_free(&s);
     free(chosen);
     free(coders);
-    release(b);
+    release(b, BUFFERS);
+    return result;
+}
+
+/* Bits in context.
+
+   Bits of -1 and 1 are in planes (images, channels, rows + 2 MARGIN, columns + 2 MARGIN) within a margin of zeros. `offset` says
+   how many elements lie between a bit and each of its taps; that these are in the planes, and in an earlier step, is checked
+   when tables are loaded (binary_context_tables.py). */
+
+enum { MARGIN = 2, ROW_STEP = 2, CHANNEL_STEP = 4, CLASS_WIDTH = 7 };
+enum { PLANES, OFFSET, TAP, BIAS, MASS, STREAM_WORDS, STREAM_ENDS, BIT_BUFFERS };
+
+typedef struct {
+    int8_t *planes;
+    const int64_t *offset;  /* (channels, taps) */
+    const int32_t *weight;  /* (channels, taps) */
+    const int32_t *bias;    /* (channels,) */
+    const uint32_t *mass;   /* (channels, classes): of a bit of 1 */
+    Py_ssize_t images, channels, rows, columns, taps, classes;
+} Bits;
+
+/* Whether all arrays have the sizes that the coder relies on. */
+static int bits_fit(const Py_buffer *b, Bits *t)
+{
+    t->planes = b[PLANES].buf, t->offset = b[OFFSET].buf, t->weight = b[TAP].buf, t->bias = b[BIAS].buf, t->mass = b[MASS].buf;
+    t->channels = b[BIAS].len / 4;
+    if (t->images < 1 || t->channels < 1 || t->rows < 1 || t->columns < 1 || t->rows > PTRDIFF_MAX / 64 / t->channels ||
+        t->columns > PTRDIFF_MAX / 64 / t->channels / (t->rows + 2 * MARGIN) ||
+        t->images > PTRDIFF_MAX / t->channels / (t->rows + 2 * MARGIN) / (t->columns + 2 * MARGIN))
+        return 0;
+    t->taps = b[TAP].len / 4 / t->channels, t->classes = b[MASS].len / 4 / t->channels;
+    return b[PLANES].len == t->images * t->channels * (t->rows + 2 * MARGIN) * (t->columns + 2 * MARGIN) &&
+           b[BIAS].len == 4 * t->channels && b[TAP].len == 4 * t->taps * t->channels &&
+           b[OFFSET].len == 8 * t->taps * t->channels && t->classes > 0 && b[MASS].len == 4 * t->classes * t->channels;
+}
+
+/* The mass of a bit of 1, given the bits of earlier steps. */
+static inline uint32_t mass_of(const Bits *t, Py_ssize_t channel, const int8_t *bit)
+{
+    const int64_t *offset = t->offset + channel * t->taps;
+    const int32_t *weight = t->weight + channel * t->taps;
+    int32_t sum = t->bias[channel];
+    for (Py_ssize_t i = 0; i < t->taps; i++)
+        sum += weight[i] * bit[offset[i]];
+    const int32_t width = 1 << CLASS_WIDTH;
+    Py_ssize_t class = (sum < 0 ? -((width - 1 - sum) / width) : sum / width) + t->classes / 2;
+    class = class < 0 ? 0 : class >= t->classes ? t->classes - 1 : class;
+    return t->mass[channel * t->classes + class];
+}
+
+/* The bits of a channel in a step are in rows `first` to `last`; each is at column step - CHANNEL_STEP channel - ROW_STEP row. */
+static inline void rows_of(const Bits *t, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t *first, Py_ssize_t *last)
+{
+    const Py_ssize_t left = step - CHANNEL_STEP * channel;
+    *first = left < t->columns ? 0 : (left - t->columns) / ROW_STEP + 1;
+    *last = left < 0 ? -1 : left / ROW_STEP < t->rows ? left / ROW_STEP : t->rows - 1;
+}
+
+static inline int8_t *bit_at(const Bits *t, Py_ssize_t step, Py_ssize_t channel, Py_ssize_t row, Py_ssize_t image)
+{
+    const Py_ssize_t column = step - CHANNEL_STEP * channel - ROW_STEP * row, width = t->columns + 2 * MARGIN;
+    const Py_ssize_t plane = image * t->channels + channel;
+    return t->planes + (plane * (t->rows + 2 * MARGIN) + row + MARGIN) * width + column + MARGIN;
+}
+
+static Py_ssize_t steps_of(const Bits *t)
+{
+    return ROW_STEP * (t->rows - 1) + t->columns + CHANNEL_STEP * (t->channels - 1);
+}
+
+static Py_ssize_t bits_of(const Bits *t, Py_ssize_t step)
+{
+    Py_ssize_t first, last, number = 0;
+    for (Py_ssize_t channel = 0; channel < t->channels; channel++) {
+        rows_of(t, step, channel, &first, &last);
+        number += last < first ? 0 : last - first + 1;
+    }
+    return number * t->images;
+}
+
+/* The stream of a step before which there are `before` bits. */
+static Py_ssize_t stream_of(const Bits *t, Py_ssize_t before, Py_ssize_t streams)
+{
+    const Py_ssize_t all = t->images * t->channels * t->rows * t->columns;
+    return before / all * streams + (Py_ssize_t)((uint64_t)(before % all) * (uint64_t)streams / (uint64_t)all);
+}
+
+/* Decode the bits of a step. */
+static void pull_bits(const Bits *t, Stream *from, Py_ssize_t step)
+{
+    Stream stream = *from;
+    Py_ssize_t first, last;
+    for (Py_ssize_t channel = 0; channel < t->channels && CHANNEL_STEP * channel <= step; channel++) {
+        rows_of(t, step, channel, &first, &last);
+        for (Py_ssize_t row = first; row <= last; row++)
+            for (Py_ssize_t image = 0; image < t->images; image++) {
+                int8_t *bit = bit_at(t, step, channel, row, image);
+                const uint32_t mass = mass_of(t, channel, bit), rest = (uint32_t)stream.state & (TOTAL - 1);
+                const int one = rest >= TOTAL - mass;
+                *bit = one ? 1 : -1;
+                stream.state = (stream.state >> 24) * (one ? mass : TOTAL - mass) + rest - (one ? TOTAL - mass : 0);
+                if (stream.state >> 32 == 0 && stream.left)
+                    stream.state = stream.state << 32 | read_word(stream.words + 4 * --stream.left);
+            }
+    }
+    *from = stream;
+}
+
+/* Encode the bits of a step, the last one first; returns the end of the words. */
+static unsigned char *push_bits(const Bits *t, Py_ssize_t step, uint64_t *to, unsigned char *out)
+{
+    uint64_t state = *to;
+    Py_ssize_t first, last;
+    for (Py_ssize_t channel = t->channels - 1; channel >= 0; channel--) {
+        rows_of(t, step, channel, &first, &last);
+        for (Py_ssize_t row = last; row >= first; row--)
+            for (Py_ssize_t image = t->images - 1; image >= 0; image--) {
+                const int8_t *bit = bit_at(t, step, channel, row, image);
+                const uint32_t one = mass_of(t, channel, bit), mass = *bit > 0 ? one : TOTAL - one;
+                if (state >= (uint64_t)mass << 40) {
+                    out = write_word(out, state);
+                    state >>= 32;
+                }
+                state = (state / mass << 24) + state % mass + (*bit > 0 ? TOTAL - one : 0);
+            }
+    }
+    *to = state;
+    return out;
+}
+
+PyDoc_STRVAR(encode_bits_doc, "encode_bits(streams, planes, images, rows, columns, offset, weight, bias, mass): the streams");
+
+static PyObject *encode_bits(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[BIT_BUFFERS] = {{0}};
+    Bits t = {0};
+    Py_ssize_t streams;
+    PyObject *result = NULL;
+    unsigned char *words = NULL, **ends = NULL;
+    if (!PyArg_ParseTuple(arguments, "ny*nnny*y*y*y*", &streams, &b[PLANES], &t.images, &t.rows, &t.columns, &b[OFFSET], &b[TAP],
+                          &b[BIAS], &b[MASS]))
+        return NULL;
+    if (!bits_fit(b, &t) || streams < 1 || streams > b[PLANES].len) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    words = allocate((size_t)b[PLANES].len + 2 * (size_t)streams, 4); /* each bit adds at most one word, each last state two */
+    ends = allocate((size_t)streams + 1, sizeof(*ends));
+    if (!words || !ends) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS /* ends[i + 1] to ends[i] - 1 are the words of stream i: the last stream is coded first */
+    unsigned char *out = words;
+    uint64_t state = 0;
+    Py_ssize_t before = t.images * t.channels * t.rows * t.columns, current = streams;
+    ends[streams] = words;
+    for (Py_ssize_t step = steps_of(&t) - 1; step >= 0; step--) {
+        before -= bits_of(&t, step);
+        for (const Py_ssize_t stream = stream_of(&t, before, streams); current > stream + 1; state = 0) {
+            for (; state; state >>= 32)
+                out = write_word(out, state);
+            ends[--current] = out;
+        }
+        out = push_bits(&t, step, &state, out);
+    }
+    for (; state; state >>= 32)
+        out = write_word(out, state);
+    ends[0] = out;
+    Py_END_ALLOW_THREADS
+    result = PyTuple_New(streams);
+    for (Py_ssize_t i = 0; i < streams && result; i++) {
+        PyObject *stream = PyBytes_FromStringAndSize((const char *)ends[i + 1], ends[i] - ends[i + 1]);
+        if (!stream || PyTuple_SetItem(result, i, stream))
+            Py_CLEAR(result);
+    }
+done:
+    free(words);
+    free(ends);
+    release(b, BIT_BUFFERS);
+    return result;
+}
+
+PyDoc_STRVAR(decode_bits_doc, "decode_bits(words, ends, planes, images, rows, columns, offset, weight, bias, mass): "
+                              "fill planes of zeros; False if the streams are damaged");
+
+static PyObject *decode_bits(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[BIT_BUFFERS] = {{0}};
+    Bits t = {0};
+    PyObject *result = NULL;
+    int intact = 1;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*nnny*y*y*y*", &b[STREAM_WORDS], &b[STREAM_ENDS], &b[PLANES], &t.images, &t.rows,
+                          &t.columns, &b[OFFSET], &b[TAP], &b[BIAS], &b[MASS]))
+        return NULL;
+    const Py_ssize_t streams = b[STREAM_ENDS].len / 8;
+    const int64_t *ends = b[STREAM_ENDS].buf;
+    int usable = bits_fit(b, &t) && streams > 0 && b[STREAM_ENDS].len == 8 * streams;
+    for (Py_ssize_t i = 0; i < streams && usable; i++) {
+        const int64_t start = i ? ends[i - 1] : 0;
+        usable = start <= ends[i] && ends[i] <= b[STREAM_WORDS].len && (ends[i] - start) % 4 == 0;
+    }
+    if (!usable) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes than the coder needs");
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    const Py_ssize_t steps = steps_of(&t);
+    Stream stream = {0};
+    for (Py_ssize_t step = 0, before = 0, current = -1; intact && step <= steps; step++) {
+        const Py_ssize_t wanted = step < steps ? stream_of(&t, before, streams) : streams;
+        for (; intact && current < wanted; ) {
+            intact = stream.state == 0 && stream.left == 0;
+            if (++current < streams) {
+                const int64_t start = current ? ends[current - 1] : 0;
+                stream = open_stream((const unsigned char *)b[STREAM_WORDS].buf + start, (Py_ssize_t)(ends[current] - start) / 4);
+            }
+        }
+        if (intact && step < steps) {
+            pull_bits(&t, &stream, step);
+            before += bits_of(&t, step);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    result = PyBool_FromLong(intact);
+done:
+    release(b, BIT_BUFFERS);
     return result;
 }
 
@@ -715,6 +942,8 @@ static PyMethodDef methods[] = {
     {"decode", decode, METH_VARARGS, decode_doc},
     {"pack", pack, METH_VARARGS, pack_doc},
     {"unpack", unpack, METH_VARARGS, unpack_doc},
+    {"encode_bits", encode_bits, METH_VARARGS, encode_bits_doc},
+    {"decode_bits", decode_bits, METH_VARARGS, decode_bits_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -16,7 +16,7 @@ from .model import Shape
 from .streams import CodedSymbols, Integers, StreamLayout, Symbols
 
 try:
-    from . import _coder
+    from . import _coder as _coder  # binary_context_compiled uses it too
 except ImportError:
     _coder = None  # type: ignore[assignment]  # a module, or None where no C compiler built it
 

@@ -1,4 +1,4 @@
-"""Layered coding: the base layer by context coding, then the refinement of each further layer (FORMAT.md, 24: Layers).
+"""Layered coding: the base layer by context coding, then the refinement of each further layer (FORMAT.md, 25: Layers).
 
     symbols s ── |s| >> L-1 ── ContextModel ──▶ streams, escapes of layer 1
               ├─ |s| >> L-2, given layer 1 ───▶ a stream for layer 2            and so on, to s itself in layer L

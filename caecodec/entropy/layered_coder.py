@@ -1,4 +1,4 @@
-"""Codes indices 0, 1, 2 with a mass of 0 for each, by asymmetric numeral systems (FORMAT.md, 5 and 24).
+"""Codes indices 0, 1, 2 with a mass of 0 for each, by asymmetric numeral systems (FORMAT.md, 5 and 25).
 
 With mass z of 2^24, index 0 has z, and indices 1 and 2 have half of the rest each; or, with STEADY_FLAG, index 1 has the rest
 but 1. It runs in the compiled extension, without Python's lock, or in constriction where the extension is not installed.

@@ -1,4 +1,4 @@
-"""What layered coding stores for a refinement of M channels: groups, predictors, classes, masses (FORMAT.md, 24: Layers).
+"""What layered coding stores for a refinement of M channels: groups, predictors, classes, masses (FORMAT.md, 25: Layers).
 
 All values are integers and part of the weights. As in context coding, the predictors run in float32 without error.
 """

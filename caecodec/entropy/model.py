@@ -92,8 +92,11 @@ class EntropyModel(ABC, Generic[T]):
         """The tensors of a weights file that hold the tables of one quality."""
 
     @abstractmethod
-    def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> T:
-        """Fit tables to the symbols in these batches (n, M, rows, columns), each image a crop."""
+    def fit(self, batches: Sequence[npt.NDArray[np.int16]]) -> T | None:
+        """Fit tables to the symbols in these batches (n, M, rows, columns), each image a crop.
+
+        Returns None if the model is not for such symbols.
+        """
 
     @abstractmethod
     def encode(self, symbols: Symbols, tables: T) -> CodedSymbols:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..bitstream.codings import ENTROPY_MODELS
-from . import context, layered, static
+from . import binary_context, context, layered, static
 from .model import EntropyModel
 
 _models: dict[str, EntropyModel[Any]] = {}  # in order of preference
@@ -49,3 +49,4 @@ def by_name(name: str) -> EntropyModel[Any]:
 
 register(static.MODEL)
 register(context.MODEL)
+register(binary_context.MODEL)

@@ -139,5 +139,7 @@ def _fitted(family: Family, tensors: Tensors, qualities: Sequence[int], crops: S
         folded = family.fold(tensors, quality)
         batches = [narrow(batch) for batch in symbols.batches(family, folded, quality, crops)]
         for model in registry.models():
-            fitted.update(model.store(model.fit(batches), quality))
+            tables = model.fit(batches)
+            if tables is not None:
+                fitted.update(model.store(tables, quality))
     return fitted

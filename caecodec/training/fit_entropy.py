@@ -1,14 +1,16 @@
-"""Weights with static tables, or a CompressAI checkpoint, -> a weights file with context tables fitted to images."""
+"""Weights with static tables, or a CompressAI checkpoint, -> a weights file with better tables, fitted to images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import weights
-from ..entropy import context, context_fit, static
+from ..entropy import registry as entropy_models
+from ..entropy import static
+from ..entropy.model import EntropyModel
 from ..entropy.streams import CodedSymbols, narrow
 from ..errors import ParameterError
 from ..models import registry
@@ -20,17 +22,21 @@ HELD_OUT = 10  # every tenth image is held out for measurement
 
 
 class Gain(NamedTuple):
-    """The bytes of the streams and escapes of held-out crops with each entropy model; every crop is coded separately."""
+    """The bytes of the streams and escapes of held-out crops with static and with fitted tables; each crop is coded separately.
+
+    model : the entropy model whose tables were fitted
+    """
 
     quality: int
     crops: int
+    model: str
     static: int
-    context: int
+    fitted: int
 
     @property
     def saved(self) -> float:
-        """The percentage of bytes that context coding saves."""
-        return 100 * (1 - self.context / self.static)
+        """The percentage of bytes that the fitted tables save."""
+        return 100 * (1 - self.fitted / self.static)
 
 
 def fit_entropy(
@@ -44,8 +50,9 @@ def fit_entropy(
     quality: int | None = None,
     overwrite: bool = False,
 ) -> tuple[weights.Source, list[Gain]]:
-    """Write the weights at `path` to `output`, with context tables for all their qualities fitted to crops of images.
+    """Write the weights at `path` to `output`, with tables for all their qualities fitted to crops of images.
 
+    The tables are those of the entropy model that writers prefer: binary-context for latents of one bit, context for others.
     A model card beside it, NAME.md, records what the tables were fitted to and what they gain.
 
     path : a .safetensors file, or a CompressAI checkpoint, which needs the `quality` and `metric` that it was trained for
@@ -78,18 +85,19 @@ def fit_entropy(
 
 
 def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains: Sequence[Gain]) -> str:
-    """What the context tables were fitted to and what they gain, as Markdown."""
+    """What the tables were fitted to and what they gain, as Markdown."""
     family = registry.by_stored_name(source.family).name
-    rows = [f"| {g.quality} | {g.crops} | {g.static} | {g.context} | {g.saved:.1f} % |" for g in gains]
+    rows = [f"| {g.quality} | {g.crops} | {g.static} | {g.fitted} | {g.saved:.1f} % |" for g in gains]
     lines = [
         f"# {source.name}",
         "",
         f"{family}, {source.metric}, quality {', '.join(map(str, source.qualities))}; SHA-256 {source.sha256}",
         "",
-        f"Network and static tables are those of {path.name}. Context tables are fitted to {symbols.CROP}x{symbols.CROP} crops",
-        f"of the images in {', '.join(image.name for image in images)}. Every tenth image is held out, and coded both ways:",
+        f"Network and static tables are those of {path.name}. Tables of {gains[0].model} are fitted to",
+        f"{symbols.CROP}x{symbols.CROP} crops of the images in {', '.join(image.name for image in images)}.",
+        "Every tenth image is held out, and coded both ways:",
         "",
-        "| quality | held-out crops | static bytes | context bytes | saved |",
+        f"| quality | held-out crops | static bytes | {gains[0].model} bytes | saved |",
         "|---|---|---|---|---|",
         *rows,
     ]
@@ -97,7 +105,7 @@ def model_card(source: weights.Source, path: Path, images: Sequence[Path], gains
 
 
 def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: int) -> tuple[Tensors, Gain]:
-    """The tensors of the context tables of one quality, and what they gain."""
+    """The tensors of the fitted tables of one quality, and what they gain."""
     loaded = weights.load(source, quality)
     held: list[npt.NDArray[np.uint8]] = []
 
@@ -112,13 +120,22 @@ def _fit(source: weights.Source, quality: int, images: Sequence[Path], crops: in
     if not batches or not held:
         size = f"{symbols.CROP}x{symbols.CROP}"
         raise ParameterError(f"fewer than {HELD_OUT} images of {size} pixels in {', '.join(map(str, images))}; name others")
-    tables = context_fit.fit(np.concatenate(batches))
-    bytes_static = bytes_context = 0
+    model, tables = _preferred(batches)
+    bytes_static = bytes_fitted = 0
     for batch in symbols.batches(loaded.family, loaded.network, quality, held):
         for one in np.split(batch, len(batch)):
             bytes_static += _size(static.MODEL.encode(one, loaded.tables["static"]))
-            bytes_context += _size(context.MODEL.encode(one, tables))
-    return context.MODEL.store(tables, quality), Gain(quality, len(held), bytes_static, bytes_context)
+            bytes_fitted += _size(model.encode(one, tables))
+    return model.store(tables, quality), Gain(quality, len(held), model.name, bytes_static, bytes_fitted)
+
+
+def _preferred(batches: Sequence[npt.NDArray[np.int16]]) -> tuple[EntropyModel[Any], Any]:
+    """The entropy model that writers prefer of those that suit the symbols, and tables of it."""
+    for model in entropy_models.models():
+        tables = model.fit(batches) if model.preference is not None else None
+        if tables is not None:
+            return model, tables
+    raise AssertionError("static tables suit all symbols")
 
 
 def _size(coded: CodedSymbols) -> int:

@@ -1,4 +1,4 @@
-"""One quality of weights -> weights of layers, whose tables are fitted to images (FORMAT.md, 24: Layers)."""
+"""One quality of weights -> weights of layers, whose tables are fitted to images (FORMAT.md, 25: Layers)."""
 
 from collections.abc import Sequence
 from pathlib import Path

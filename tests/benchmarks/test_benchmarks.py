@@ -32,6 +32,7 @@ def run(tmp_path_factory):
     return done.stdout, json.loads((folder / "speed.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_codec_is_measured_or_named_as_missing(run):
     printed, results = run
     rows = [row for row in results["speed"] if row["device"] == "cpu"]

@@ -23,12 +23,14 @@ from caecodec.errors import CorruptionError, FormatVersionError
 
 
 def test_wire_ids_never_change():
-    assert ENTROPY_MODELS == {0: "static", 1: "context"}
-    assert [parse_coding(number) for number in (0, 1, 2, 15)] == [
-        (Body.SYMBOLS, "static"), (Body.SYMBOLS, "context"), (Body.BOUNDED, None), (Body.CONSTANT, None)
+    assert ENTROPY_MODELS == {0: "static", 1: "context", 2: "binary-context"}
+    assert [parse_coding(number) for number in (0, 1, 3, 2, 15)] == [
+        (Body.SYMBOLS, "static"), (Body.SYMBOLS, "context"), (Body.SYMBOLS, "binary-context"), (Body.BOUNDED, None),
+        (Body.CONSTANT, None),
     ]  # fmt: skip
-    assert [parse_bound_kind(bytes((number,))) for number in range(5)] == [
-        BoundKind("predicted", "static"), BoundKind("predicted", "context"), PLAIN, ZSTD, BYTES
+    assert [parse_bound_kind(bytes((number,))) for number in range(6)] == [
+        BoundKind("predicted", "static"), BoundKind("predicted", "context"), PLAIN, ZSTD, BYTES,
+        BoundKind("predicted", "binary-context"),
     ]  # fmt: skip
 
 
@@ -54,10 +56,12 @@ def test_which_codings_version_1_has(all_entropy_models):
 
 
 def test_entropy_models_that_are_not_known():
-    with pytest.raises(FormatVersionError, match="entropy model id of the payload is 2 but this caecodec knows 0, 1; upgrade"):
-        parse_coding(3)
-    with pytest.raises(FormatVersionError, match=r"unknown bound kind 5 \(known kinds: 0, 1, 2, 3, 4\); upgrade"):
-        parse_bound_kind(b"\x05")
+    with pytest.raises(
+        FormatVersionError, match="entropy model id of the payload is 3 but this caecodec knows 0, 1, 2; upgrade"
+    ):
+        parse_coding(4)
+    with pytest.raises(FormatVersionError, match=r"unknown bound kind 6 \(known kinds: 0, 1, 2, 3, 4, 5\); upgrade"):
+        parse_bound_kind(b"\x06")
 
 
 def test_bounds_of_payloads_that_are_not_known():

@@ -52,7 +52,10 @@ def test_the_script():
     assert int(re.search(r"(\d+) MiB above", lines[-1])[1]) < 100
 
 
-@pytest.mark.parametrize("name", ["tiny.safetensors", "tiny-context.safetensors", "tiny-layers.safetensors"])
+WEIGHTS = ["tiny.safetensors", "tiny-context.safetensors", "tiny-layers.safetensors", "tiny-binary-context.safetensors"]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
 @settings(max_examples=2 * settings.default.max_examples)
 @given(rng=st.randoms(use_true_random=False))
 def test_a_mutated_weights_file(name, rng):

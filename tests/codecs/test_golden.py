@@ -5,7 +5,7 @@ import struct
 import numcodecs
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
+from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_BINARY_CONTEXT, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION
 from reference import binary, depthwise, exact, residual_attention
 from reference import decoder as reference_decoder
 from reference import residual as reference_residual
@@ -32,7 +32,7 @@ def weights_file(path):
     if "depthwise" in path.stem:
         return TINY_DEPTHWISE
     if "binary" in path.stem:
-        return TINY_BINARY
+        return TINY_BINARY_CONTEXT if "binary-context" in path.stem else TINY_BINARY
     if "residual-attention" in path.stem:
         return TINY_RESIDUAL_ATTENTION
     return TINY_CONTEXT if "context" in path.stem or path.stem == "v2-bounded-planes" else TINY
@@ -67,7 +67,8 @@ def test_bounded_pixels(path, tiny):
 def test_symbols(path):
     payload = autoencoder.parse(path.read_bytes())
     symbols = np.load(path.with_suffix(".npz"))["symbols"]
-    assert (weights_file(path) != TINY) == (payload.header.entropy == "context")
+    expected = {TINY: "static", TINY_BINARY_CONTEXT: "binary-context"}.get(weights_file(path), "context")
+    assert payload.header.entropy == expected
     if not symbols.size:
         assert (payload.streams, payload.escapes) == ((), b"")
         return

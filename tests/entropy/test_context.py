@@ -325,7 +325,7 @@ def test_entropy_is_stored_where_it_is_given():
 
 @pytest.mark.parametrize("entropy", ["ans", "", 1, True])
 def test_unknown_entropy_model(entropy):
-    with pytest.raises(caecodec.ParameterError, match=r"entropy is .* must be 'context', 'static'"):
+    with pytest.raises(caecodec.ParameterError, match=r"entropy is .* must be 'binary-context', 'context', 'static'"):
         caecodec.ConvolutionalAutoencoder(4, weights=TINY, entropy=entropy)
 
 

@@ -135,7 +135,9 @@ def test_without_its_registration_payloads_say_that_they_are_newer(tiny, model):
     try:
         with pytest.raises(caecodec.FormatVersionError, match=f"entropy model id of the payload is {model.wire_id}"):
             caecodec.decode(payload)
-        with pytest.raises(caecodec.ParameterError, match="entropy is 'deflate' but must be 'context', 'static'"):
+        with pytest.raises(
+            caecodec.ParameterError, match="entropy is 'deflate' but must be 'binary-context', 'context', 'static'"
+        ):
             caecodec.encode(IMAGE, **options(tiny))
     finally:
         registry.register(model)

@@ -14,7 +14,16 @@ import numpy as np
 from helpers import overfitted as overfitted_samples
 from helpers import padding, prototype, sections
 from helpers.networks import save_binary, save_depthwise, save_layers, save_residual_attention, save_seeded
-from helpers.paths import GOLDEN, TINY, TINY_BINARY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_LAYERS, TINY_RESIDUAL_ATTENTION
+from helpers.paths import (
+    GOLDEN,
+    TINY,
+    TINY_BINARY,
+    TINY_BINARY_CONTEXT,
+    TINY_CONTEXT,
+    TINY_DEPTHWISE,
+    TINY_LAYERS,
+    TINY_RESIDUAL_ATTENTION,
+)
 from helpers.symbols import analyse
 
 import caecodec
@@ -148,6 +157,8 @@ def main():
         save_depthwise(TINY_DEPTHWISE)
     if not TINY_BINARY.exists():
         save_binary(TINY_BINARY)
+    if not TINY_BINARY_CONTEXT.exists():
+        save_binary(TINY_BINARY_CONTEXT, seed=8, bits=True)
     if not TINY_RESIDUAL_ATTENTION.exists():
         save_residual_attention(TINY_RESIDUAL_ATTENTION)
     if not TINY_LAYERS.exists():
@@ -159,12 +170,14 @@ def main():
         if name in ("yxc", "cyx-odd-size", "batch"):
             write(f"v1-depthwise-{name}", array, quality, channel_axis, TINY_DEPTHWISE)
             write(f"v1-binary-{name}", array, quality, channel_axis, TINY_BINARY)
+            write(f"v2-binary-context-{name}", array, quality, channel_axis, TINY_BINARY_CONTEXT)
             write(f"v1-residual-attention-{name}", array, quality, channel_axis, TINY_RESIDUAL_ATTENTION)
     for name, array, quality, channel_axis in plane_cases():
         if name in ("uint16-plane", "float32-series"):
             write(f"v2-depthwise-{name}", array, quality, channel_axis, TINY_DEPTHWISE)
             write(f"v2-residual-attention-{name}", array, quality, channel_axis, TINY_RESIDUAL_ATTENTION)
             write(f"v2-binary-{name}", array, quality, channel_axis, TINY_BINARY)
+            write(f"v2-binary-context-{name}", array, quality, channel_axis, TINY_BINARY_CONTEXT)
         write(f"v2-{name}", array, quality, channel_axis, TINY)
         write(f"v2-context-{name}", array, quality, channel_axis, TINY_CONTEXT)
     for name, array, channel_axis, error, kind in bounded_cases():

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 
 from caecodec import weights
+from caecodec.entropy.binary_context import MODEL as BINARY_CONTEXT
+from caecodec.entropy.binary_context_tables import CHANNEL_STEP, SIDE, BinaryContextTables, tap_steps
 from caecodec.entropy.context import MODEL as CONTEXT
 from caecodec.entropy.context_tables import ContextTables
 from caecodec.entropy.layered import MODEL as LAYERED
@@ -202,6 +204,24 @@ def lower(tables, layers):
     return LayeredTables(tables.base, tables.refinements[: layers - 1], tables.layers - layers)
 
 
+def seeded_binary_context(seed, coded, taps=5, classes=6):
+    """Random binary-context tables of channels that are coded, or not (M,); taps are of all places that the format allows."""
+    rng = np.random.default_rng(seed)
+    channels = 2 * int(np.sum(coded))
+    channel = rng.integers(0, np.arange(channels)[:, None] + 1, (channels, taps))
+    place = rng.integers(0, SIDE**2, (channels, taps))
+    late = tap_steps(place) >= CHANNEL_STEP * (np.arange(channels)[:, None] - channel)
+    place[late] = rng.integers(0, SIDE + 4, np.count_nonzero(late))  # above, and not of the same step
+    return BinaryContextTables(
+        coded=np.asarray(coded, np.int64),
+        channel=channel,
+        place=place,
+        weight=rng.integers(-200, 200, (channels, taps)),
+        bias=rng.integers(-200, 200, channels),
+        mass=np.sort(rng.integers(1, TOTAL, (channels, classes)), axis=1),
+    )
+
+
 def save_seeded(path, seed=0, context=False, **about):
     """A weights file of such a network; one with context tables has two channels that are always zero, coded last."""
     qualities = about.pop("qualities", (1, 4))
@@ -239,9 +259,14 @@ def save_layers(path, seed=9, layers=4):
     return weights.save(path, tensors, name=path.stem, family="depthwise-residual", metric="mse", qualities=qualities)
 
 
-def save_binary(path, seed=7, qualities=(1, 4)):
-    """A weights file of such a network."""
+def save_binary(path, seed=7, qualities=(1, 4), bits=False):
+    """A weights file of such a network; one with binary-context tables for bits, which at quality 1 miss a channel's bits."""
     tensors = seeded_binary(seed, qualities=qualities)
+    for quality in qualities if bits else ():
+        coded = tensors[f"q{quality}.active"].copy()
+        if quality == 1:
+            coded[[3, 9]] = 0, 1
+        tensors.update(BINARY_CONTEXT.store(seeded_binary_context(seed + quality, coded), quality))
     return weights.save(path, tensors, name=path.stem, family="binary", metric="mse", qualities=qualities)
 
 

@@ -74,11 +74,11 @@ def decode(data, weights):
         shape.append(length)
     channel_axis = None if channel_axis == 15 else channel_axis
     channels = 1 if channel_axis is None else shape[channel_axis]
-    assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None and coding != 2 else 2)
+    assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None and coding in (0, 1, 15) else 2)
     about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran, dtype)
     if coding == 15:  # section 4
         return Reference(*about, colour=struct.unpack(f"<{channels}{dtype}", data[position:-4]))
-    assert coding in (0, 1, 2)
+    assert coding in (0, 1, 2, 3)
     bound = b""
     if coding == 2:  # section 12
         length, position = varint(data, position)
@@ -112,7 +112,7 @@ def decode(data, weights):
         assert not streams
         assert not escapes
         return Reference(*about, separate=separate, ranges=ranges, bound=bound)
-    body = static_body if coding == 0 else context_body
+    body = {0: static_body, 1: context_body, 3: bits_body}[coding]
     latent = body(weights, quality, streams, escapes, images, h, w)
     symbols = [[channel[i * h : (i + 1) * h] for channel in latent] for i in range(images)]
     return Reference(*about, symbols=symbols, separate=separate, ranges=ranges, bound=bound)
@@ -239,6 +239,48 @@ def context_body(weights, quality, streams, escapes, images, h, w, tables="conte
             elif (differences[c] == 2 and i) or (differences[c] == 1 and i):
                 rows[row][column] += rows[row - 1][column]
         latent[order[c]] = rows
+    return latent
+
+
+def bits_body(weights, quality, streams, escapes, images, h, w):
+    """Coding 3: rows [channel][row][column] (section 24)."""
+
+    def tensor(part, dtype):
+        values, shape = weights_tensor(weights, f"q{quality}.binary-context.{part}", dtype)
+        return values if len(shape) == 1 else [values[i : i + shape[1]] for i in range(0, len(values), shape[1])]
+
+    coded, biases, masses = tensor("coded", "U8"), tensor("bias", "I32"), tensor("mass", "I32")
+    taps = [
+        [(j, z // 5 - 2, z % 5 - 2, u) for j, z, u in zip(*rows, strict=True)]
+        for rows in zip(tensor("channel", "I16"), tensor("place", "U8"), tensor("weight", "I16"), strict=True)
+    ]
+    bits = {}
+    every = itertools.product(range(len(taps)), range(h), range(images), range(w))
+    coders, number = [Stream(words) for words in streams], len(taps) * images * h * w
+    assert len(coders) == max(1, number // 2**18)
+    before, step = 0, 0
+    for x, (c, i, image, k) in enumerate(sorted(every, key=lambda place: 2 * place[1] + place[3] + 4 * place[0])):
+        if 2 * i + k + 4 * c > step:
+            before, step = x, 2 * i + k + 4 * c
+        s = biases[c] + sum(u * bits.get((image, j, i + dy, k + dx), 0) for j, dy, dx, u in taps[c])
+        mass = masses[c][min(max(s // 128 + len(masses[c]) // 2, 0), len(masses[c]) - 1)]
+        bits[image, c, i, k] = 2 * coders[len(coders) * before // number].entry([2**24 - mass, mass]) - 1
+    for coder in coders:
+        coder.end()
+    latent = [[[0] * w for _ in range(images * h)] for _ in coded]
+    used = [m for m, flag in enumerate(coded) if flag]
+    for (number, m), image, i, k in itertools.product(enumerate(used), range(images), range(h), range(w)):
+        a, b = bits[image, 2 * number, i, k], bits[image, 2 * number + 1, i, k]
+        latent[m][image * h + i][k] = (3 * a + b) // 2
+    position, place = 0, -1
+    while position < len(escapes):
+        g, position = varint(escapes, position)
+        value, position = varint(escapes, position)
+        place += g + 1
+        rest, k = divmod(place, w)
+        rest, i = divmod(rest, h)
+        image, m = divmod(rest, len(coded))
+        latent[m][image * h + i][k] = -(value + 1) // 2 if value % 2 else value // 2
     return latent
 
 

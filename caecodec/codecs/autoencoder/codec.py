@@ -133,7 +133,8 @@ def encode(
     gpu
         True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`.
     entropy
-        The entropy model: "context", "static" (more bytes, the same pixels), or None for context if the weights have it.
+        The entropy model: "context", "binary-context" (weights of the family binary alone), "static" (more bytes, the same
+        pixels), or None for the best that the weights have tables for.
     max_error
         A bound on the error of every value, in the array's units; 0 is lossless. If quality is given too, the network of that
         quality may predict the values, if that makes the payload smaller; otherwise no network is used.

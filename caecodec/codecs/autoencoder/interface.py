@@ -70,7 +70,7 @@ class Autoencoder(TrimmingCodec[AutoencoderParameters, AutoencoderPayload]):
         Option("metric", "default mse", choices=tuple(METRICS.values()), short="-m"),
         Option("weights", "an installed name, or the path of a weights file or checkpoint"),
         Option(
-            "entropy", "default context if the weights have it",
+            "entropy", "default the best that the weights have tables for",
             choices=lambda: [model.name for model in registry.models()],
         ),
     )  # fmt: skip
