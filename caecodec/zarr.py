@@ -12,6 +12,7 @@ from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 from zarr.core.indexing import SelectorTuple
 
+from .bitstream.first_layers import fetch_layers
 from .chunks.cuda_arrays import from_cuda, is_cuda, to_cuda
 from .chunks.given import as_chunk
 from .chunks.pending import Pending
@@ -22,7 +23,6 @@ from .codecs.decoding import start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
 from .codecs.parse import parse_stored
-from .codecs.scalable.fetch import fetch_layers
 from .codecs.scalable.interface import SCALABLE
 from .codecs.scalable.parameters import ScalableArguments
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"chunks", "entropy", "bitstream", "models", "images"},
     {"weights", "engine"},
     {"codecs"},
-    {"numcodecs", "zarr", "torch", "arrays", "latents"},
+    {"numcodecs", "zarr", "torch", "arrays", "latents", "reading"},
     {"inspection", "ngff", "training", "evaluation"},
     {"cli"},
     {"__main__"},

@@ -10,7 +10,7 @@ from zarr.storage import MemoryStore, WrapperStore
 import caecodec
 from caecodec import settings
 from caecodec.bitstream import directory, scalable
-from caecodec.codecs.scalable.fetch import HEAD_BYTES
+from caecodec.bitstream.first_layers import HEAD_BYTES
 
 CHUNK = 48
 INDEX_ENTRY, INDEX_CHECKSUM = 16, 4  # bytes of the index of a shard
@@ -105,7 +105,7 @@ def test_chunks_that_are_not_stored_and_of_one_colour(codec):
 
 
 def test_directories_longer_than_the_first_request(monkeypatch, image, codec):
-    monkeypatch.setattr("caecodec.codecs.scalable.fetch.HEAD_BYTES", 7)
+    monkeypatch.setattr("caecodec.bitstream.first_layers.HEAD_BYTES", 7)
     array = create("v3", image, codec, MemoryStore())
     expected, _ = first_layers(codec, image, 2)
     np.testing.assert_array_equal(caecodec.read(array, layers=2), expected)

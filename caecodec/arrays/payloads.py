@@ -15,7 +15,7 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ..codecs.scalable.fetch import fetch_layers
+from ..bitstream.first_layers import fetch_layers
 from ..errors import CorruptionError, ParameterError
 from .layers import ShardLayer, coded_by, layers, name
 

@@ -13,6 +13,7 @@ MAY_NAME_ONE = {
     "numcodecs.py": "the public classes",
     "zarr.py": "the public classes",
     "latents.py": "reads what the networks of this codec made",
+    "arrays/extract.py": "cuts the payloads of this codec",
     "evaluation/compared.py": "weights and presets are options of these codecs",
     "training/report.py": "measures the weights that it trained",
     "ngff/chunk_runner.py": "shows how far the fits of the overfitted codec are",

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from ...bitstream import directory, scalable
-from ...bitstream.prefix import DIRECTORY_VERSION
-from ...errors import CorruptionError
+from ..errors import CorruptionError
+from . import directory, scalable
+from .prefix import DIRECTORY_VERSION
 
 HEAD_BYTES = 128  # fetched first: the directory and the head of four layers take about 75
 
