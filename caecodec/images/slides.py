@@ -31,7 +31,7 @@ def needs_openslide(pages: Sequence[Page]) -> bool:
 def opened(path: Path) -> Iterator[Image]:
     """The slide in a file: RGB of 8 bits, with its levels and associated pictures, read by windows in the with block.
 
-    What was not scanned, which OpenSlide gives as transparent, has the background colour that the file states, or is white.
+    Levels whose downsample is no whole number are left out. What was not scanned, which OpenSlide gives as transparent, has the background colour that the file states, or is white.
 
     Raises
     ------
@@ -41,13 +41,13 @@ def opened(path: Path) -> Iterator[Image]:
     try:
         import openslide
     except ImportError as error:
-        raise ParameterError(
-            f"{path.name} needs OpenSlide, which is not installed: pip install 'caecodec[slides]'"
-        ) from error
+        raise ParameterError(f"{path.name} needs OpenSlide, which is not installed: pip install 'caecodec[slides]'") from error
     with openslide.OpenSlide(path) as slide:
         said = slide.properties
         background = "#" + said.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "FFFFFF")
-        pixels, *levels = (_Level(slide, number, background) for number in range(slide.level_count))
+        # OpenSlide takes places in pixels of full size, and interpolates where they are not on those of a level.
+        whole = [number for number, downsample in enumerate(slide.level_downsamples) if downsample.is_integer()]
+        pixels, *levels = (_Level(slide, number, background) for number in whole)
         sizes = {"y": said.get(openslide.PROPERTY_NAME_MPP_Y), "x": said.get(openslide.PROPERTY_NAME_MPP_X)}
         power = said.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
         yield Image(
@@ -90,10 +90,8 @@ class _Level:
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[np.uint8]:
         (top, bottom, _), (left, right, _) = (part.indices(n) for part, n in zip(region[1:], self.shape[1:], strict=True))
-        # The place is given in pixels of the full size, which lie on those of a level only where its downsample is whole.
-        scale = self._slide.level_downsamples[self._number]
-        place = (round(left * scale), round(top * scale))
-        picture = self._slide.read_region(place, self._number, (right - left, bottom - top))
+        scale = int(self._slide.level_downsamples[self._number])
+        picture = self._slide.read_region((left * scale, top * scale), self._number, (right - left, bottom - top))
         return _composed(picture, self._background)[region[0]]
 
 

@@ -16,7 +16,16 @@ import numpy.typing as npt
 
 from ..errors import ParameterError
 from .image import AXES, COLOURS, Image, Windows, check_dtype
-from .tiff_metadata import ImageSet, imagej_metadata, ome_attributes, ome_image_set, ome_metadata, overview_name, resolution, scanner_metadata
+from .tiff_metadata import (
+    ImageSet,
+    imagej_metadata,
+    ome_attributes,
+    ome_image_set,
+    ome_metadata,
+    overview_name,
+    resolution,
+    scanner_metadata,
+)
 from .tiff_structure import Page, read_pages
 from .windows import Opaque, Rearranged
 

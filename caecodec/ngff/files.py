@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ParameterError
-from ..images.files import SUFFIXES, read_image, writable, write_image
+from ..images.files import SLIDE_SUFFIXES, SUFFIXES, TIFF_SUFFIXES, open_image, read_image, writable, write_image
 from ..images.listing import walk
-from ..storage.locations import OZX, ZIP, Location, is_url, is_zipped, name
+from ..storage.locations import OZX, ZIP, Location, is_node, is_url, is_zipped, name
 from . import video
 
 __all__ = [
     "PAYLOAD_SUFFIX", "Input", "coded_inputs", "coded_suffix", "image_inputs", "is_group", "is_payload", "is_video",
-    "read_image", "stem", "writable", "write_image",
+    "open_image", "read_image", "stem", "suffix_of", "writable", "write_image",
 ]  # fmt: skip
 PAYLOAD_SUFFIX = ".cae"
-_SUFFIXES = (*SUFFIXES, *video.SUFFIXES)
+_SUFFIXES = tuple(dict.fromkeys((*SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, *video.SUFFIXES)))
 
 
 class Input(NamedTuple):
@@ -28,14 +28,14 @@ class Input(NamedTuple):
     folder: Path = Path()
 
 
-def image_inputs(inputs: Sequence[Path], output: Path) -> list[Input]:
-    """The image files, videos and OME-NGFF groups among the inputs, each folder replaced by those in it and its subfolders.
+def image_inputs(inputs: Sequence[Location], output: Path) -> list[Input]:
+    """The image files, videos, and Zarr arrays and groups among the inputs, each folder replaced by those in it and its subfolders.
 
     Hidden files and folders, and the folder that the outputs go to, are passed over.
 
     Raises ParameterError for an input that does not exist, and for a folder that holds none.
     """
-    what = "image files (" + ", ".join(_SUFFIXES) + f") or OME-NGFF groups (.zarr, {OZX})"
+    what = "image files (" + ", ".join(_SUFFIXES) + f") or Zarr groups (.zarr, {OZX})"
     return list(_expand(inputs, _is_image, what, output))
 
 
@@ -44,11 +44,14 @@ def coded_inputs(inputs: Sequence[Location], output: Path) -> list[Input]:
     return list(_expand(inputs, _is_coded, f"OME-NGFF groups (.zarr, {OZX}) or .cae files", output))
 
 
-def is_group(path: Path) -> bool:
-    """Whether a path is that of a Zarr group, which may be zipped."""
+def is_group(location: Location) -> bool:
+    """Whether a location is that of a Zarr array or group, which may be zipped; URLs are."""
+    if is_url(location):
+        return True
+    path = Path(location)
     if is_zipped(path):
         return path.suffix == OZX or path.name.endswith(f".zarr{ZIP}")
-    return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup")))
+    return path.is_dir() and (path.suffix == ".zarr" or is_node(path))
 
 
 def is_payload(source: Location) -> bool:
@@ -56,9 +59,14 @@ def is_payload(source: Location) -> bool:
     return not is_url(source) and Path(source).suffix == PAYLOAD_SUFFIX
 
 
-def is_video(path: Path) -> bool:
+def is_video(source: Location) -> bool:
     """Whether a path is that of a video file, by its suffix."""
-    return path.suffix.lower() in video.SUFFIXES
+    return suffix_of(source) in video.SUFFIXES
+
+
+def suffix_of(source: Location) -> str:
+    """The suffix of a file in lower case; none of a URL, which is never that of a file."""
+    return "" if is_url(source) else Path(source).suffix.lower()
 
 
 def stem(source: Location) -> str:
@@ -68,7 +76,7 @@ def stem(source: Location) -> str:
     return Path(whole).stem.removesuffix(".ome")
 
 
-def coded_suffix(path: Path, to: str, zipped: bool) -> str:
+def coded_suffix(path: Location, to: str, zipped: bool) -> str:
     """The suffix of what a file or group becomes; a group of a video's planes is not an OME-NGFF image."""
     if to == "cae":
         return PAYLOAD_SUFFIX

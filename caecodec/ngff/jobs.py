@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CaeCodecError, ParameterError
+from ..images.image import Windows
 from ..storage.locations import Location, is_url
-from .blocks import AnyArray
 from .chunk_runner import interruptible
 
 Job = tuple[Location, Path]
@@ -32,7 +32,7 @@ class Extent(NamedTuple):
     nbytes: int
 
 
-def extent_of(arrays: Sequence[AnyArray], axes: str) -> Extent:
+def extent_of(arrays: Sequence[Windows], axes: str) -> Extent:
     """The extent of arrays that make up an image, the first of which has all its pixels and these axes."""
     pixels = prod(n for n, axis in zip(arrays[0].shape, axes, strict=True) if axis != "c")
     return Extent(pixels, sum(prod(array.shape) * array.dtype.itemsize for array in arrays))

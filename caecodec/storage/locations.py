@@ -1,19 +1,20 @@
-"""Opens data for reading: a folder, a zipped store (.ozx, .zip), or a URL that fsspec understands."""
+"""Opens data for reading: a folder, a zipped store (.ozx, .zip), a URL that fsspec or obstore understands, or a zarr store."""
 
 import importlib.util
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CaeCodecError, ParameterError
 
 if TYPE_CHECKING:
     import zarr
     import zarr.storage
+    from zarr.abc.store import Store
 
-Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
+Location: TypeAlias = "Path | str | Store"  # a URL stays text: as a path it would lose one of its slashes
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
@@ -25,14 +26,18 @@ def parse_location(text: Location) -> Location:
     return text if is_url(text) else Path(text)
 
 
-def is_url(text: Location) -> bool:
-    """Whether a location is a URL for fsspec, such as s3://bucket/a.ome.zarr."""
-    return isinstance(text, str) and "://" in text
+def is_url(text: Any) -> bool:
+    """Whether a location is a URL, such as s3://bucket/a.ome.zarr, or a store of zarr, and not a path."""
+    if isinstance(text, str | Path):
+        return isinstance(text, str) and "://" in text
+    from zarr.abc.store import Store
+
+    return isinstance(text, Store)
 
 
 def is_zipped(text: Location) -> bool:
     """Whether a location is the path of a zipped store."""
-    return not is_url(text) and Path(text).suffix in (ZIP, OZX) and Path(text).is_file()
+    return isinstance(text, str | Path) and not is_url(text) and Path(text).suffix in (ZIP, OZX) and Path(text).is_file()
 
 
 def is_node(path: Path) -> bool:
@@ -41,8 +46,8 @@ def is_node(path: Path) -> bool:
 
 
 def name(text: Location) -> str:
-    """The last part of a path or URL."""
-    return str(text).rstrip("/").rsplit("/", 1)[-1] if is_url(text) else Path(text).name
+    """The last part of a path or URL, or of what zarr calls a store."""
+    return str(text).rstrip("/)\"'").rsplit("/", 1)[-1] if is_url(text) else Path(str(text)).name
 
 
 def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
@@ -51,7 +56,7 @@ def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
     Raises
     ------
     ParameterError
-        There is nothing to open, or the URL needs fsspec or a package for its protocol that is not installed.
+        There is nothing to open, or the URL needs a package for its protocol that is not installed, fsspec's or obstore.
     """
     import zarr
 
@@ -70,7 +75,7 @@ def open_group(text: Location) -> "zarr.Group":
 def read_bytes(text: Location, most: int) -> bytes:
     """The first `most` bytes of the file at a path or URL. Raises ParameterError as `open_node` does."""
     with _explained(text, "cannot be read"):
-        if not is_url(text):
+        if isinstance(text, Path) or not is_url(text):
             with Path(text).open("rb") as file:
                 return file.read(most)
         import fsspec
@@ -88,7 +93,29 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
     zipped = remote or is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
     with _explained(text, f"is not a Zarr {what}{hint}"):
+        if not isinstance(text, str | Path):
+            return function(text, mode="r")
+        if is_url(text) and not remote:
+            return function(_served(str(text)), mode="r")
         return function(_remote_zip(str(text)) if remote else ZipStore(Path(text)) if zipped else str(text), mode="r")
+
+
+def _served(url: str) -> "str | zarr.storage.ObjectStore[Any]":
+    """The URL itself where fsspec serves its protocol; if the package for that is missing, obstore's store, if obstore is there."""
+    from fsspec import get_filesystem_class
+
+    if "::" in url:
+        return url
+    try:
+        get_filesystem_class(url.partition("://")[0])
+    except (ImportError, ValueError):
+        if importlib.util.find_spec("obstore") is None:
+            raise
+        from obstore.store import from_url
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(from_url(url), read_only=True)
+    return url
 
 
 def _remote_zip(url: str) -> "zarr.storage.FsspecStore":

@@ -224,7 +224,9 @@ def _write(source: Source, path: Path) -> Source:
 
 def _groups(place: "locations.Location | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
     """The group at a place and, for a folder, the groups around it; none if there is no group."""
-    if not isinstance(place, str | Path):
+    import zarr
+
+    if isinstance(place, zarr.Group):
         yield place.path or str(place.store), place
         return
     local = not locations.is_url(place) and Path(place).is_dir()
