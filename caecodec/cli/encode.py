@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     content = parser.add_argument_group("slides and arrays")
     content.add_argument(
         "--background", metavar="auto|COLOUR|none",
-        help="do not store what is only background: a value or colour, or auto, a bright one; default auto for slides, else none",
+        help="do not store background: a value or colour, or auto, a bright one; default auto for slides, none for others",
     )  # fmt: skip
     content.add_argument(
         "--background-tolerance", type=float, metavar="N",

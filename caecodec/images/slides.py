@@ -31,7 +31,8 @@ def needs_openslide(pages: Sequence[Page]) -> bool:
 def opened(path: Path) -> Iterator[Image]:
     """The slide in a file: RGB of 8 bits, with its levels and associated pictures, read by windows in the with block.
 
-    Levels whose downsample is no whole number are left out. What was not scanned, which OpenSlide gives as transparent, has the background colour that the file states, or is white.
+    Levels whose downsample is no whole number are left out. What was not scanned, which OpenSlide gives as transparent, has the
+    background colour that the file states, or is white.
 
     Raises
     ------

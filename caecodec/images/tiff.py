@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ParameterError
 from .image import AXES, COLOURS, Image, Windows, check_dtype
@@ -155,17 +154,12 @@ def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
 
 def _scanned(file: Any, path: Path, pages: Sequence[Page]) -> Image:
     """The image of a slide scanner's file, and the pictures that come with it."""
-    others = {series.name.lower(): series for series in file.series if series.name.lower() in _ASSOCIATED}
-    scans = [series for series in file.series if series.name.lower() not in _ASSOCIATED and not _is_overview(file, series)]
-    image = _image(file, _only(scans, path), path, pages)
-    associated = {name: _image(file, series, path, pages) for name, series in others.items()}
-    associated |= {"macro": _image(file, one, path, pages) for one in file.series if _is_overview(file, one)}
-    return scanner_metadata(replace(image, associated=associated, slide=True), file, scans[0].keyframe)
-
-
-def _is_overview(file: Any, series: Any) -> bool:
-    """Whether a series of an SCN file, whose names say nothing, is the picture of the whole slide."""
-    return series.kind == "scn" and len(file.series) > 1 and series.name == overview_name(file.scn_metadata)
+    overview = overview_name(file.scn_metadata) if file.is_scn else None  # in such files names say nothing
+    titled = [("macro" if series.name == overview else series.name.lower(), series) for series in file.series]
+    scan = _only([series for title, series in titled if title not in _ASSOCIATED], path)
+    associated = {title: _image(file, series, path, pages) for title, series in titled if title in _ASSOCIATED}
+    image = replace(_image(file, scan, path, pages), associated=associated, slide=True)
+    return scanner_metadata(image, file, scan.keyframe)
 
 
 def _image(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> Image:

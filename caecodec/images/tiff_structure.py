@@ -93,7 +93,8 @@ class _Segments(NamedTuple):
 def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page]:
     """The pages of a TIFF file, all of whose strips and tiles are there; none if the file is not TIFF.
 
-    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. Only the chain of pages counts, not the SubIFDs, which hold smaller versions of a page.
+    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. Only the chain of pages
+    counts, not the SubIFDs, which hold smaller versions of a page.
 
     Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile. Warns of tags that point
     outside the file, if the pixels do not depend on them.

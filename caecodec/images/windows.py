@@ -34,7 +34,7 @@ class Rearranged:
         for axis, part in zip(self._order, region, strict=True):
             parts[axis] = part
         values = np.asarray(self._source[tuple(parts)]).transpose(*self._order, *self._left_out)
-        return values[(..., *[0] * len(self._left_out))]
+        return values.reshape(values.shape[: len(self._order)])
 
 
 class Opaque:

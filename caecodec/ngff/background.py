@@ -1,4 +1,4 @@
-"""The background of an image: what colour it has, and chunks of nothing else, which are stored as the fill value or as a constant."""
+"""The background of an image: what colour it has, and chunks of nothing else, which are stored in few bytes or none."""
 
 from typing import Any, NamedTuple
 

@@ -12,7 +12,7 @@ from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
-from ..storage.locations import OZX, Location, is_url
+from ..storage.locations import OZX, Place, as_path, is_url
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
@@ -45,7 +45,7 @@ from .video_groups import is_video_group, read_video_group, write_video_group
 
 
 def encode_paths(
-    inputs: Sequence[Location],
+    inputs: Sequence[Place],
     output: Path,
     options: Options,
     progress: FolderListener = lambda state: None,
@@ -93,7 +93,7 @@ def encode_paths(
         options = replace(options, zipped=True)
     if output.suffix == PAYLOAD_SUFFIX:
         options = replace(options, to="cae")
-    in_place = output.resolve() in [Path(file).resolve() for file in files if not is_url(file)]
+    in_place = output.resolve() in [as_path(file).resolve() for file in files if not is_url(file)]
     single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
@@ -113,7 +113,7 @@ def encode_paths(
 
 
 def decode_paths(
-    inputs: Sequence[Location],
+    inputs: Sequence[Place],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
@@ -153,11 +153,11 @@ def _check_payloads(options: Options, output: Path, single: bool) -> None:
 def _refuse_nested(jobs: Sequence[Job]) -> None:
     """Raise ParameterError for an output inside a group that is an input, to which it would be copied."""
     for source, target in jobs:
-        if not is_url(source) and Path(source).resolve() in target.resolve().parents:
+        if not is_url(source) and as_path(source).resolve() in target.resolve().parents:
             raise ParameterError(f"{target} lies inside {source}, which is an input; choose a folder outside it")
 
 
-def _encode(file: Location, target: Path, options: Options, tell: ProgressListener) -> Extent | None:
+def _encode(file: Place, target: Path, options: Options, tell: ProgressListener) -> Extent | None:
     wanted = record(file, options) if options.resume else None
     if wanted and target.exists():
         changed = differences(target, wanted)
@@ -182,7 +182,7 @@ def _encode(file: Location, target: Path, options: Options, tell: ProgressListen
         return _write(file, partial, options, runner)
 
 
-def _write(file: Location, path: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+def _write(file: Place, path: Path, options: Options, runner: ChunkRunner | None) -> Extent:
     """Write a file, array or group as a group in the folder `path`."""
     if is_group(file):
         with weights.using(file):
@@ -196,7 +196,7 @@ def _write(file: Location, path: Path, options: Options, runner: ChunkRunner | N
         image = open_multiscales(path)
         level = image.level(0)
         return extent_of([level], image.axes)
-    file = Path(file)
+    file = as_path(file)
     if is_video(file):
         if options.zipped:
             raise ParameterError(f"{file} is a video, whose group is not the OME-NGFF image that {OZX} holds; leave zipped out")
@@ -215,7 +215,7 @@ def _held(image: Image) -> Image:
     return replace(image, pixels=image.values)
 
 
-def _write_payload(file: Location, target: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+def _write_payload(file: Place, target: Path, options: Options, runner: ChunkRunner | None) -> Extent:
     if is_video(file):
         raise ParameterError(f"{target} cannot hold a video, because a .cae file holds one array; name a .zarr group instead")
     image = _loaded(file, options)
@@ -229,10 +229,10 @@ def _write_payload(file: Location, target: Path, options: Options, runner: Chunk
     return extent_of([image.pixels], image.axes)
 
 
-def _loaded(file: Location, options: Options) -> Image:
+def _loaded(file: Place, options: Options) -> Image:
     """The image in a file, array or group, in memory."""
     if not is_group(file):
-        return read_image(Path(file))
+        return read_image(as_path(file))
     with weights.using(file):
         array = open_array(file, options.axes)
         if array is not None:
@@ -241,7 +241,7 @@ def _loaded(file: Location, options: Options) -> Image:
     return read_group(file)
 
 
-def _payload(image: Image, file: Location, options: Options) -> bytes:
+def _payload(image: Image, file: Place, options: Options) -> bytes:
     """The .cae file of an image: y, x, c for RGB, y, x for one plane, c, y, x for other channels."""
     check_dtype(image.pixels.dtype, file)
     array, channel_axis = image.picture(), -1 if image.rgb else None
@@ -253,7 +253,7 @@ def _payload(image: Image, file: Location, options: Options) -> bytes:
     return options.learned.encode(options.parameters.on_axis(channel_axis), array, options.gpu)
 
 
-def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -> Extent:
+def _decode(source: Place, target: Path, overwrite: bool, gpu: bool | None) -> Extent:
     refuse_existing(target, overwrite)
     holds_video = not is_payload(source) and is_video_group(source)
     if holds_video != is_video(target):
@@ -271,10 +271,10 @@ def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -
     return extent_of([image.pixels], image.axes)
 
 
-def _read(source: Location, gpu: bool | None) -> Image:
+def _read(source: Place, gpu: bool | None) -> Image:
     if not is_payload(source):
         return read_group(source)
-    payload = Path(source).read_bytes()
+    payload = as_path(source).read_bytes()
     pixels = decode(payload, gpu=gpu)
     channel_axis = parse_payload(payload).header.channel_axis
     if pixels.ndim != (2 if channel_axis is None else 3):

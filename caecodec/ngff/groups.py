@@ -1,7 +1,7 @@
 """Images <-> OME-NGFF image groups: multiscale pyramids of arrays with axes among t, c, z, y, x."""
 
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from .. import weights
 from ..errors import ParameterError
 from ..images.image import Image
 from ..storage import locations
+from ..storage.partial import scratch_folder
 from . import blocks
 from .background import background_of
 from .chunk_runner import ChunkRunner
@@ -36,17 +37,15 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
     except ImportError as error:
         raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
     group = new_group(path, options)
-    with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    with scratch_folder(path) as scratch:
         sources = (image.pixels, *(image.levels if options.pyramid == "keep" else ()))
-        found = list(pyramid(sources, options.chunk_size, Path(folder)))
+        found = list(pyramid(sources, options.chunk_size, scratch))
         background = background_of(image, found[-1], options)
         usual = 255 if image.rgb and image.pixels.dtype == np.uint8 else 0  # empty parts of slides are white
         others = {"fill_value": background.fill if background else usual}
         levels = {f"s{i}": Level(level, image.axes, image.rgb, others, background) for i, level in enumerate(found)}
         write_levels(group, levels, options, runner)
-        shown = (
-            image.pixels if isinstance(image.pixels, np.ndarray) else np.asarray(found[-1][(slice(None),) * len(image.axes)])
-        )
+        shown = image.values if isinstance(image.pixels, np.ndarray) else replace(image, pixels=found[-1]).values
     name = name.encode("utf-8", "backslashreplace").decode()  # the bytes of a file's name may be no text
     datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
     version = format_from_version("0.4" if options.ngff == "0.4" else "0.5")
@@ -66,7 +65,7 @@ def new_group(path: Path, options: Options) -> zarr.Group:
     return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
 
 
-def read_group(path: locations.Location, level: int = 0) -> Image:
+def read_group(path: locations.Place, level: int = 0) -> Image:
     """One level of the image in an OME-NGFF group, 0 being the full size.
 
     `path` may also name a zipped store (.ozx, .zip), or be a URL for fsspec. Weights that the group carries need not be

@@ -32,7 +32,7 @@ _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multisc
 class Multiscales(NamedTuple):
     """An OME-NGFF image group at a path: its attributes, those of OME-NGFF in the form of 0.5, its axes, its levels' paths."""
 
-    path: locations.Location
+    path: locations.Place
     group: zarr.Group
     attributes: Attributes
     ome: dict[str, Any]
@@ -112,7 +112,7 @@ class Multiscales(NamedTuple):
             return None
 
 
-def open_multiscales(path: locations.Location) -> Multiscales:
+def open_multiscales(path: locations.Place) -> Multiscales:
     """The OME-NGFF image at a path, in a zipped store, or at a URL. Warns of versions before 0.4, which say little.
 
     Raises ParameterError if there is none, or if it has axes other than t, c, z, y, x, and FormatVersionError for a version

@@ -19,9 +19,9 @@ _FAST = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
 def pyramid(levels: tuple[Windows, ...], smallest: int, folder: Path) -> Iterator[Windows]:
     """These levels (..., height, width) and smaller ones, each the mean of 2x2 pixels of the one before.
 
-    The last is the first that fits smallest x smallest. An odd last row or column is averaged with itself. Integers are rounded,
-    halves up. The halves of numpy's arrays are in memory, and those of what is read by windows in `folder`, which must stay
-    until they are used.
+    The last is the first that fits smallest x smallest. An odd last row or column is averaged with itself. Integers are
+    rounded, halves up. The halves of numpy's arrays are in memory, and those of what is read by windows in `folder`, which must
+    stay until they are used.
     """
     yield from levels
     last, number = levels[-1], len(levels)

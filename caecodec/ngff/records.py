@@ -9,16 +9,16 @@ from zarr.errors import BaseZarrError
 
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
-from ..storage.locations import Location, is_url, name
+from ..storage.locations import Place, as_path, is_url, name
 from .compressors import ZARR_FORMATS
 from .options import Options
 
 
-def record(location: Location, options: Options) -> dict[str, Any]:
+def record(location: Place, options: Options) -> dict[str, Any]:
     """The options that matter, and the size and time of last change of the source, which is a file or a folder; or its URL."""
     if is_url(location):
         return {"source": name(location), **options.stored()}
-    source = Path(location)
+    source = as_path(location)
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     found = [path.stat() for path in files]
     changed = max((one.st_mtime_ns for one in found), default=0)

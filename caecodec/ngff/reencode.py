@@ -1,7 +1,6 @@
 """Converts OME-NGFF groups to another codec, block by block; levels and attributes stay as they are."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import zarr
@@ -10,7 +9,8 @@ from .. import weights
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
 from ..images.image import Image, Windows, check_dtype
-from ..storage.locations import Location, is_url
+from ..storage.locations import Place, as_path, is_url
+from ..storage.partial import scratch_folder
 from . import blocks
 from .background import background_of
 from .chunk_runner import ChunkRunner
@@ -25,7 +25,7 @@ from .versions import translated, with_levels
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
-def reencode(source: Location, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
+def reencode(source: Place, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
     """Write the image group at `source` (OME-NGFF 0.1 to 0.6) to `target`, as in `write_group`, with another codec.
 
     The levels keep their values, shapes and paths, or if `options` build a pyramid those but the first are made anew, and the
@@ -44,7 +44,7 @@ def reencode(source: Location, target: Path, options: Options, runner: ChunkRunn
         _reencode(source, target, options, runner)
 
 
-def _reencode(source: Location, target: Path, options: Options, runner: ChunkRunner | None) -> None:
+def _reencode(source: Place, target: Path, options: Options, runner: ChunkRunner | None) -> None:
     image = open_multiscales(source)
     arrays = {path: image.level(i) for i, path in enumerate(image.paths)}
     if options.codec not in LOSSLESS:
@@ -55,10 +55,10 @@ def _reencode(source: Location, target: Path, options: Options, runner: ChunkRun
     attributes = translated(image.group, options.ngff, source)
     attributes.pop(CONVERSION, None)  # it describes how the source was made
     _copy(image.group, group, "", set(arrays), options.ngff, runner)
-    with TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+    with scratch_folder(target) as scratch:
         found: dict[str, Windows] = dict(arrays)
         if options.pyramid == "build":
-            levels = list(pyramid((arrays[image.paths[0]],), options.chunk_size, Path(folder)))
+            levels = list(pyramid((arrays[image.paths[0]],), options.chunk_size, scratch))
             paths = [*image.paths, *(f"s{i}" for i in range(len(image.paths), len(levels)))][: len(levels)]
             found = dict(zip(paths, levels, strict=True))
             attributes = with_levels(attributes, {path: level.shape for path, level in found.items()})
@@ -72,10 +72,10 @@ def _reencode(source: Location, target: Path, options: Options, runner: ChunkRun
         write_levels(group, written, options, runner)
 
 
-def refuse_labels(source: Location, image: Multiscales) -> None:
+def refuse_labels(source: Place, image: Multiscales) -> None:
     """Raise ParameterError for an image of labels, known by its attributes or by the group `labels` around it."""
     documents = ("zarr.json", ".zgroup")
-    parents = [] if is_url(source) else [parent for parent in Path(source).resolve().parents if parent.name == "labels"]
+    parents = [] if is_url(source) else [parent for parent in as_path(source).resolve().parents if parent.name == "labels"]
     if "image-label" in image.ome or any((parent / name).exists() for parent in parents for name in documents):
         raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import zarr.storage
     from zarr.abc.store import Store
 
-Location: TypeAlias = "Path | str | Store"  # a URL stays text: as a path it would lose one of its slashes
+Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
+Place: TypeAlias = "Location | Store"
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
@@ -26,8 +27,14 @@ def parse_location(text: Location) -> Location:
     return text if is_url(text) else Path(text)
 
 
+def as_path(place: Place) -> Path:
+    """The path that a place is that is no URL."""
+    assert isinstance(place, str | Path)
+    return Path(place)
+
+
 def is_url(text: Any) -> bool:
-    """Whether a location is a URL, such as s3://bucket/a.ome.zarr, or a store of zarr, and not a path."""
+    """Whether a place is a URL, such as s3://bucket/a.ome.zarr, or a store of zarr, and not a path."""
     if isinstance(text, str | Path):
         return isinstance(text, str) and "://" in text
     from zarr.abc.store import Store
@@ -35,9 +42,9 @@ def is_url(text: Any) -> bool:
     return isinstance(text, Store)
 
 
-def is_zipped(text: Location) -> bool:
-    """Whether a location is the path of a zipped store."""
-    return isinstance(text, str | Path) and not is_url(text) and Path(text).suffix in (ZIP, OZX) and Path(text).is_file()
+def is_zipped(text: Place) -> bool:
+    """Whether a place is the path of a zipped store."""
+    return not is_url(text) and as_path(text).suffix in (ZIP, OZX) and as_path(text).is_file()
 
 
 def is_node(path: Path) -> bool:
@@ -45,12 +52,12 @@ def is_node(path: Path) -> bool:
     return any((path / name).exists() for name in _DOCUMENTS)
 
 
-def name(text: Location) -> str:
+def name(text: Place) -> str:
     """The last part of a path or URL, or of what zarr calls a store."""
-    return str(text).rstrip("/)\"'").rsplit("/", 1)[-1] if is_url(text) else Path(str(text)).name
+    return str(text).rstrip("/)\"'").rsplit("/", 1)[-1] if is_url(text) else as_path(text).name
 
 
-def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
+def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     """The group or array at a path, in a zipped store, or at a URL, opened for reading.
 
     Raises
@@ -64,7 +71,7 @@ def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
     return node
 
 
-def open_group(text: Location) -> "zarr.Group":
+def open_group(text: Place) -> "zarr.Group":
     """The group at a location. Raises ParameterError as `open_node` does, and for an array."""
     import zarr
 
@@ -75,7 +82,7 @@ def open_group(text: Location) -> "zarr.Group":
 def read_bytes(text: Location, most: int) -> bytes:
     """The first `most` bytes of the file at a path or URL. Raises ParameterError as `open_node` does."""
     with _explained(text, "cannot be read"):
-        if isinstance(text, Path) or not is_url(text):
+        if not is_url(text):
             with Path(text).open("rb") as file:
                 return file.read(most)
         import fsspec
@@ -85,7 +92,7 @@ def read_bytes(text: Location, most: int) -> bytes:
             return data
 
 
-def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
+def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
     """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
@@ -101,7 +108,7 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
 
 
 def _served(url: str) -> "str | zarr.storage.ObjectStore[Any]":
-    """The URL itself where fsspec serves its protocol; if the package for that is missing, obstore's store, if obstore is there."""
+    """The URL, if fsspec serves its protocol; obstore's store, if fsspec lacks a package for it and obstore is there."""
     from fsspec import get_filesystem_class
 
     if "::" in url:
@@ -135,7 +142,7 @@ def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
 
 
 @contextmanager
-def _explained(text: Location, problem: str) -> Iterator[None]:
+def _explained(text: Place, problem: str) -> Iterator[None]:
     """Turn errors of opening and reading into ParameterError; each URL protocol has its own kinds of errors."""
     if is_url(text) and importlib.util.find_spec("fsspec") is None:
         raise ParameterError(f"{text} is a URL and needs fsspec, which is not installed: pip install fsspec")
