@@ -27,7 +27,7 @@ def open_array(location: Place, axes: str | None) -> Image | None:
     if isinstance(node, zarr.Group):
         if "ome" in node.attrs or "multiscales" in node.attrs or any(True for _ in node.groups()):
             return None
-        arrays = {name: array for name, array in node.arrays() if array.ndim > 1}
+        arrays = {name: array for name, array in sorted(node.arrays(), key=lambda one: one[0]) if array.ndim > 1}
         if not arrays:
             return None
         if len(arrays) != 1:

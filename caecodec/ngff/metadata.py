@@ -23,6 +23,7 @@ from .versions import Attributes
 _TYPES = {"t": "time", "c": "channel"}
 _RGB = ("FF0000", "00FF00", "0000FF")
 _RGB_LABELS = ("red", "green", "blue")
+_UNNAMED = re.compile(r"(c|ch|channel)?[\s:_-]*[\d:.]*|r|g|b|red|green|blue", re.IGNORECASE)  # names of colours, and no names
 _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # for channels without a colour of their own
 _WITHOUT_SIZES = ("0.1", "0.2", "0.3")  # versions
 _ATTRIBUTE = "caecodec"
@@ -59,11 +60,12 @@ class Multiscales(NamedTuple):
         return channels if isinstance(channels, list) and all(isinstance(channel, dict) for channel in channels) else []
 
     def rgb(self, array: zarr.Array[Any]) -> bool:
-        """Whether there are three channels coloured red, green and blue, or three of 8 bits without colours."""
+        """Whether there are three channels coloured red, green and blue, without other names, or of 8 bits without colours."""
         if "c" not in self.axes or array.shape[self.axes.index("c")] != COLOURS:
             return False
         colours = tuple(str(channel.get("color") or "").upper() for channel in self.channels)
-        return colours == _RGB or (not any(colours) and array.dtype == np.uint8)
+        named = not all(_UNNAMED.fullmatch(str(channel.get("label") or "")) for channel in self.channels)
+        return (colours == _RGB and not named) or (not any(colours) and array.dtype == np.uint8)
 
     def sizes(self, level: int) -> dict[str, Size]:
         """The sizes of a level's pixels, for the axes where they are known; what is no size is left out."""

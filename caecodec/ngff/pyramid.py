@@ -1,5 +1,6 @@
 """An image -> the levels of its pyramid: those that its source has, and halved ones."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,16 @@ def pyramid(levels: tuple[Windows, ...], smallest: int, folder: Path) -> Iterato
 
 
 def factor(full: int, length: int) -> float:
-    """How many positions of the full size one of a level takes, of this length; whole if that explains the length."""
-    whole = max(1, round(full / length)) if length else 1
-    return float(whole) if length in (0, full // whole, -(-full // whole)) else full / length
+    """How many positions of the full size one of a level of this length takes.
+
+    That is the power of 2, or else the whole number, by which the full size comes to this length, rounded down or up.
+    """
+    if not length:
+        return 1.0
+    for whole in (2 ** max(0, round(math.log2(full / length))), max(1, round(full / length))):
+        if length in (full // whole, -(-full // whole)):
+            return float(whole)
+    return full / length
 
 
 class Halved:

@@ -152,5 +152,5 @@ def test_hamamatsu(tmp_path):
     openslide = pytest.importorskip("openslide")
     with openslide.OpenSlide(path) as slide:  # it takes the file for one of Hamamatsu's too
         assert slide.properties["openslide.vendor"] == "hamamatsu"
-        assert slide.level_dimensions == ((256, 128), (128, 64))
+        assert slide.level_dimensions[:2] == ((256, 128), (128, 64))
         np.testing.assert_array_equal(np.asarray(slide.read_region((0, 0), 0, (256, 128)))[..., :3], np.moveaxis(values, 0, -1))
