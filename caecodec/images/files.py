@@ -298,7 +298,7 @@ def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_struc
             pages = tiff_structure.read_pages(path, file, sparse)
     else:
         pages = tiff_structure.read_pages(path, stream, sparse)
-    return [] if _is_photograph(path, stream) else pages
+    return [] if not sparse and _is_photograph(path, stream) else pages
 
 
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:

@@ -92,7 +92,7 @@ def opened(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Itera
                 warnings.warn(f"{path} is read without its {said}, which cannot be understood: {error}", stacklevel=2)
         if image is None:
             file = stack.enter_context(_opened(tifffile, path, stream, **(_WITHOUT if said else {})))
-            image = _scanned(file, path, pages) if file.series[0].kind in _SCANNERS else _plain(file, path, pages)
+            image = (_scanned if any(one.kind in _SCANNERS for one in file.series) else _plain)(file, path, pages)
         yield image
 
 

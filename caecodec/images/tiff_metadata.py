@@ -107,7 +107,7 @@ def scanner_metadata(image: Image, file: Any, page: Any) -> Image:
 
 def resolution(page: Any) -> dict[str, Size]:
     """The sizes of the pixels of one of tifffile's pages, by its resolution; none without a unit."""
-    length = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit", 2))
+    length = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
     sizes = {}
     for axis in "yx":
         pixels, units = page.tags.valueof(f"{axis.upper()}Resolution") or (0, 0)
@@ -182,18 +182,20 @@ def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def _colours(image: Image, said: Sequence[str | None]) -> tuple[str, ...]:
-    """The colours of the channels as RRGGBB, from OME-XML's signed RGBA, if there is one for each."""
-    values = [int(value) for value in said if value is not None]
-    if image.rgb or len(said) != image.channels or len(values) != len(said):
+    """The colours of the channels as RRGGBB, from OME-XML's signed RGBA, if there is one for each.
+
+    Several that are all white are what writers put that know none.
+    """
+    values = [int(value) for value in said if value is not None and re.fullmatch(r"-?\d{1,10}", value)]
+    if image.rgb or len(said) != image.channels or len(values) != len(said) or (len(said) > 1 and set(values) == {-1}):
         return ()
     return tuple(f"{(value >> 8) & 0xFFFFFF:06X}" for value in values)
 
 
 def _ome_magnification(root: ElementTree.Element) -> float | None:
-    """The magnification of the objective that the first image names, or else of the only one."""
+    """The magnification of the objective that the image names, or else of the only one."""
     objectives = {one.get("ID"): one.get("NominalMagnification") for one in _elements(root, "Objective")}
-    image = next(_elements(root, "Image"))
-    chosen = next(_elements(image, "ObjectiveSettings"), None)
+    chosen = next((one for image in _elements(root, "Image") for one in _elements(image, "ObjectiveSettings")), None)
     if chosen is not None:
         return _size(objectives.get(chosen.get("ID")))
     return _size(next(iter(objectives.values()))) if len(objectives) == 1 else None

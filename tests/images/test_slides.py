@@ -90,6 +90,15 @@ def test_jpeg_2000_tiles(tmp_path):
         assert np.abs(image.values.astype(int) - np.moveaxis(pixels, -1, 0)).max() <= 3
 
 
+def test_a_file_of_one_page(tmp_path):
+    """Its size would do for a photograph, but then what the scanner says would be lost."""
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(path, slides.tissue(64, 80), photometric="rgb", description=slides.ABOUT, metadata=None)
+    for one in (path, shutil.copy(path, tmp_path / "a.tif")):
+        with open_image(one) as image:
+            assert (image.magnification, dict(image.sizes)) == (20, SIZES)
+
+
 def test_damage_is_found(svs):
     data = svs.read_bytes()
     svs.write_bytes(data[: len(data) // 2])
