@@ -40,7 +40,6 @@ _DESCRIPTIONS = {
     "tifffile's metadata": (rb"\{\"shape\"", ("shaped",)),
 }
 _WITHOUT = {"is_ome": False, "is_imagej": False, "is_shaped": False, "is_mmstack": False}
-_SCANNERS = ("svs", "ndpi", "scn")  # the kinds of series of slide scanners
 _ASSOCIATED = ("label", "macro", "map", "thumbnail")  # tifffile's names of their other pictures, in lower case
 _WAY_OUT = "convert it to RGB or grey first, or store it with a lossless codec"
 
@@ -92,7 +91,7 @@ def opened(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Itera
                 warnings.warn(f"{path} is read without its {said}, which cannot be understood: {error}", stacklevel=2)
         if image is None:
             file = stack.enter_context(_opened(tifffile, path, stream, **(_WITHOUT if said else {})))
-            image = (_scanned if any(one.kind in _SCANNERS for one in file.series) else _plain)(file, path, pages)
+            image = (_scanned if _is_scanners(file) else _plain)(file, path, pages)
         yield image
 
 
@@ -143,6 +142,11 @@ def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> No
             f"{path} cannot be read as an image: {missing[0]}{' and others' * (len(missing) > 1)}, which it belongs together "
             f"with, {'is' if len(missing) == 1 else 'are'} missing: put all files of the image into one folder"
         )
+
+
+def _is_scanners(file: Any) -> bool:
+    """Whether a slide scanner wrote a file: Aperio's, Hamamatsu's or Leica's."""
+    return bool(file.is_svs or file.is_ndpi or file.is_scn)
 
 
 def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
@@ -198,7 +202,7 @@ def _values(file: Any, level: Any, number: int, series: Any) -> Windows:
     if start is not None and own and file.filehandle.is_file:  # zarr would read each of its pages whole
         order = level.keyframe.parent.byteorder
         return np.memmap(file.filehandle.path, level.dtype.newbyteorder(order), "r", start, level.shape)
-    missing = _WHITE if series.kind in _SCANNERS and level.dtype == np.uint8 else None  # where nothing was scanned
+    missing = _WHITE if _is_scanners(file) and level.dtype == np.uint8 else None  # where nothing was scanned
     return zarr.open_array(series.aszarr(level=number, fillvalue=missing, read_only=True), mode="r")
 
 
@@ -220,7 +224,7 @@ def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> 
     start, size = series.dataoffset, series.size
     if series.kind == "shaped":
         size = int(np.prod(file.shaped_metadata[0]["shape"], dtype=object))
-    if series.kind in _SCANNERS:  # their other pages are other pictures
+    if _is_scanners(file):  # their other pages are other pictures
         return
     there = series.size if start is not None else len(planes) * series.keyframe.size
     if there != size or (start is not None and start + series.nbytes > file.filehandle.size):
