@@ -146,7 +146,8 @@ def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> No
 
 def _is_scanners(file: Any) -> bool:
     """Whether a slide scanner wrote a file: Aperio's, Hamamatsu's or Leica's."""
-    return bool(file.is_svs or file.is_ndpi or file.is_scn)
+    page = file.pages.first
+    return bool(page.is_svs or page.is_ndpi or page.is_scn)
 
 
 def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
@@ -158,7 +159,8 @@ def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
 
 def _scanned(file: Any, path: Path, pages: Sequence[Page]) -> Image:
     """The image of a slide scanner's file, and the pictures that come with it."""
-    overview = overview_name(file.scn_metadata) if file.is_scn else None  # in such files names say nothing
+    first = file.pages.first
+    overview = overview_name(first.description) if first.is_scn else None  # in such files names say nothing
     titled = [("macro" if series.name == overview else series.name.lower(), series) for series in file.series]
     scan = _only([series for title, series in titled if title not in _ASSOCIATED], path)
     associated = {title: _image(file, series, path, pages) for title, series in titled if title in _ASSOCIATED}

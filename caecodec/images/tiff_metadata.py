@@ -94,13 +94,14 @@ def scanner_metadata(image: Image, file: Any, page: Any) -> Image:
 
     `file` and `page` are tifffile's.
     """
-    if file.is_svs:
-        said = dict(re.findall(r"(\w+)\s*=\s*([^|]*)", page.description))
+    first = file.pages.first
+    if first.is_svs:
+        said = dict(re.findall(r"(\w+)\s*=\s*([^|]*)", first.description))
         value, magnification = _size(said.get("MPP")), _size(said.get("AppMag"))
         sizes = {axis: Size(value, _MICRO) for axis in "yx"} if value else {}
     else:
         sizes = resolution(page)
-        objective = _leica_objective(file.scn_metadata) if file.is_scn else page.tags.valueof(_NDPI_MAGNIFICATION)
+        objective = _leica_objective(first.description) if first.is_scn else page.tags.valueof(_NDPI_MAGNIFICATION)
         magnification = _size(objective)
     return replace(image, sizes=sizes, magnification=magnification)
 
