@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
+from helpers import slides
 from helpers.paths import PACKAGE, ROOT, TINY
 from PIL import Image
 
@@ -40,6 +41,8 @@ LEAVES = {
         "cells-again.ome.tif",
         "cells-small.ome.zarr/s0",
         "film.y4m",
+        "slide.ome.zarr/s1",
+        "slide-built.ome.zarr/associated/label",
         "cells-0.6.ome.zarr/s0",
         "cells.ozx",
         "astronaut-blosc.ome.zarr/s0",
@@ -97,6 +100,7 @@ def inputs(tmp_path_factory):
     grey = 4 * skimage.data.camera().astype("<u2")
     frame = np.concatenate([part.ravel() for part in (grey[:48, :64], grey[1:25, :32], grey[:24, :32])])
     frame.tofile(folder / "film_64x48_25_10bit.yuv")
+    slides.aperio(folder / "slide.svs", slides.tissue(300, 400))
     return folder
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from .. import settings
 from ..codecs.base import Option
 from ..codecs.registry import codecs
-from ..ngff.options import DEPTHS, KINDS, NGFF_VERSIONS, Options, codec_names
+from ..ngff.options import DEPTHS, KINDS, NGFF_VERSIONS, PYRAMIDS, Options, codec_names
+from ..storage.locations import parse_location
 from .progress import Bars, outcome
 
 SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of them, to Zarr, or images to .cae files."
@@ -17,8 +18,8 @@ SUMMARY = "Convert images, stacks, videos and OME-NGFF groups, or folders of the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec encode."""
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT",
-        help="image or video files, OME-NGFF groups, or folders of them (with subfolders)",
+        "inputs", nargs="+", type=parse_location, metavar="INPUT",
+        help="image files, slides, videos, Zarr arrays or groups (also at URLs such as s3://...), or folders (with subfolders)",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", required=True, type=Path,
@@ -40,6 +41,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     layout.add_argument("--zipped", action="store_true", help="write groups as zipped files, NAME.ozx")
+    layout.add_argument(
+        "--pyramid", default="keep", choices=PYRAMIDS,
+        help="keep the levels that a source has, or build all from the full size; default %(default)s",
+    )  # fmt: skip
+
+    content = parser.add_argument_group("slides and arrays")
+    content.add_argument(
+        "--background", metavar="auto|COLOUR|none",
+        help="do not store background: a value or colour, or auto, a bright one; default auto for slides, none for others",
+    )  # fmt: skip
+    content.add_argument(
+        "--background-tolerance", type=float, metavar="N",
+        help="how far values of the background may be from it; default 8 for 8 bits and lossy codecs, else 0",
+    )  # fmt: skip
+    content.add_argument(
+        "--associated", action="store_true",
+        help="also convert the label, overview and thumbnail of slides, which may show a patient's name",
+    )  # fmt: skip
+    content.add_argument(
+        "--axes", help="those of Zarr arrays that are no OME-NGFF images, such as yxc; default: as they say, or by their shape"
+    )
 
     raw = parser.add_argument_group("raw .yuv files, planar 4:2:0")
     raw.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="default: as the file's name says")

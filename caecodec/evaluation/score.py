@@ -175,7 +175,7 @@ def _score(name: str, original: Path, decoded: Path, compressed: Path | None = N
         name, height, width, psnr(image, other),
         ssim(image, other) if side >= SSIM_SIDE else None,
         ms_ssim(image, other) if side >= MS_SSIM_SIDE else None,
-        size, size and 8 * size / (height * width), size and source.pixels.nbytes / size,
+        size, size and 8 * size / (height * width), size and source.values.nbytes / size,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -19,12 +20,13 @@ from PIL import Image as PillowImage
 from .. import settings
 from ..errors import ParameterError
 from ..storage.partial import complete_file
-from . import tiff, tiff_structure
-from .image import Image, from_picture
+from . import slides, tiff, tiff_structure
+from .image import Image, Windows, from_picture
 from .stripped import without_metadata
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-TIFF_SUFFIXES = (".tif", ".tiff")
+SLIDE_SUFFIXES = (*slides.TIFF_SUFFIXES, *slides.SUFFIXES)
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", *slides.TIFF_SUFFIXES)
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 _DEEP_SUFFIXES = (".png",)  # formats that hold 16-bit grey
 _PHOTOGRAPHS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")  # Pillow's modes of at most 8 bits a channel
@@ -42,7 +44,9 @@ _TRANSPOSITIONS = {
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
 _PILLOW = threading.Lock()  # holds while Pillow's limit, a global of the process, is another
 _ON_A_PAR = "Multi-Frame Image"  # the kinds of pictures in a JPEG of several that show a scene from several places
-_DESCRIPTION, _BITS, _SAMPLES, _MP_ENTRIES = 270, 258, 277, 0xB002  # TIFF tags
+_DESCRIPTION, _BITS, _SAMPLES, _PHOTOMETRIC, _ORIENTATION, _MP_ENTRIES = 270, 258, 277, 262, 274, 0xB002  # TIFF tags
+_PLAIN = (1, 2, 6)  # photometric interpretations of grey and RGB, also as YCbCr
+_LARGE = 2**26  # pixels
 _T = TypeVar("_T")
 
 
@@ -65,9 +69,63 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
         The file holds no image that can be read, or one that the codec cannot hold (transparency, CMYK, masks of one bit,
         16-bit RGB in other files than TIFF, several frames), or more pixels than `settings.max_pixels`; the message names it.
     """
-    with _errors(path):
-        pages = _pages_for_tifffile(path, stream)
-        return tiff.read(path, stream, pages) if pages else _with_pillow(path, stream, _read)
+    with open_image(path, stream) as image:
+        return image.loaded()
+
+
+@contextmanager
+def open_image(path: Path, stream: IO[bytes] | None = None) -> Iterator[Image]:
+    """The image in a file, as `read_image`; those of TIFF files and slides are read by windows, in the with block.
+
+    Besides, it reads slides (SLIDE_SUFFIXES) and their levels and associated pictures, and what `tiff.opened` gives of others.
+    """
+    with ExitStack() as stack:
+        with _errors(path):
+            image = stack.enter_context(_opened(path, stream))
+        yield _guarded(image, path)
+
+
+@contextmanager
+def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[Image]:
+    """`open_image`, which raises whatever the libraries do."""
+    suffix = path.suffix.lower()
+    if suffix in slides.SUFFIXES:
+        reader: Any = slides.opened(path)
+    elif suffix == slides.NDPI:  # with a structure of its own
+        reader = tiff.opened(path, stream, ())
+    elif not (pages := _pages_for_tifffile(path, stream)):
+        yield _with_pillow(path, stream, _read)
+        return
+    else:
+        reader = slides.opened(path) if slides.needs_openslide(pages) else tiff.opened(path, stream, pages)
+    with reader as image:
+        yield image
+
+
+class _Guarded:
+    """Pixels in a file, which raise ParameterError with the file's name for whatever the libraries below raise."""
+
+    def __init__(self, source: Windows, path: Path) -> None:
+        self._source, self._path = source, path
+        self.shape, self.dtype = source.shape, source.dtype
+        if chunks := getattr(source, "chunks", None):
+            self.chunks = chunks
+
+    def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+        with _errors(self._path):
+            return np.asarray(self._source[region])
+
+
+def _guarded(image: Image, path: Path) -> Image:
+    """The image, whose pixels, if they are not yet read, raise ParameterError."""
+    if isinstance(image.pixels, np.ndarray):
+        return image
+    return replace(
+        image,
+        pixels=_Guarded(image.pixels, path),
+        levels=tuple(_Guarded(level, path) for level in image.levels),
+        associated={name: _guarded(one, path) for name, one in image.associated.items()},
+    )
 
 
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:
@@ -117,7 +175,7 @@ def write_image(path: Path, image: Image) -> None:
     """
     if not writable(path):
         raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
-    if not image.pixels.size:
+    if 0 in image.pixels.shape:
         raise ParameterError(f"{path} cannot hold {image}, which has no pixels; read the group with zarr instead")
     suffix = path.suffix.lower()
     picture = image.picture()
@@ -234,28 +292,35 @@ def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_struc
     """
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return []
+    sparse = path.suffix.lower() in SLIDE_SUFFIXES
     if stream is None:
         with path.open("rb") as file:
-            pages = tiff_structure.read_pages(path, file)
+            pages = tiff_structure.read_pages(path, file, sparse)
     else:
-        pages = tiff_structure.read_pages(path, stream)
-    return [] if _is_photograph(path, stream) else pages
+        pages = tiff_structure.read_pages(path, stream, sparse)
+    return [] if not sparse and _is_photograph(path, stream) else pages
 
 
 def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
-    """Whether a TIFF file has a single page of at most 8 bits that Pillow reads whole, and no OME or ImageJ metadata."""
+    """Whether a TIFF file has a single page of at most 8 bits that Pillow reads whole, and no OME, ImageJ or Aperio metadata.
+
+    Large upright ones of plain RGB or grey are left to tifffile, which reads them by windows.
+    """
     try:
         with _open(_start(path, stream)) as image:
             tags = getattr(image, "tag_v2", None)
             if tags is None:  # not a TIFF file, despite its name
                 return True
             about = str(tags.get(_DESCRIPTION, ""))
+            plain = tags.get(_PHOTOMETRIC) in _PLAIN and image.mode in ("L", "RGB") and tags.get(_ORIENTATION, 1) == 1
+            if plain and image.width * image.height > _LARGE:
+                return False
             return (
                 image.mode in _PHOTOGRAPHS
                 and max(tags.get(_BITS, (1,))) <= 8
                 and tags.get(_SAMPLES, 1) == (1 if image.mode == "P" else len(image.getbands()))
                 and getattr(image, "n_frames", 1) == 1
-                and not about.startswith("ImageJ=")
+                and not about.startswith(("ImageJ=", "Aperio"))
                 and "<OME" not in about
             )
     except Exception:  # as in _errors; tifffile may know better

@@ -1,19 +1,34 @@
-"""TIFF files <-> images of any dtype and axes, read and written with tifffile: OME-TIFF, ImageJ's, and plain ones."""
+"""TIFF files <-> images of any dtype and axes, read and written with tifffile: OME-TIFF, ImageJ's, scanners', and plain ones.
+
+They are read by windows, so that a file may be larger than memory.
+"""
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ParameterError
-from .image import AXES, COLOURS, Image, check_dtype
-from .tiff_metadata import ImageSet, imagej_metadata, ome_attributes, ome_image_set, ome_metadata
+from .image import AXES, COLOURS, Image, Windows, check_dtype
+from .tiff_metadata import (
+    ImageSet,
+    imagej_metadata,
+    ome_attributes,
+    ome_image_set,
+    ome_metadata,
+    overview_name,
+    resolution,
+    scanner_metadata,
+)
 from .tiff_structure import Page, read_pages
+from .windows import Opaque, Rearranged
 
+_WHITE = 255
 _GREY, _RGB, _YCBCR, _JPEG = 1, 2, 6, (6, 7)  # TIFF's numbers of photometric interpretations and compressions
 _ALPHA = (1, 2)  # and of extra samples
 _TURNED = range(2, 9)  # and of orientations that are not upright; others than these and 1 mean nothing
@@ -25,15 +40,20 @@ _DESCRIPTIONS = {
     "tifffile's metadata": (rb"\{\"shape\"", ("shaped",)),
 }
 _WITHOUT = {"is_ome": False, "is_imagej": False, "is_shaped": False, "is_mmstack": False}
+_ASSOCIATED = ("label", "macro", "map", "thumbnail")  # tifffile's names of their other pictures, in lower case
 _WAY_OUT = "convert it to RGB or grey first, or store it with a lossless codec"
 
 
-def read(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Image:
+@contextmanager
+def opened(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Iterator[Image]:
     """The image in a TIFF file: uint8, uint16, int16, float32 or float64, of any axes among t, c, z, y, x.
 
-    Names of channels and sizes of pixels come from OME-XML or ImageJ's metadata. An axis of pages that the file does not
-    name is z; if there are two such axes, the outer one is time. Metadata that cannot be understood are left out, with a
-    warning, unless they say which of several pages is which.
+    Its pixels, and the smaller levels of a pyramid, are read by windows while the file is open, in the with block. A page that
+    is a single compressed strip is read whole.
+
+    Names and colours of channels, sizes of pixels and the magnification come from OME-XML, ImageJ's or a scanner's metadata. An
+    axis of pages that the file does not name is z; if there are two such axes, the outer one is time. Metadata that cannot be
+    understood are left out, with a warning, unless they say which of several pages is which.
 
     Parameters
     ----------
@@ -42,32 +62,37 @@ def read(path: Path, stream: IO[bytes] | None, pages: Sequence[Page]) -> Image:
     stream
         The bytes of the file, if it is not on disk.
     pages
-        Its pages, from `tiff_structure.read_pages`.
+        Its pages, from `tiff_structure.read_pages`; none for a file whose structure only tifffile knows.
 
     Raises
     ------
     ParameterError
-        The file holds several images, other axes, another dtype, transparency, or colours other than RGB and grey (palette,
-        CMYK, white as zero); planes or files that its metadata name are missing, or pages have no place in it; or tifffile is
-        not installed. Whatever else tifffile and its decoders raise is raised as it is.
+        The file holds several images, other axes, another dtype, transparency (raised where it is read), or colours other than
+        RGB and grey (palette, CMYK, white as zero); planes or files that its metadata name are missing, or pages have no place
+        in it; or tifffile is not installed. Whatever else tifffile and its decoders raise is raised as it is.
     """
     tifffile = _tifffile(path)
-    said = next((name for name, (begin, _) in _DESCRIPTIONS.items() if re.match(begin, pages[0].description, re.DOTALL)), None)
-    if said is not None:
-        try:
-            with _opened(tifffile, path, stream) as file:
+    about = pages[0].description if pages else b""
+    said = next((name for name, (begin, _) in _DESCRIPTIONS.items() if re.match(begin, about, re.DOTALL)), None)
+    with ExitStack() as stack:
+        image = None
+        if said is not None:
+            try:
+                file = stack.enter_context(_opened(tifffile, path, stream))
                 series = _described_series(file, path, stream, pages, said)
-                return _described(_image(file, series, path, pages), file, path)
-        except _UnfitError as error:
-            size = path.stat().st_size if stream is None else stream.seek(0, 2)
-            if len(pages) > 1 or size >= 2 * pages[0].nbytes + pages[0].first:  # planes may follow a single page
-                raise ParameterError(
-                    f"{path} cannot be read as an image: its {len(pages)} pages are not what its {said} say ({error}), so "
-                    "which plane is which is unknown; save it again, or each page in its own file"
-                ) from error
-            warnings.warn(f"{path} is read without its {said}, which cannot be understood: {error}", stacklevel=2)
-    with _opened(tifffile, path, stream, **(_WITHOUT if said else {})) as file:
-        return _image(file, _only(file.series, path), path, pages)
+                image = _described(_image(file, series, path, pages), file, path)
+            except _UnfitError as error:
+                size = path.stat().st_size if stream is None else stream.seek(0, 2)
+                if len(pages) > 1 or size >= 2 * pages[0].nbytes + pages[0].first:  # planes may follow a single page
+                    raise ParameterError(
+                        f"{path} cannot be read as an image: its {len(pages)} pages are not what its {said} say ({error}), so "
+                        "which plane is which is unknown; save it again, or each page in its own file"
+                    ) from error
+                warnings.warn(f"{path} is read without its {said}, which cannot be understood: {error}", stacklevel=2)
+        if image is None:
+            file = stack.enter_context(_opened(tifffile, path, stream, **(_WITHOUT if said else {})))
+            image = (_scanned if _is_scanners(file) else _plain)(file, path, pages)
+        yield image
 
 
 class _UnfitError(Exception):
@@ -119,22 +144,68 @@ def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> No
         )
 
 
+def _is_scanners(file: Any) -> bool:
+    """Whether a slide scanner wrote a file: Aperio's, Hamamatsu's or Leica's."""
+    page = file.pages.first
+    return bool(page.is_svs or page.is_ndpi or page.is_scn)
+
+
+def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
+    """The image of a file that says nothing about it; the sizes of pixels are known of those with a pyramid."""
+    series = _only(file.series, path)
+    image = _image(file, series, path, pages)
+    return replace(image, sizes=resolution(series.keyframe)) if image.levels else image
+
+
+def _scanned(file: Any, path: Path, pages: Sequence[Page]) -> Image:
+    """The image of a slide scanner's file, and the pictures that come with it."""
+    first = file.pages.first
+    overview = overview_name(first.description) if first.is_scn else None  # in such files names say nothing
+    titled = [("macro" if series.name == overview else series.name.lower(), series) for series in file.series]
+    scan = _only([series for title, series in titled if title not in _ASSOCIATED], path)
+    associated = {title: _image(file, series, path, pages) for title, series in titled if title in _ASSOCIATED}
+    image = replace(_image(file, scan, path, pages), associated=associated, slide=True)
+    return scanner_metadata(image, file, scan.keyframe)
+
+
 def _image(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> Image:
-    """The pixels of a series, once it is known that all of them are there."""
+    """The image that a series holds, once it is known that all of its pixels are there."""
     page = series.keyframe
     _refuse(page, series.dtype, path)
     _check_planes(file, series, path, pages)
     colour = page.photometric in (_RGB, _YCBCR)
-    pixels, axes = _arranged(series.asarray(), series.axes.upper(), path)
-    if page.extrasamples and page.extrasamples[-1] in _ALPHA:
-        pixels = _opaque(pixels, axes, path)
+    order, axes = _arrangement(series.shape, series.axes.upper(), path)
+    alpha = bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
+
+    def arranged(number: int, level: Any) -> Windows:
+        found: Windows = Rearranged(_values(file, level, number, series), order)
+        return Opaque(found, axes.index("c"), path) if alpha else found
+
+    pixels, *levels = (
+        arranged(number, level)
+        for number, level in enumerate(series.levels)
+        if level.axes == series.axes and level.dtype == series.dtype
+    )
     profile = page.tags.valueof("InterColorProfile")
     return Image(
-        pixels.astype(pixels.dtype.newbyteorder("="), copy=False),
+        pixels,
         axes,
         rgb=colour and "c" in axes and pixels.shape[axes.index("c")] == COLOURS,
         icc_profile=profile if isinstance(profile, bytes) else None,
+        levels=tuple(levels),
     )
+
+
+def _values(file: Any, level: Any, number: int, series: Any) -> Windows:
+    """The values of a level of a series, read from the file as they are asked for."""
+    import zarr
+
+    start, own = level.dataoffset, level.keyframe.parent.filehandle is file.filehandle
+    if start is not None and own and file.filehandle.is_file:  # zarr would read each of its pages whole
+        order = level.keyframe.parent.byteorder
+        return np.memmap(file.filehandle.path, level.dtype.newbyteorder(order), "r", start, level.shape)
+    missing = _WHITE if _is_scanners(file) and level.dtype == np.uint8 else None  # where nothing was scanned
+    return zarr.open_array(series.aszarr(level=number, fillvalue=missing, read_only=True), mode="r")
 
 
 def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> None:
@@ -155,6 +226,8 @@ def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> 
     start, size = series.dataoffset, series.size
     if series.kind == "shaped":
         size = int(np.prod(file.shaped_metadata[0]["shape"], dtype=object))
+    if _is_scanners(file):  # their other pages are other pictures
+        return
     there = series.size if start is not None else len(planes) * series.keyframe.size
     if there != size or (start is not None and start + series.nbytes > file.filehandle.size):
         raise ParameterError(
@@ -198,7 +271,7 @@ def write(path: Path, image: Image) -> None:
     Raises ParameterError for a dtype that OME-TIFF does not have, and if tifffile is not installed.
     """
     tifffile = _tifffile(path)
-    pixels, axes = image.pixels, image.axes.upper()
+    pixels, axes = image.values, image.axes.upper()
     if image.rgb:
         pixels, axes = np.moveaxis(pixels, axes.index("C"), -1), axes.replace("C", "") + "S"
     try:
@@ -237,35 +310,21 @@ def _refuse(page: Any, dtype: np.dtype[Any], path: Path) -> None:
     check_dtype(dtype, path)
 
 
-def _arranged(pixels: npt.NDArray[Any], names: str, path: Path) -> tuple[npt.NDArray[Any], str]:
-    """The pixels with their axes in OME-NGFF's order, and the names of these axes."""
-    kept = "TZYX" if "S" in names else "TCZYX"
-    drop = tuple(i for i, name in enumerate(names) if name not in kept and pixels.shape[i] == 1)
-    pixels, names = pixels.squeeze(drop), "".join(name for i, name in enumerate(names) if i not in drop)
-    axes = names.replace("S", "C")
+def _arrangement(shape: Sequence[int], names: str, path: Path) -> tuple[list[int], str]:
+    """The numbers of an array's axes in OME-NGFF's order, without those of one position, and the names of these axes."""
+    wanted = "TZYX" if "S" in names else "TCZYX"
+    kept = [i for i, name in enumerate(names) if name in wanted or shape[i] != 1]
+    axes = "".join(names[i] for i in kept).replace("S", "C")
     for name in "ZT":
         if name not in axes:
             at = max(axes.rfind(unnamed) for unnamed in _UNNAMED)
             axes = axes[:at] + name + axes[at + 1 :] if at >= 0 else axes
     axes = axes.lower()
     if len(set(axes)) < len(axes) or not {"y", "x"} <= set(axes) <= set(AXES):
-        raise ParameterError(
-            f"{path} has axes {', '.join(names)} but must have y, x and any of t, c, z; save it with these, as OME-TIFF"
-        )
+        said = ", ".join(names[i] for i in kept)
+        raise ParameterError(f"{path} has axes {said} but must have y, x and any of t, c, z; save it with these, as OME-TIFF")
     order = [axes.index(name) for name in AXES if name in axes]
-    return pixels.transpose(order), "".join(axes[i] for i in order)
-
-
-def _opaque(pixels: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any]:
-    """The pixels without their last channel, which is alpha; ParameterError if not all of it is opaque."""
-    channel = axes.index("c")
-    opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-    if (pixels.take(-1, axis=channel) != opaque).any():
-        raise ParameterError(
-            f"{path} has transparency (a channel marked as alpha), which RGB cannot hold; remove it, or, if it is an ordinary "
-            "channel, save the file with photometric interpretation 'black is zero'"
-        )
-    return pixels[(slice(None),) * channel + (slice(0, -1),)]
+    return [kept[i] for i in order], "".join(axes[i] for i in order)
 
 
 def _described(image: Image, file: Any, path: Path) -> Image:

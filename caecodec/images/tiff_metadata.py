@@ -1,6 +1,10 @@
-"""The metadata of TIFF files, OME-XML or ImageJ's: names of channels and sizes of pixels."""
+"""The metadata of TIFF files, OME-XML, ImageJ's or a scanner's: channels, sizes of pixels, magnification.
+
+Nothing else that they say is taken over, such as names, dates and barcodes.
+"""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,6 +29,9 @@ _ALIASES = {
     "um": "µm", "micron": "µm", "microns": "µm", "inches": "in", "sec": "s", "seconds": "s", "msec": "ms", "usec": "µs",
     "hours": "h", "metre": "m", "micrometre": "µm", "millimetre": "mm", "nanometre": "nm",
 }  # fmt: skip
+_MICRO = "micrometer"
+_RESOLUTION_UNITS = {2: 25400, 3: 10000}  # micrometres in an inch and a centimetre, TIFF's units of resolution
+_NDPI_MAGNIFICATION = 65421  # a tag
 _OME_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
 
 
@@ -62,7 +69,8 @@ def ome_metadata(image: Image, document: str) -> Image:
 
     Raises xml.etree.ElementTree.ParseError for a document that is not XML.
     """
-    pixels = next(_elements(ElementTree.fromstring(document), "Pixels"), None)
+    root = ElementTree.fromstring(document)
+    pixels = next(_elements(root, "Pixels"), None)
     if pixels is None:
         return image
     sizes = {}
@@ -71,7 +79,54 @@ def ome_metadata(image: Image, document: str) -> Image:
         value = _size(pixels.get(name))
         if axis in image.axes and said is not None and value:
             sizes[axis] = Size(value, said)
-    return replace(image, sizes=sizes, labels=_labels(image, [channel.get("Name") for channel in _elements(pixels, "Channel")]))
+    channels = list(_elements(pixels, "Channel"))
+    return replace(
+        image,
+        sizes=sizes,
+        labels=_labels(image, [channel.get("Name") for channel in channels]),
+        colours=_colours(image, [channel.get("Color") for channel in channels]),
+        magnification=_ome_magnification(root),
+    )
+
+
+def scanner_metadata(image: Image, file: Any, page: Any) -> Image:
+    """The image with the size of its pixels and the magnification, as Aperio's, Hamamatsu's or Leica's file says.
+
+    `file` and `page` are tifffile's.
+    """
+    first = file.pages.first
+    if first.is_svs:
+        said = dict(re.findall(r"(\w+)\s*=\s*([^|]*)", first.description))
+        value, magnification = _size(said.get("MPP")), _size(said.get("AppMag"))
+        sizes = {axis: Size(value, _MICRO) for axis in "yx"} if value else {}
+    else:
+        sizes = resolution(page)
+        objective = _leica_objective(first.description) if first.is_scn else page.tags.valueof(_NDPI_MAGNIFICATION)
+        magnification = _size(objective)
+    return replace(image, sizes=sizes, magnification=magnification)
+
+
+def resolution(page: Any) -> dict[str, Size]:
+    """The sizes of the pixels of one of tifffile's pages, by its resolution; none without a unit."""
+    length = _RESOLUTION_UNITS.get(page.tags.valueof("ResolutionUnit"))
+    sizes = {}
+    for axis in "yx":
+        pixels, units = page.tags.valueof(f"{axis.upper()}Resolution") or (0, 0)
+        value = _size(length * units / pixels) if length and pixels else None
+        if value:
+            sizes[axis] = Size(value, _MICRO)
+    return sizes
+
+
+def overview_name(document: str) -> str | None:
+    """The name of that image of an SCN file that shows its whole slide; None if there is none."""
+    root = ElementTree.fromstring(document)
+    whole = next(_elements(root, "collection"))
+    for image in _elements(root, "image"):
+        view = next(_elements(image, "view"), None)
+        if view is not None and all(view.get(side) == whole.get(side) is not None for side in ("sizeX", "sizeY")):
+            return image.get("name")
+    return None
 
 
 def imagej_metadata(image: Image, said: Mapping[str, Any], resolutions: Mapping[str, tuple[int, int] | None]) -> Image:
@@ -101,9 +156,13 @@ def ome_attributes(image: Image) -> dict[str, Any]:
             size = image.sizes[axis]
             attributes[name] = size.value
             attributes[name + "Unit"] = _SYMBOLS[size.unit]
+    channel: dict[str, list[Any]] = {}
     if image.labels and not image.rgb:
-        attributes["Channel"] = {"Name": list(image.labels)}
-    return attributes
+        channel["Name"] = list(image.labels)
+    if image.colours and not image.rgb:
+        rgba = [(int(colour, 16) << 8) + 0xFF for colour in image.colours]
+        channel["Color"] = [value - 2**32 if value >= 2**31 else value for value in rgba]
+    return {**attributes, "Channel": channel} if channel else attributes
 
 
 def _size(said: Any, signed: bool = False) -> float | None:
@@ -121,6 +180,36 @@ def _labels(image: Image, names: Sequence[str | None]) -> tuple[str, ...]:
     if image.rgb or len(names) != image.channels or not any(names):
         return ()
     return tuple(name or f"channel {i}" for i, name in enumerate(names))
+
+
+def _colours(image: Image, said: Sequence[str | None]) -> tuple[str, ...]:
+    """The colours of the channels as RRGGBB, from OME-XML's signed RGBA, if there is one for each.
+
+    Several that are all white are what writers put that know none.
+    """
+    values = [int(value) for value in said if value is not None and re.fullmatch(r"-?\d{1,10}", value)]
+    if image.rgb or len(said) != image.channels or len(values) != len(said) or (len(said) > 1 and set(values) == {-1}):
+        return ()
+    return tuple(f"{(value >> 8) & 0xFFFFFF:06X}" for value in values)
+
+
+def _ome_magnification(root: ElementTree.Element) -> float | None:
+    """The magnification of the objective that the image names, or else of the only one."""
+    objectives = {one.get("ID"): one.get("NominalMagnification") for one in _elements(root, "Objective")}
+    chosen = next((one for image in _elements(root, "Image") for one in _elements(image, "ObjectiveSettings")), None)
+    if chosen is not None:
+        return _size(objectives.get(chosen.get("ID")))
+    return _size(next(iter(objectives.values()))) if len(objectives) == 1 else None
+
+
+def _leica_objective(document: str) -> str | None:
+    """The magnification that an SCN file states for the image that is not its overview."""
+    root, overview = ElementTree.fromstring(document), overview_name(document)
+    for image in _elements(root, "image"):
+        objective = next(_elements(image, "objective"), None)
+        if image.get("name") != overview and objective is not None:
+            return objective.text
+    return None
 
 
 def _elements(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:

@@ -42,6 +42,7 @@ class Page(NamedTuple):
     offset : where its directory is
     first, nbytes : where its first strip or tile is, and how many bytes all of them have
     reduced : it is marked as a smaller version of another page
+    compression : TIFF's number
     layout : what planes of one image have in common: size, samples, compression ...
     description : its ImageDescription, as it is in the file
     """
@@ -50,6 +51,7 @@ class Page(NamedTuple):
     first: int
     nbytes: int
     reduced: bool
+    compression: int
     layout: tuple[tuple[int, ...], ...]
     description: bytes
 
@@ -88,10 +90,11 @@ class _Segments(NamedTuple):
     least: npt.NDArray[np.int64]
 
 
-def read_pages(path: Path, stream: IO[bytes]) -> list[Page]:
+def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page]:
     """The pages of a TIFF file, all of whose strips and tiles are there; none if the file is not TIFF.
 
-    Only the chain of pages counts, not the SubIFDs, which hold smaller versions of a page.
+    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. Only the chain of pages
+    counts, not the SubIFDs, which hold smaller versions of a page.
 
     Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile. Warns of tags that point
     outside the file, if the pixels do not depend on them.
@@ -108,7 +111,7 @@ def read_pages(path: Path, stream: IO[bytes]) -> list[Page]:
     while offset:
         if offset in pages:
             raise file.damaged(f"page {len(pages)} is at byte {offset}, where an earlier page is")
-        pages[offset], offset = _page(file, len(pages), offset, outside)
+        pages[offset], offset = _page(file, len(pages), offset, outside, sparse)
     if not pages:
         raise file.damaged("it has no page")
     if outside:
@@ -117,7 +120,7 @@ def read_pages(path: Path, stream: IO[bytes]) -> list[Page]:
     return list(pages.values())
 
 
-def _page(file: _File, number: int, offset: int, outside: set[int]) -> tuple[Page, int]:
+def _page(file: _File, number: int, offset: int, outside: set[int], sparse: bool) -> tuple[Page, int]:
     """The page at an offset, and the offset of the next one, 0 if there is none.
 
     outside : the tags that point outside the file, to which those of this page are added
@@ -130,7 +133,7 @@ def _page(file: _File, number: int, offset: int, outside: set[int]) -> tuple[Pag
     length = 20 if file.width == 8 else 12
     tags = file.read(start, count * length, what)
     numbers: dict[int, npt.NDArray[np.unsignedinteger[Any]]] = {}
-    description, fills = b"", False
+    description, fills = b"", sparse
     for position in range(0, count * length, length):
         one = tags[position : position + length]
         tag, kind = file.number(one[:2]), file.number(one[2:4])
@@ -151,11 +154,13 @@ def _page(file: _File, number: int, offset: int, outside: set[int]) -> tuple[Pag
     following = file.number(file.read(end, file.width, f"the offset of the page after page {number}"))
     segments = _segments(file, number, numbers)
     _check(file, number, segments, fills)
-    if _first(numbers, _COMPRESSION, _UNCOMPRESSED) == _JPEG:
+    compression = _first(numbers, _COMPRESSION, _UNCOMPRESSED)
+    if compression == _JPEG:
         _check_jpeg(file, number, segments)
     layout = tuple(tuple(numbers[tag].tolist()) if tag in numbers else () for tag in _LAYOUT)
     reduced = bool(_first(numbers, _SUBFILE, 0) & _REDUCED)
-    return Page(offset, int(segments.offsets[0]), int(segments.lengths.sum()), reduced, layout, description), following
+    first, nbytes = int(segments.offsets[0]), int(segments.lengths.sum())
+    return Page(offset, first, nbytes, reduced, compression, layout, description), following
 
 
 def _first(numbers: _Numbers, tag: int, default: int) -> int:

@@ -15,16 +15,15 @@ import zarr
 from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
+from ..images.image import Windows
 from .chunk_runner import ChunkRunner, raise_if_stopped
 
 BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # raised by other codecs for damaged chunks
 _settling: WeakSet[asyncio.Task[Any]] = WeakSet()  # else two that begin at one time would wait for each other
 
-AnyArray = npt.NDArray[Any] | zarr.Array[Any]
 
-
-def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | None = None, **options: Any) -> None:
+def store(group: zarr.Group, path: str, source: Windows, runner: ChunkRunner | None = None, **options: Any) -> None:
     """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array except shape and dtype.
 
     Chunks that reach over the edge are filled up with the values next to it, which cost a codec the fewest bytes. With
@@ -41,7 +40,7 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
         return
     elif "attributes" in options:
         array.attrs.put(options["attributes"])  # a Zarr v2 array keeps them in a document of their own
-    block = block_shape(padded, unit, source.chunks if isinstance(source, zarr.Array) else unit, source.dtype.itemsize)
+    block = block_shape(padded, unit, getattr(source, "chunks", unit), source.dtype.itemsize)
     try:
         for region in regions(padded, block):
             raise_if_stopped()
@@ -56,7 +55,7 @@ def store(group: zarr.Group, path: str, source: AnyArray, runner: ChunkRunner | 
     array.resize(source.shape)
 
 
-def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     """The values of a part of an array, in this machine's byte order.
 
     Raises ParameterError, which names the array, if they cannot be decoded.
@@ -70,7 +69,7 @@ def read(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         raise ParameterError(f"array {getattr(source, 'path', '')!r} cannot be read: {error}") from error
 
 
-def read_padded(source: AnyArray, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def read_padded(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     """The same for a part that reaches over the edge, filled up with the values next to the edge."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
@@ -119,7 +118,7 @@ async def settle() -> None:
 
 
 def _store_units(
-    array: zarr.Array[Any], source: AnyArray, region: tuple[slice, ...], unit: tuple[int, ...], runner: ChunkRunner
+    array: zarr.Array[Any], source: Windows, region: tuple[slice, ...], unit: tuple[int, ...], runner: ChunkRunner
 ) -> None:
     """Write those chunks, or shards, of a block that are missing."""
     missing = []

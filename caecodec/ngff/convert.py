@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
-from ..storage.locations import OZX, Location, is_url
+from ..storage.locations import OZX, Place, as_path, is_url
 from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
+from .arrays import open_array
+from .blocks import BLOCK_BYTES
 from .chunk_runner import ChunkRunner, ProgressListener
+from .compressors import LOSSLESS
 from .files import (
     PAYLOAD_SUFFIX,
     coded_inputs,
@@ -24,8 +28,10 @@ from .files import (
     is_group,
     is_payload,
     is_video,
+    open_image,
     read_image,
     stem,
+    suffix_of,
     writable,
     write_image,
 )  # fmt: skip
@@ -39,22 +45,23 @@ from .video_groups import is_video_group, read_video_group, write_video_group
 
 
 def encode_paths(
-    inputs: list[Path],
+    inputs: Sequence[Place],
     output: Path,
     options: Options,
     progress: FolderListener = lambda state: None,
     tell: ProgressListener = lambda state: None,
     workers: int = 1,
 ) -> tuple[list[Path], list[Failure]]:
-    """Convert image files and OME-NGFF groups, and those in folders, each to an OME-NGFF group or to a .cae file.
+    """Convert image files, slides, and Zarr arrays and groups, and those in folders, each to an OME-NGFF group or .cae file.
 
     Videos (.yuv, .y4m) become groups of their planes.
 
     Parameters
     ----------
     inputs
-        Image files, videos, OME-NGFF groups, which `reencode` converts, and folders of them, which are searched with their
-        subfolders, except for what is hidden and for `output`.
+        Image files, slides, videos, OME-NGFF groups, which `reencode` converts, other Zarr arrays, and folders of all these,
+        which are searched with their subfolders, except for what is hidden and for `output`. Zarr arrays and groups may be
+        zipped, at URLs for fsspec, or stores of zarr, such as a zarr.storage.ObjectStore for obstore.
     output
         For one input, NAME.zarr (a group), NAME.ozx (a zipped group), NAME.cae (a payload), or the path of a group that is the
         input, which is replaced if `options` overwrite. Otherwise a folder, created if necessary, for groups or .cae files with
@@ -81,12 +88,12 @@ def encode_paths(
         There is nothing to convert, or the output's name or an option does not fit the inputs, or it lies inside one of them.
     """
     found = image_inputs(inputs, output)
-    files = [Path(one.location) for one in found]
+    files = [one.location for one in found]
     if output.suffix == OZX:
         options = replace(options, zipped=True)
     if output.suffix == PAYLOAD_SUFFIX:
         options = replace(options, to="cae")
-    in_place = output.resolve() in [file.resolve() for file in files]
+    in_place = output.resolve() in [as_path(file).resolve() for file in files if not is_url(file)]
     single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
@@ -94,7 +101,7 @@ def encode_paths(
         _check_payloads(options, output, single)
     if options.zipped and output.suffix == ".zarr":
         raise ParameterError(f"{output} is a folder but zipped groups are files; name one NAME{OZX}, or leave zipped out")
-    if (options.size or options.depth) and not any(file.suffix.lower() == ".yuv" for file in files):
+    if (options.size or options.depth) and not any(suffix_of(file) == ".yuv" for file in files):
         raise ParameterError("size and depth are for raw .yuv files but there are none; leave them out")
     jobs: list[Job] = [
         (file, output if single else output / one.folder / (stem(file) + coded_suffix(file, options.to, options.zipped)))
@@ -102,11 +109,11 @@ def encode_paths(
     ]
     _refuse_nested(jobs)
     listener: ProgressListener = tell if workers == 1 else lambda state: None
-    return run_jobs(jobs, lambda file, target: _encode(Path(file), target, options, listener), progress, workers, encoding=True)
+    return run_jobs(jobs, lambda file, target: _encode(file, target, options, listener), progress, workers, encoding=True)
 
 
 def decode_paths(
-    inputs: Sequence[Location],
+    inputs: Sequence[Place],
     output: Path,
     suffix: str = ".png",
     overwrite: bool = False,
@@ -136,7 +143,7 @@ def _check_payloads(options: Options, output: Path, single: bool) -> None:
     """Raise ParameterError for options with which no .cae file can be written."""
     if options.learned is None:
         raise ParameterError(f"to is 'cae' but codec {options.codec!r} cannot write .cae files; leave it out, or write groups")
-    for name in ("shared", "resume", "with_weights", "zipped"):
+    for name in ("shared", "resume", "with_weights", "zipped", "background", "associated"):
         if getattr(options, name):
             raise ParameterError(f"{name} is for groups of chunks but a .cae file is one payload; leave it or .cae out")
     if single and output.suffix != PAYLOAD_SUFFIX:
@@ -146,11 +153,11 @@ def _check_payloads(options: Options, output: Path, single: bool) -> None:
 def _refuse_nested(jobs: Sequence[Job]) -> None:
     """Raise ParameterError for an output inside a group that is an input, to which it would be copied."""
     for source, target in jobs:
-        if not is_url(source) and Path(source).resolve() in target.resolve().parents:
+        if not is_url(source) and as_path(source).resolve() in target.resolve().parents:
             raise ParameterError(f"{target} lies inside {source}, which is an input; choose a folder outside it")
 
 
-def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) -> Extent | None:
+def _encode(file: Place, target: Path, options: Options, tell: ProgressListener) -> Extent | None:
     wanted = record(file, options) if options.resume else None
     if wanted and target.exists():
         changed = differences(target, wanted)
@@ -175,30 +182,43 @@ def _encode(file: Path, target: Path, options: Options, tell: ProgressListener) 
         return _write(file, partial, options, runner)
 
 
-def _write(file: Path, path: Path, options: Options, runner: ChunkRunner | None) -> Extent:
-    """Write a file or group as a group in the folder `path`."""
+def _write(file: Place, path: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+    """Write a file, array or group as a group in the folder `path`."""
     if is_group(file):
+        with weights.using(file):
+            array = open_array(file, options.axes)
+            if array is not None:
+                if options.codec not in LOSSLESS:
+                    check_dtype(array.pixels.dtype, file)
+                write_group(path, _held(array), stem(file), options, runner)
+                return extent_of([array.pixels], array.axes)
         reencode(file, path, options, runner)
         image = open_multiscales(path)
         level = image.level(0)
         return extent_of([level], image.axes)
+    file = as_path(file)
     if is_video(file):
         if options.zipped:
             raise ParameterError(f"{file} is a video, whose group is not the OME-NGFF image that {OZX} holds; leave zipped out")
         film = video.read_video(file, options.size, options.depth)
         write_video_group(path, film, options, runner)
         return extent_of(film.planes, "tyx")
-    picture = read_image(file)
-    write_group(path, picture, stem(file), options, runner)
-    return extent_of([picture.pixels], picture.axes)
+    with open_image(file) as picture:
+        write_group(path, _held(picture), stem(file), options, runner)
+        return extent_of([picture.pixels], picture.axes)
 
 
-def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+def _held(image: Image) -> Image:
+    """The image with its pixels in memory if they are few."""
+    if prod(image.pixels.shape) * image.pixels.dtype.itemsize > BLOCK_BYTES:
+        return image
+    return replace(image, pixels=image.values)
+
+
+def _write_payload(file: Place, target: Path, options: Options, runner: ChunkRunner | None) -> Extent:
     if is_video(file):
         raise ParameterError(f"{target} cannot hold a video, because a .cae file holds one array; name a .zarr group instead")
-    if is_group(file):
-        refuse_labels(file, open_multiscales(file))
-    image = read_group(file) if is_group(file) else read_image(file)
+    image = _loaded(file, options)
     with complete_file(target) as partial:
         if runner is None:
             partial.write_bytes(_payload(image, file, options))
@@ -209,19 +229,31 @@ def _write_payload(file: Path, target: Path, options: Options, runner: ChunkRunn
     return extent_of([image.pixels], image.axes)
 
 
-def _payload(image: Image, file: Path, options: Options) -> bytes:
+def _loaded(file: Place, options: Options) -> Image:
+    """The image in a file, array or group, in memory."""
+    if not is_group(file):
+        return read_image(as_path(file))
+    with weights.using(file):
+        array = open_array(file, options.axes)
+        if array is not None:
+            return array.loaded()
+    refuse_labels(file, open_multiscales(file))
+    return read_group(file)
+
+
+def _payload(image: Image, file: Place, options: Options) -> bytes:
     """The .cae file of an image: y, x, c for RGB, y, x for one plane, c, y, x for other channels."""
     check_dtype(image.pixels.dtype, file)
     array, channel_axis = image.picture(), -1 if image.rgb else None
     if array is None:
         if image.axes != "cyx":
             raise ParameterError(f"{file} holds {image}, but a .cae file has only axes y, x and c; name a .zarr group instead")
-        array, channel_axis = np.ascontiguousarray(image.pixels), 0
+        array, channel_axis = np.ascontiguousarray(image.values), 0
     assert options.learned is not None
     return options.learned.encode(options.parameters.on_axis(channel_axis), array, options.gpu)
 
 
-def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -> Extent:
+def _decode(source: Place, target: Path, overwrite: bool, gpu: bool | None) -> Extent:
     refuse_existing(target, overwrite)
     holds_video = not is_payload(source) and is_video_group(source)
     if holds_video != is_video(target):
@@ -239,10 +271,10 @@ def _decode(source: Location, target: Path, overwrite: bool, gpu: bool | None) -
     return extent_of([image.pixels], image.axes)
 
 
-def _read(source: Location, gpu: bool | None) -> Image:
+def _read(source: Place, gpu: bool | None) -> Image:
     if not is_payload(source):
         return read_group(source)
-    payload = Path(source).read_bytes()
+    payload = as_path(source).read_bytes()
     pixels = decode(payload, gpu=gpu)
     channel_axis = parse_payload(payload).header.channel_axis
     if pixels.ndim != (2 if channel_axis is None else 3):

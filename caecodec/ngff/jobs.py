@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CaeCodecError, ParameterError
-from ..storage.locations import Location, is_url
-from .blocks import AnyArray
+from ..images.image import Windows
+from ..storage.locations import Place, as_path, is_url
 from .chunk_runner import interruptible
 
-Job = tuple[Location, Path]
+Job = tuple[Place, Path]
 
 
 class Failure(NamedTuple):
     """A file that was not converted, and why."""
 
-    path: Location
+    path: Place
     error: Exception
 
 
@@ -32,7 +32,7 @@ class Extent(NamedTuple):
     nbytes: int
 
 
-def extent_of(arrays: Sequence[AnyArray], axes: str) -> Extent:
+def extent_of(arrays: Sequence[Windows], axes: str) -> Extent:
     """The extent of arrays that make up an image, the first of which has all its pixels and these axes."""
     pixels = prod(n for n, axis in zip(arrays[0].shape, axes, strict=True) if axis != "c")
     return Extent(pixels, sum(prod(array.shape) * array.dtype.itemsize for array in arrays))
@@ -96,7 +96,7 @@ FolderListener = Callable[[FolderProgress], None]
 
 def run_jobs(
     jobs: Sequence[Job],
-    convert: Callable[[Location, Path], Extent | None],
+    convert: Callable[[Place, Path], Extent | None],
     progress: FolderListener,
     workers: int,
     encoding: bool,
@@ -121,21 +121,21 @@ def run_jobs(
     return [target for i, (_, target) in enumerate(jobs) if i not in failures], [failures[i] for i in sorted(failures)]
 
 
-def stored_bytes(location: Location) -> int:
+def stored_bytes(location: Place) -> int:
     """The size of a file, or of all files in a folder; 0 for a URL."""
     if is_url(location):
         return 0
-    path = Path(location)
+    path = as_path(location)
     if not path.is_dir():
         return path.stat().st_size
     return sum((Path(folder) / name).stat().st_size for folder, _, names in os.walk(path) for name in names)
 
 
 def _outcomes(
-    jobs: Sequence[Job], convert: Callable[[Location, Path], Extent | None], workers: int
+    jobs: Sequence[Job], convert: Callable[[Place, Path], Extent | None], workers: int
 ) -> Generator[tuple[int, Failure | _Counts], None, None]:
     """The number of each job, and what became of it, in the order in which they end."""
-    first: dict[str, Location] = {}
+    first: dict[str, Place] = {}
     wanted = []
     for number, (source, target) in enumerate(jobs):
         key = os.path.normcase(target)
@@ -165,7 +165,7 @@ def _outcomes(
         pool.shutdown(cancel_futures=True)
 
 
-def _outcome(job: Job, convert: Callable[[Location, Path], Extent | None]) -> Failure | _Counts:
+def _outcome(job: Job, convert: Callable[[Place, Path], Extent | None]) -> Failure | _Counts:
     """What becomes of a file; whatever a library below raises, the other files are converted."""
     source, target = job
     try:

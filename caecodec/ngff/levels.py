@@ -1,7 +1,7 @@
 """Writes the levels of an image, or the planes of a video, into the arrays of a group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import zarr
 
 from .. import weights
 from ..codecs.base import Parameters
-from .blocks import AnyArray, chunk_count, padded_shape, parts, read_padded, store
+from ..images.image import Windows
+from .background import Background, Flattened
+from .blocks import chunk_count, padded_shape, parts, read_padded, store
 from .chunk_runner import ChunkRunner
 from .compressors import array_options, learned_parameters
 from .options import Options
@@ -21,12 +23,13 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The values of an array with these axes, and what zarr.create_array takes besides layout and codecs."""
+    """The values of an array with these axes, their background, and what zarr.create_array takes besides layout and codecs."""
 
-    source: AnyArray
+    source: Windows
     axes: str
     rgb: bool
     others: Mapping[str, Any] = field(default_factory=dict)
+    background: Background | None = None
 
 
 def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, runner: ChunkRunner | None = None) -> None:
@@ -41,6 +44,9 @@ def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Option
         runner.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
     for path, level in levels.items():
         layout = layouts[path]
+        if level.background:
+            channel = level.axes.index("c") if level.rgb else None
+            level = replace(level, source=Flattened(level.source, layout["chunks"], level.background, channel))
         if options.shared and path not in group:
             layout = _layout(options, level, _shared(level, layout["chunks"], options, runner or ChunkRunner()))
         store(group, path, level.source, runner, **level.others, **layout)
@@ -61,7 +67,7 @@ def _shared(level: Level, chunks: tuple[int, ...], options: Options, runner: Chu
     return found[0]
 
 
-def sample(source: AnyArray, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
+def sample(source: Windows, chunks: tuple[int, ...]) -> list[npt.NDArray[Any]]:
     """At most SAMPLE chunks (..., y, x) spread over an array, padded as they are stored, without those of one colour.
 
     Chunks are taken in the order of multiples of the golden ratio, which spread evenly however many are taken.

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ from ..images.image import AXES, COLOURS, Image, Size
 from ..images.tiff_metadata import unit
 from ..storage import locations
 from . import versions
+from .pyramid import factor
 from .versions import Attributes
 
 _TYPES = {"t": "time", "c": "channel"}
 _RGB = ("FF0000", "00FF00", "0000FF")
 _RGB_LABELS = ("red", "green", "blue")
+_UNNAMED = re.compile(r"(c|ch|channel)?[\s:_-]*[\d:.]*|r|g|b|red|green|blue", re.IGNORECASE)  # names of colours, and no names
 _COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")  # for channels without a colour of their own
 _WITHOUT_SIZES = ("0.1", "0.2", "0.3")  # versions
 _ATTRIBUTE = "caecodec"
@@ -30,7 +33,7 @@ _NONE = "{} is not an OME-NGFF image ({}); give the group that holds its multisc
 class Multiscales(NamedTuple):
     """An OME-NGFF image group at a path: its attributes, those of OME-NGFF in the form of 0.5, its axes, its levels' paths."""
 
-    path: locations.Location
+    path: locations.Place
     group: zarr.Group
     attributes: Attributes
     ome: dict[str, Any]
@@ -57,11 +60,12 @@ class Multiscales(NamedTuple):
         return channels if isinstance(channels, list) and all(isinstance(channel, dict) for channel in channels) else []
 
     def rgb(self, array: zarr.Array[Any]) -> bool:
-        """Whether there are three channels coloured red, green and blue, or three of 8 bits without colours."""
+        """Whether there are three channels coloured red, green and blue, without other names, or of 8 bits without colours."""
         if "c" not in self.axes or array.shape[self.axes.index("c")] != COLOURS:
             return False
         colours = tuple(str(channel.get("color") or "").upper() for channel in self.channels)
-        return colours == _RGB or (not any(colours) and array.dtype == np.uint8)
+        named = not all(_UNNAMED.fullmatch(str(channel.get("label") or "")) for channel in self.channels)
+        return (colours == _RGB and not named) or (not any(colours) and array.dtype == np.uint8)
 
     def sizes(self, level: int) -> dict[str, Size]:
         """The sizes of a level's pixels, for the axes where they are known; what is no size is left out."""
@@ -73,11 +77,11 @@ class Multiscales(NamedTuple):
                 scale = scale * factors
         units = [unit(axis["unit"]) or "" if isinstance(axis.get("unit"), str) else "" for axis in image["axes"]]
         shapes = zip(self.level(0).shape, self.level(level).shape, strict=True)
-        full = [n / m if m else 1.0 for n, m in shapes]
+        full = [{factor(n, m), n / m if m else 1.0} for n, m in shapes]
         return {
             name: Size(float(size), its_unit)
-            for name, size, its_unit, factor in zip(self.axes, scale, units, full, strict=True)
-            if name != "c" and (its_unit or size != factor) and 0 < size < math.inf
+            for name, size, its_unit, unknown in zip(self.axes, scale, units, full, strict=True)
+            if name != "c" and (its_unit or size not in unknown) and 0 < size < math.inf
         }
 
     def labels(self, array: zarr.Array[Any]) -> tuple[str, ...]:
@@ -87,6 +91,18 @@ class Multiscales(NamedTuple):
         named = [name if isinstance(name, str) and name else None for name in names]
         labels = tuple(name or number for name, number in zip(named, _numbered(len(named)), strict=True))
         return () if len(labels) != count or labels == _numbered(count) else labels
+
+    def colours(self, array: zarr.Array[Any]) -> tuple[str, ...]:
+        """The colours of the channels as RRGGBB; none if not all channels have one."""
+        count = array.shape[self.axes.index("c")] if "c" in self.axes else 1
+        said = [str(channel.get("color") or "").upper() for channel in self.channels]
+        return tuple(said) if len(said) == count and all(re.fullmatch("[0-9A-F]{6}", one) for one in said) else ()
+
+    def magnification(self) -> float | None:
+        """The magnification that `attributes_of` stored, if any."""
+        ours = self.attributes.others.get(_ATTRIBUTE)
+        said = ours.get("magnification") if isinstance(ours, dict) else None
+        return float(said) if isinstance(said, int | float) and 0 < said < math.inf else None
 
     def icc_profile(self) -> bytes | None:
         """The ICC profile that `attributes_of` stored, if any; none for what is no base64."""
@@ -98,7 +114,7 @@ class Multiscales(NamedTuple):
             return None
 
 
-def open_multiscales(path: locations.Location) -> Multiscales:
+def open_multiscales(path: locations.Place) -> Multiscales:
     """The OME-NGFF image at a path, in a zipped store, or at a URL. Warns of versions before 0.4, which say little.
 
     Raises ParameterError if there is none, or if it has axes other than t, c, z, y, x, and FormatVersionError for a version
@@ -140,17 +156,22 @@ def axes_of(image: Image) -> list[dict[str, str]]:
 def dataset_of(image: Image, path: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """The entry of a level of this shape, with the sizes of its pixels; an unknown size counts as 1 at full size."""
     full = [image.sizes[name].value if name in image.sizes else 1.0 for name in image.axes]
-    scale = [size * n / m for size, n, m in zip(full, image.pixels.shape, shape, strict=True)]
+    scale = [size * factor(n, m) for size, n, m in zip(full, image.pixels.shape, shape, strict=True)]
     return {"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
 
 
 def attributes_of(image: Image) -> dict[str, Any]:
-    """The attributes of an image that OME-NGFF has no place for."""
-    return {_ATTRIBUTE: {"icc_profile": base64.b64encode(image.icc_profile).decode()}} if image.icc_profile else {}
+    """The attributes of an image that OME-NGFF has no place for: its ICC profile, and the magnification of the objective."""
+    ours: dict[str, Any] = {}
+    if image.icc_profile:
+        ours["icc_profile"] = base64.b64encode(image.icc_profile).decode()
+    if image.magnification is not None:
+        ours["magnification"] = image.magnification
+    return {_ATTRIBUTE: ours} if ours else {}
 
 
-def omero_of(image: Image, name: str) -> dict[str, Any]:
-    """How viewers should show an image: names, colours and windows of its channels.
+def omero_of(image: Image, name: str, shown: npt.NDArray[Any]) -> dict[str, Any]:
+    """How viewers should show an image: names, colours and windows of its channels, given its pixels, or fewer of them.
 
     The window of 8 bits is their whole range, that of other dtypes reaches from the least to the greatest finite value.
     """
@@ -158,9 +179,10 @@ def omero_of(image: Image, name: str) -> dict[str, Any]:
     colours: tuple[str, ...] = _RGB
     labels: tuple[str, ...] = _RGB_LABELS
     if not image.rgb:
-        colours = ("FFFFFF",) if count == 1 else tuple(_COLOURS[i % len(_COLOURS)] for i in range(count))
+        usual = ("FFFFFF",) if count == 1 else tuple(_COLOURS[i % len(_COLOURS)] for i in range(count))
+        colours = image.colours or usual
         labels = image.labels or _numbered(count)
-    planes = np.moveaxis(image.pixels, image.axes.index("c"), 0) if "c" in image.axes else image.pixels[None]
+    planes = np.moveaxis(shown, image.axes.index("c"), 0) if "c" in image.axes else shown[None]
     channels = [
         {
             "label": label,

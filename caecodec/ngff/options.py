@@ -1,5 +1,6 @@
 """The options of a conversion, checked once."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 from ..codecs.base import Codec, Parameters
 from ..codecs.registry import codecs
 from ..errors import ParameterError
+from ..images.image import AXES
 from ..weights import Source, by_place
 
 TO_COMPARE = ("none", "blosc", "jpeg2k")
 NGFF_VERSIONS = ("0.5", "0.4", "0.6")
 KINDS = ("ngff", "cae")
 DEPTHS = (8, 10)
+PYRAMIDS = ("keep", "build")
+AUTO, NONE = "auto", "none"  # backgrounds besides colours
 MAX_CHUNK = 4096
 
 
@@ -26,6 +30,28 @@ def option_names(codec: Codec[Any, Any]) -> tuple[str, ...]:
     carries = ("with_weights",) if codec.carries_weights else ()
     shares = ("shared",) if codec.shares else ()
     return (*(option.name for option in codec.options), *carries, *shares)
+
+
+def background_values(text: str) -> tuple[float, ...] | None:
+    """The values that a text gives, a number, numbers with commas, or a colour's name or #RRGGBB; None for auto and none.
+
+    Raises ParameterError for other texts.
+    """
+    if text in (AUTO, NONE):
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        pass
+    from PIL import ImageColor
+
+    try:
+        return tuple(map(float, ImageColor.getrgb(text)[:3]))
+    except ValueError as error:
+        raise ParameterError(
+            f"background is {text!r} but must be {AUTO}, {NONE}, a value, one for each channel (240,238,241), or a colour such "
+            "as white or #F0EEF1"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,14 @@ class Options:
     ngff : "0.5" or "0.6" (Zarr v3), or "0.4" (Zarr v2)
     with_weights : store the weights that the arrays need in the group, for codecs "cae" and "sae"; None: those that are not
         shipped with caecodec
+    pyramid : "keep" the levels that a source has, and halve the last until it fits a chunk, or "build" all from the full size;
+        of a group, "keep" neither adds nor drops any
+    background : chunks of nothing else are not stored, or cost a few bytes: a value or colour, "auto" (the most frequent bright
+        colour of 8-bit RGB), or "none"; None: "auto" for slides, "none" for others
+    background_tolerance : the most by which a value of the background may differ from it; None: 8 for 8 bits and lossy codecs,
+        no more than max_error, and 0 for others
+    associated : also convert the label, overview and thumbnail of slides, into the group "associated"
+    axes : those of Zarr arrays that are no OME-NGFF images, such as "yxc"; None: as they say, or by their shape
     to : "ngff", or "cae" for .cae files, each of one image
     zipped : write groups as zipped files (.ozx)
     overwrite : replace outputs that exist
@@ -79,6 +113,11 @@ class Options:
     size: tuple[int, int] | None = None
     depth: int | None = None
     with_weights: bool | None = None
+    pyramid: str = "keep"
+    background: str | None = None
+    background_tolerance: float | None = None
+    associated: bool = False
+    axes: str | None = None
     to: str = "ngff"
     zipped: bool = False
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -103,6 +142,16 @@ class Options:
             raise ParameterError("zipped groups need Zarr v3: use ngff 0.5 or 0.6, or leave zipped (.ozx) out")
         if self.zipped and self.resume:
             raise ParameterError("resume continues groups in folders, not zipped ones: leave resume or zipped (.ozx) out")
+        if self.pyramid not in PYRAMIDS:
+            raise ParameterError(f"pyramid is {self.pyramid!r} but must be one of {', '.join(PYRAMIDS)}")
+        if self.background is not None:
+            background_values(self.background)
+        tolerance, bound = self.background_tolerance, self.max_error
+        if tolerance is not None and not 0 <= tolerance <= (math.inf if bound is None else bound):
+            within = "0 or more" if bound is None else f"0 to max_error, {bound}"
+            raise ParameterError(f"background_tolerance is {tolerance} but must be {within}")
+        if self.axes is not None and (len(set(self.axes)) < len(self.axes) or not {*"yx"} <= {*self.axes} <= {*AXES}):
+            raise ParameterError(f"axes is {self.axes!r} but must name y, x and any of t, c, z, such as 'yxc'")
         if self.size is not None and min(self.size) < 1:
             raise ParameterError(f"size is {self.size} but width and height must be at least 1")
         if self.depth not in (None, *DEPTHS):
@@ -116,8 +165,9 @@ class Options:
     def stored(self) -> dict[str, Any]:
         """All that what is written depends on."""
         parameters = {**self.parameters.config(), "shared": self.shared} if self.learned else {}
-        names = ("codec", "chunk_size", "shard_size", "ngff", "size", "depth", "with_weights")
-        own = {name: getattr(self, name) for name in names}
+        layout = ("codec", "chunk_size", "shard_size", "ngff", "size", "depth", "with_weights")
+        content = ("pyramid", "background", "background_tolerance", "associated", "axes")
+        own = {name: getattr(self, name) for name in (*layout, *content)}
         return {**own, "size": None if self.size is None else list(self.size), **parameters}
 
     def carried(self) -> tuple[Source, ...]:

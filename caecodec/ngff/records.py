@@ -9,12 +9,16 @@ from zarr.errors import BaseZarrError
 
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
+from ..storage.locations import Place, as_path, is_url, name
 from .compressors import ZARR_FORMATS
 from .options import Options
 
 
-def record(source: Path, options: Options) -> dict[str, Any]:
-    """The options that matter, and the size and time of last change of the source, which is a file or a folder."""
+def record(location: Place, options: Options) -> dict[str, Any]:
+    """The options that matter, and the size and time of last change of the source, which is a file or a folder; or its URL."""
+    if is_url(location):
+        return {"source": name(location), **options.stored()}
+    source = as_path(location)
     files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
     found = [path.stat() for path in files]
     changed = max((one.st_mtime_ns for one in found), default=0)
@@ -46,5 +50,5 @@ def differences(path: Path, wanted: dict[str, Any]) -> str:
         noted = None
     if not isinstance(noted, dict):
         return "unknown options, without resume"
-    names = [name for name in {**noted, **wanted} if noted.get(name) != wanted.get(name)]
-    return ", ".join(f"{name} {noted.get(name)!r}, which is now {wanted.get(name)!r}" for name in names)
+    changed = [key for key in {**noted, **wanted} if noted.get(key) != wanted.get(key)]
+    return ", ".join(f"{key} {noted.get(key)!r}, which is now {wanted.get(key)!r}" for key in changed)

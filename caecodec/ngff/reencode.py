@@ -8,23 +8,28 @@ import zarr
 from .. import weights
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
-from ..images.image import check_dtype
+from ..images.image import Image, Windows, check_dtype
+from ..storage.locations import Place, as_path, is_url
+from ..storage.partial import scratch_folder
 from . import blocks
+from .background import background_of
 from .chunk_runner import ChunkRunner
 from .compressors import LOSSLESS, lossless_options
 from .groups import new_group
 from .levels import Level, write_levels
 from .metadata import Multiscales, open_multiscales
 from .options import Options
-from .versions import translated
+from .pyramid import pyramid
+from .versions import translated, with_levels
 
 _WAY_OUT = "pass codec='blosc' (--codec blosc), which is lossless"
 
 
-def reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
+def reencode(source: Place, target: Path, options: Options, runner: ChunkRunner | None = None) -> None:
     """Write the image group at `source` (OME-NGFF 0.1 to 0.6) to `target`, as in `write_group`, with another codec.
 
-    The levels keep their values, shapes and paths, and the groups and arrays their attributes. Everything else in the group,
+    The levels keep their values, shapes and paths, or if `options` build a pyramid those but the first are made anew, and the
+    groups and arrays keep their attributes. Everything else in the group,
     above all its labels, is stored losslessly with Blosc. Of weights, it stores only those that the new levels need, as
     `Options.with_weights` says. Weights that the source carries need not be installed. Memory for a few chunks is enough.
 
@@ -39,26 +44,38 @@ def reencode(source: Path, target: Path, options: Options, runner: ChunkRunner |
         _reencode(source, target, options, runner)
 
 
-def _reencode(source: Path, target: Path, options: Options, runner: ChunkRunner | None) -> None:
+def _reencode(source: Place, target: Path, options: Options, runner: ChunkRunner | None) -> None:
     image = open_multiscales(source)
-    levels = {path: image.level(i) for i, path in enumerate(image.paths)}
+    arrays = {path: image.level(i) for i, path in enumerate(image.paths)}
     if options.codec not in LOSSLESS:
         refuse_labels(source, image)
-        for path, array in levels.items():
-            check_dtype(array.dtype, f"{source / path}", _WAY_OUT)
+        for path, array in arrays.items():
+            check_dtype(array.dtype, f"{source}/{path}", _WAY_OUT)
     group = new_group(target, options)
     attributes = translated(image.group, options.ngff, source)
     attributes.pop(CONVERSION, None)  # it describes how the source was made
-    group.attrs.update(attributes)
-    _copy(image.group, group, "", set(levels), options.ngff, runner)
-    kept = {path: Level(array, image.axes, image.rgb(array), _kept(array)) for path, array in levels.items()}
-    write_levels(group, kept, options, runner)
+    _copy(image.group, group, "", set(arrays), options.ngff, runner)
+    with scratch_folder(target) as scratch:
+        found: dict[str, Windows] = dict(arrays)
+        if options.pyramid == "build":
+            levels = list(pyramid((arrays[image.paths[0]],), options.chunk_size, scratch))
+            paths = [*image.paths, *(f"s{i}" for i in range(len(image.paths), len(levels)))][: len(levels)]
+            found = dict(zip(paths, levels, strict=True))
+            attributes = with_levels(attributes, {path: level.shape for path, level in found.items()})
+        group.attrs.update(attributes)
+        first = arrays[image.paths[0]]
+        background = background_of(Image(first, image.axes, image.rgb(first)), list(found.values())[-1], options)
+        fill = {"fill_value": background.fill} if background else {}
+        kept = {path: {**_kept(arrays.get(path, first)), **fill} for path in found}
+        rgb = {path: image.rgb(arrays.get(path, first)) for path in found}
+        written = {path: Level(level, image.axes, rgb[path], kept[path], background) for path, level in found.items()}
+        write_levels(group, written, options, runner)
 
 
-def refuse_labels(source: Path, image: Multiscales) -> None:
+def refuse_labels(source: Place, image: Multiscales) -> None:
     """Raise ParameterError for an image of labels, known by its attributes or by the group `labels` around it."""
     documents = ("zarr.json", ".zgroup")
-    parents = [parent for parent in source.resolve().parents if parent.name == "labels"]
+    parents = [] if is_url(source) else [parent for parent in as_path(source).resolve().parents if parent.name == "labels"]
     if "image-label" in image.ome or any((parent / name).exists() for parent in parents for name in documents):
         raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
 

@@ -5,13 +5,14 @@ Versions differ in where the attributes are (below "ome" from 0.5 on), in how ax
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import zarr
 from zarr.errors import BaseZarrError
 
 from ..errors import CaeCodecError, FormatVersionError, ParameterError
+from .pyramid import factor
 
 READ = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
 _OME = ("multiscales", "omero", "labels", "image-label", "plate", "well", "bioformats2raw.layout")  # top-level up to 0.4
@@ -87,6 +88,31 @@ def translated(group: zarr.Group, version: str, where: object) -> dict[str, Any]
     return {**found.others, "ome": {"version": version, **ome}}
 
 
+def with_levels(attributes: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The attributes of a group of version 0.4 to 0.6, whose image has these levels, by path, in place of its own.
+
+    Each level has the transformations of the first, but for its scale.
+    """
+    ome = attributes.get("ome", attributes)
+    image = ome["multiscales"][0]
+    first, full = image["datasets"][0], next(iter(shapes.values()))
+    levels = [_scaled(first, path, [factor(n, m) for n, m in zip(full, shape, strict=True)]) for path, shape in shapes.items()]
+    ome = {**ome, "multiscales": [{**image, "datasets": levels}, *ome["multiscales"][1:]]}
+    return {**attributes, "ome": ome} if "ome" in attributes else ome
+
+
+def _scaled(level: Any, path: str, factors: Sequence[float]) -> Any:
+    """The metadata of a level with another path and larger steps."""
+    if isinstance(level, list):
+        return [_scaled(one, path, factors) for one in level]
+    if not isinstance(level, dict):
+        return level
+    found = {key: value if key == "scale" else _scaled(value, path, factors) for key, value in level.items()}
+    if isinstance(found.get("scale"), list):
+        found["scale"] = [size * by for size, by in zip(found["scale"], factors, strict=True)]
+    return {**found, "path": path} if "path" in found else found
+
+
 def _to_0_5(found: Attributes, group: zarr.Group, where: object, version: str) -> dict[str, Any]:
     """The attributes in the form of 0.5 and 0.4; ParameterError for what `version`, one of these, has no place for."""
     for image in _images(found.ome) if found.version == "0.6" else ():
@@ -153,7 +179,7 @@ def _with_scales(image: dict[str, Any], group: zarr.Group) -> dict[str, Any]:
     levels = []
     for level, shape in zip(image["datasets"], shapes, strict=True):
         if not level.get("coordinateTransformations"):
-            factors = [n / m if m else 1.0 for n, m in zip(shapes[0], shape, strict=False)]
+            factors = [factor(n, m) for n, m in zip(shapes[0], shape, strict=False)]
             scale = factors if len(factors) == len(image["axes"]) else [1.0] * len(image["axes"])
             level = {**level, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
         levels.append(level)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
+from ..images.image import Windows
 from ..storage.partial import complete_file
-from .blocks import AnyArray, read
+from .blocks import read
 
 SUFFIXES = (".yuv", ".y4m")
 NAMES = ("y", "u", "v")
@@ -35,7 +36,7 @@ class Video:
     header : what a .y4m file says besides the size, such as "F25:1 Ip A1:1 C420jpeg"; "" for other sources
     """
 
-    planes: tuple[AnyArray, AnyArray, AnyArray]
+    planes: tuple[Windows, Windows, Windows]
     depth: int
     header: str = ""
 

@@ -31,7 +31,7 @@ def write_video_group(path: Path, video: Video, options: Options, runner: ChunkR
     write_levels(group, levels, options, runner)
 
 
-def is_video_group(path: locations.Location) -> bool:
+def is_video_group(path: locations.Place) -> bool:
     """Whether there is a group at this location that `write_video_group` wrote."""
     try:
         return ATTRIBUTE in locations.open_group(path).attrs
@@ -39,7 +39,7 @@ def is_video_group(path: locations.Location) -> bool:
         return False
 
 
-def read_video_group(path: locations.Location) -> Video:
+def read_video_group(path: locations.Place) -> Video:
     """The video in a group, whose planes are read as they are used; ParameterError if there is none, or if it is damaged."""
     try:
         group = locations.open_group(path)

@@ -1,19 +1,21 @@
-"""Opens data for reading: a folder, a zipped store (.ozx, .zip), or a URL that fsspec understands."""
+"""Opens data for reading: a folder, a zipped store (.ozx, .zip), a URL that fsspec or obstore understands, or a zarr store."""
 
 import importlib.util
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CaeCodecError, ParameterError
 
 if TYPE_CHECKING:
     import zarr
     import zarr.storage
+    from zarr.abc.store import Store
 
 Location = Path | str  # a URL stays text: as a path it would lose one of its slashes
+Place: TypeAlias = "Location | Store"
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
@@ -25,14 +27,24 @@ def parse_location(text: Location) -> Location:
     return text if is_url(text) else Path(text)
 
 
-def is_url(text: Location) -> bool:
-    """Whether a location is a URL for fsspec, such as s3://bucket/a.ome.zarr."""
-    return isinstance(text, str) and "://" in text
+def as_path(place: Place) -> Path:
+    """The path that a place is that is no URL."""
+    assert isinstance(place, str | Path)
+    return Path(place)
 
 
-def is_zipped(text: Location) -> bool:
-    """Whether a location is the path of a zipped store."""
-    return not is_url(text) and Path(text).suffix in (ZIP, OZX) and Path(text).is_file()
+def is_url(text: Any) -> bool:
+    """Whether a place is a URL, such as s3://bucket/a.ome.zarr, or a store of zarr, and not a path."""
+    if isinstance(text, str | Path):
+        return isinstance(text, str) and "://" in text
+    from zarr.abc.store import Store
+
+    return isinstance(text, Store)
+
+
+def is_zipped(text: Place) -> bool:
+    """Whether a place is the path of a zipped store."""
+    return not is_url(text) and as_path(text).suffix in (ZIP, OZX) and as_path(text).is_file()
 
 
 def is_node(path: Path) -> bool:
@@ -40,18 +52,18 @@ def is_node(path: Path) -> bool:
     return any((path / name).exists() for name in _DOCUMENTS)
 
 
-def name(text: Location) -> str:
-    """The last part of a path or URL."""
-    return str(text).rstrip("/").rsplit("/", 1)[-1] if is_url(text) else Path(text).name
+def name(text: Place) -> str:
+    """The last part of a path or URL, or of what zarr calls a store."""
+    return str(text).rstrip("/)\"'").rsplit("/", 1)[-1] if is_url(text) else as_path(text).name
 
 
-def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
+def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     """The group or array at a path, in a zipped store, or at a URL, opened for reading.
 
     Raises
     ------
     ParameterError
-        There is nothing to open, or the URL needs fsspec or a package for its protocol that is not installed.
+        There is nothing to open, or the URL needs a package for its protocol that is not installed, fsspec's or obstore.
     """
     import zarr
 
@@ -59,7 +71,7 @@ def open_node(text: Location) -> "zarr.Group | zarr.Array[Any]":
     return node
 
 
-def open_group(text: Location) -> "zarr.Group":
+def open_group(text: Place) -> "zarr.Group":
     """The group at a location. Raises ParameterError as `open_node` does, and for an array."""
     import zarr
 
@@ -80,7 +92,7 @@ def read_bytes(text: Location, most: int) -> bytes:
             return data
 
 
-def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
+def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
     """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
@@ -88,7 +100,29 @@ def _opened(text: Location, function: Callable[..., Any], what: str) -> Any:
     zipped = remote or is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
     with _explained(text, f"is not a Zarr {what}{hint}"):
+        if not isinstance(text, str | Path):
+            return function(text, mode="r")
+        if is_url(text) and not remote:
+            return function(_served(str(text)), mode="r")
         return function(_remote_zip(str(text)) if remote else ZipStore(Path(text)) if zipped else str(text), mode="r")
+
+
+def _served(url: str) -> "str | zarr.storage.ObjectStore[Any]":
+    """The URL, if fsspec serves its protocol; obstore's store, if fsspec lacks a package for it and obstore is there."""
+    from fsspec import get_filesystem_class
+
+    if "::" in url:
+        return url
+    try:
+        get_filesystem_class(url.partition("://")[0])
+    except (ImportError, ValueError):
+        if importlib.util.find_spec("obstore") is None:
+            raise
+        from obstore.store import from_url
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(from_url(url), read_only=True)
+    return url
 
 
 def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
@@ -108,7 +142,7 @@ def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
 
 
 @contextmanager
-def _explained(text: Location, problem: str) -> Iterator[None]:
+def _explained(text: Place, problem: str) -> Iterator[None]:
     """Turn errors of opening and reading into ParameterError; each URL protocol has its own kinds of errors."""
     if is_url(text) and importlib.util.find_spec("fsspec") is None:
         raise ParameterError(f"{text} is a URL and needs fsspec, which is not installed: pip install fsspec")

@@ -52,6 +52,17 @@ def resumable_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(partial)  # it holds no chunks that would be lost
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder in the folder `path` for what is needed only in the with block, and which ends with `path` if that does."""
+    folder = path / ".scratch"
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise ParameterError if `path` exists, unless it may be overwritten."""
     if path.exists() and not overwrite:

@@ -75,7 +75,7 @@ def carry(group: "zarr.Group", sources: Iterable[Source]) -> None:
     holder.attrs[_DIGESTS] = sorted(there | wanted.keys())  # last, so that every listed file is complete
 
 
-def carried(place: "locations.Location | zarr.Group", without: Collection[str] = ()) -> Carried:
+def carried(place: "locations.Place | zarr.Group", without: Collection[str] = ()) -> Carried:
     """The verified weights that a group, or a group around it, carries; those whose SHA-256 is in `without` are not read.
 
     There are none if there is no group. Weights that cannot be used are in `refused`, with the reason.
@@ -101,7 +101,7 @@ def carried(place: "locations.Location | zarr.Group", without: Collection[str] =
 
 
 @contextlib.contextmanager
-def using(place: "locations.Location | zarr.Group") -> Iterator[None]:
+def using(place: "locations.Place | zarr.Group") -> Iterator[None]:
     """Use the weights that a group carries during a with block, without installing them.
 
     All threads of this process find them, those of dask too; other processes need them installed. Reading an array of the group
@@ -222,15 +222,17 @@ def _write(source: Source, path: Path) -> Source:
     return next(one for one in by_place()["installed"] if one.sha256 == source.sha256)
 
 
-def _groups(place: "locations.Location | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
+def _groups(place: "locations.Place | zarr.Group") -> Iterator[tuple[str, "zarr.Group"]]:
     """The group at a place and, for a folder, the groups around it; none if there is no group."""
-    if not isinstance(place, str | Path):
+    import zarr
+
+    if isinstance(place, zarr.Group):
         yield place.path or str(place.store), place
         return
-    local = not locations.is_url(place) and Path(place).is_dir()
-    nodes: list[locations.Location] = [place]
+    local = not locations.is_url(place) and locations.as_path(place).is_dir()
+    nodes: list[locations.Place] = [place]
     if local:
-        for parent in Path(place).resolve().parents:
+        for parent in locations.as_path(place).resolve().parents:
             if not locations.is_node(parent):
                 break
             nodes.append(parent)

@@ -24,14 +24,14 @@ def test_what_no_library_should_raise(tmp_path, monkeypatch):
     class UnforeseenError(Exception):
         pass
 
-    read = convert.read_image
+    read = convert.open_image
 
     def failing(path):
         if path.name == "b.png":
             raise UnforeseenError("of a library")
         return read(path)
 
-    monkeypatch.setattr(convert, "read_image", failing)
+    monkeypatch.setattr(convert, "open_image", failing)
     for name in "abc":
         fuzz_files.Image.fromarray(fuzz_files.PICTURE).save(tmp_path / f"{name}.png")
     written, failed = convert.encode_paths([tmp_path], tmp_path / "out", fuzz_files.EXACT)

@@ -13,7 +13,7 @@ import caecodec
 from caecodec.arrays import payloads
 from caecodec.images.metrics import psnr
 from caecodec.ngff import Options, decode_paths, encode_paths, read_group
-from caecodec.ngff.groups import pyramid
+from caecodec.ngff.pyramid import pyramid
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def test_levels(tmp_path, folder):
         read_group(tmp_path / "a.zarr", level=3)
 
 
-def test_pyramid_is_the_mean_of_2x2():
+def test_pyramid_is_the_mean_of_2x2(tmp_path):
     pixels = np.arange(3 * 5 * 4, dtype=np.uint8).reshape(3, 5, 4)
-    _, small = pyramid(pixels, 3)
+    _, small = pyramid((pixels,), 3, tmp_path)
     assert small.shape == (3, 3, 2)
     assert small[:, 0, 1].tolist() == np.floor(pixels[:, :2, 2:].mean((1, 2)) + 0.5).astype(int).tolist()
     assert small[:, 2, 0].tolist() == np.floor(pixels[:, 4, :2].mean(1) + 0.5).astype(int).tolist()

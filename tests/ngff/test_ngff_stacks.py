@@ -16,7 +16,7 @@ import caecodec
 from caecodec.cli.main import main
 from caecodec.images.metrics import psnr
 from caecodec.ngff import Image, Options, Size, decode_paths, encode_paths, read_group, read_image, write_group, write_image
-from caecodec.ngff.groups import pyramid
+from caecodec.ngff.pyramid import pyramid
 
 
 def ome_tiff(path, pixels, axes, **metadata):
@@ -285,14 +285,14 @@ def test_missing_files_of_an_ome_tiff(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
-def test_pyramids_do_not_overflow(dtype):
+def test_pyramids_do_not_overflow(tmp_path, dtype):
     """The greatest and the least values keep theirs; integers are rounded, halves up."""
     limits = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
     for value in (limits.max, limits.min):
         pixels = np.full((2, 5, 7), value, dtype)
-        assert [(level == pixels.dtype.type(value)).all() for level in pyramid(pixels, 2)] == [True] * 3
+        assert [(level == pixels.dtype.type(value)).all() for level in pyramid((pixels,), 2, tmp_path)] == [True] * 3
     pixels = np.array([[[3, 3], [4, 4]]]).astype(dtype)
-    last = list(pyramid(pixels, 1))[-1]
+    last = list(pyramid((pixels,), 1, tmp_path))[-1]
     assert last.dtype == pixels.dtype
     assert last.item() == (3.5 if np.dtype(dtype).kind == "f" else 4)
 
