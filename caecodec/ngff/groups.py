@@ -28,8 +28,22 @@ def pyramid(pixels: npt.NDArray[Any], smallest: int) -> Iterator[npt.NDArray[Any
     """
     yield pixels
     while max(pixels.shape[-2:]) > smallest:
-        pixels = _halved(pixels)
+        pixels = halved(pixels)
         yield pixels
+
+
+def halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The next level of a pyramid: (..., height, width) of integers of at most 16 bits, or floats -> half of it, rounded up."""
+    height, width = pixels.shape[-2:]
+    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)]
+    even = np.pad(pixels, odd, mode="edge")
+    quarters = [even[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    if pixels.dtype.kind == "f":
+        scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # scaled first, because the sum might overflow
+        mean: npt.NDArray[Any] = scaled[0] + scaled[1] + scaled[2] + scaled[3]
+        return mean
+    total: npt.NDArray[np.int32] = quarters[0].astype(np.int32) + quarters[1] + quarters[2] + quarters[3]
+    return ((total + 2) // 4).astype(pixels.dtype)
 
 
 def write_group(path: Path, image: Image, name: str, options: Options, runner: ChunkRunner | None = None) -> None:
@@ -88,16 +102,3 @@ def read_group(path: locations.Location, level: int = 0) -> Image:
         rgb = image.rgb(array)
         labels = () if rgb else image.labels(array)
         return Image(pixels, image.axes, rgb, labels, image.sizes(level), image.icc_profile())
-
-
-def _halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    height, width = pixels.shape[-2:]
-    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)]
-    even = np.pad(pixels, odd, mode="edge")
-    quarters = [even[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    if pixels.dtype.kind == "f":
-        scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # scaled first, because the sum might overflow
-        mean: npt.NDArray[Any] = scaled[0] + scaled[1] + scaled[2] + scaled[3]
-        return mean
-    total: npt.NDArray[np.int32] = quarters[0].astype(np.int32) + quarters[1] + quarters[2] + quarters[3]
-    return ((total + 2) // 4).astype(pixels.dtype)
