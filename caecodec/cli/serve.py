@@ -1,6 +1,7 @@
 """caecodec serve: shows Zarr arrays in a browser."""
 
 import argparse
+from contextlib import suppress
 
 from ..storage.locations import parse_location
 
@@ -10,7 +11,7 @@ SUMMARY = "Show Zarr arrays and OME-Zarr images in a browser: zoom, channels, an
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec serve."""
     parser.add_argument(
-        "path", type=parse_location, metavar="PATH", help="an array, a group, a folder that holds some, a zipped store, or a URL"
+        "path", type=parse_location, metavar="PATH", help="an array, a group, a folder of them, a zipped store, or a URL"
     )
     parser.add_argument("--port", type=_port, default=8000, help="default %(default)s; 0: any that is free")
     parser.add_argument(
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     from ..serving.server import serve
 
-    try:
+    with suppress(KeyboardInterrupt):  # the usual end
         serve(
             arguments.path,
             arguments.host,
@@ -39,8 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.cache_mib * 2**20,
             say=lambda line: print(line, flush=True),
         )
-    except KeyboardInterrupt:
-        pass
     return 0
 
 

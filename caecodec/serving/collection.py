@@ -160,9 +160,7 @@ def _of_array(title: str, array: "zarr.Array[Any]") -> Pyramid:
     axes = _axes(array)
     count = array.shape[axes.index("c")] if "c" in axes else 1
     rgb = count == 3 and array.dtype.name == "uint8"
-    return pyramid_of(
-        title, [_stored(array, axes)], [Channel(f"channel {i}", None) for i in range(count)], rgb, _codec(array)
-    )
+    return pyramid_of(title, [_stored(array, axes)], [Channel(f"channel {i}", None) for i in range(count)], rgb, _codec(array))
 
 
 def _stored(array: "zarr.Array[Any]", axes: tuple[str, ...]) -> Stored:
@@ -179,9 +177,8 @@ def _chunk_shape(array: "zarr.Array[Any]") -> tuple[int, ...]:
 def _axes(array: "zarr.Array[Any]") -> tuple[str, ...]:
     """The axes of an array by itself: as its dimensions are named, as its codec has them, or as its shape looks."""
     named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")  # Zarr v3; xarray in v2
-    if isinstance(named, list | tuple) and len(named) == array.ndim and {"y", "x"} <= set(named) <= set(_PLAIN_AXES):
-        if len(set(named)) == len(named):
-            return tuple(named)
+    if isinstance(named, list | tuple) and len(set(named)) == array.ndim and {"y", "x"} <= set(named) <= set(_PLAIN_AXES):
+        return tuple(named)
     if array.ndim < 2:
         raise ParameterError(f"it has {array.ndim} axes, but an image has at least two")
     at = _channel_axis(array)
@@ -194,14 +191,17 @@ def _axes(array: "zarr.Array[Any]") -> tuple[str, ...]:
 
 
 def _channel_axis(array: "zarr.Array[Any]") -> int | None:
+    """The axis of the channels, from the end: that of our codec unless filters move it, or else where 3 or 4 are usual."""
     try:
         _, parameters = layers.coded_by(array)
     except ParameterError:
-        last = array.shape[-1] in (3, 4) and array.ndim > 2
-        return -1 if last else -3 if array.ndim > 2 and array.shape[-3] == 3 else None
-    axis = parameters.channel_axis
-    moved = layers.as_coded(array, array.shape) != array.shape  # by filters
-    return None if axis is None or moved else axis % array.ndim - array.ndim
+        parameters = None
+    if parameters is not None and layers.as_coded(array, array.shape) == array.shape:
+        axis = parameters.channel_axis
+        return None if axis is None else axis % array.ndim - array.ndim
+    if array.ndim > 2 and array.shape[-1] in (3, 4):
+        return -1
+    return -3 if array.ndim > 2 and array.shape[-3] == 3 else None
 
 
 def _codec(array: "zarr.Array[Any]") -> str:
@@ -215,7 +215,7 @@ def _codec(array: "zarr.Array[Any]") -> str:
 
 def _window(window: Any) -> tuple[float, float] | None:
     """The contrast window that omero metadata state, if it is one."""
-    ends = [window.get("start"), window.get("end")] if isinstance(window, dict) else []
-    if len(ends) != 2 or not all(isinstance(one, int | float) and math.isfinite(one) for one in ends) or ends[0] >= ends[1]:
+    low, high = (window.get("start"), window.get("end")) if isinstance(window, dict) else (None, None)
+    if not (isinstance(low, int | float) and isinstance(high, int | float) and -math.inf < low < high < math.inf):
         return None
-    return float(ends[0]), float(ends[1])
+    return float(low), float(high)

@@ -35,10 +35,14 @@ class Stored(NamedTuple):
         return int(self.array.shape[self.axes.index(axis)])
 
     @property
+    def chunk(self) -> tuple[int, int]:
+        """The height and width of a chunk."""
+        return self.chunk_shape[self.axes.index("y")], self.chunk_shape[self.axes.index("x")]
+
+    @property
     def block(self) -> tuple[int, int]:
-        """The height and width of what is read at once: whole chunks that are at least as large as a tile, or nearly."""
-        chunk = [self.chunk_shape[self.axes.index(axis)] for axis in "yx"]
-        height, width = (n * max(1, TILE // n) for n in chunk)
+        """The height and width of what is read at once: whole chunks that are as large as a tile, or nearly, or larger."""
+        height, width = (n * max(1, TILE // n) for n in self.chunk)
         return height, width
 
 
@@ -52,7 +56,7 @@ class ShownLevel(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What of an array is decoded: the positions along the axes other than y, x and c, and the channel (None: all three of RGB).
+    """What of an array is decoded: positions along the axes other than y, x and c, and a channel (None: all three of RGB).
 
     What else decoding depends on, such as the number of layers of a scalable codec, belongs here, since blocks are kept by it.
     """
@@ -138,14 +142,14 @@ def _check(stored: Stored) -> None:
     if array.dtype.kind not in "buif" or 0 in array.shape:
         raise ParameterError(f"it has dtype {array.dtype} and shape {array.shape}, which is no image of numbers")
     chunk = stored.chunk_shape
-    height, width = stored.block
+    size = tuple(min(n, -(-stored.along(axis) // m) * m) for n, m, axis in zip(stored.block, stored.chunk, "yx", strict=True))
     others = math.prod(n for n, axis in zip(chunk, stored.axes, strict=True) if axis not in "yx")
-    if height * width * others * array.dtype.itemsize > _MOST_BLOCK_BYTES:
+    if math.prod(size) * others * array.dtype.itemsize > _MOST_BLOCK_BYTES:
         raise ParameterError(
             f"its chunks of shape {chunk} and dtype {array.dtype} take more than {_MOST_BLOCK_BYTES >> 20} MiB to show a part; "
             "write it with smaller chunks (caecodec encode --chunk-size 512)"
         )
-    count = -(-height // chunk[stored.axes.index("y")]) * -(-width // chunk[stored.axes.index("x")])
+    count = math.prod(n // m for n, m in zip(size, stored.chunk, strict=True))
     if count > _MOST_CHUNKS:
         raise ParameterError(
             f"its chunks of shape {chunk} are so small that a tile takes {count} of them; write it with larger ones "

@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 def parse_query(pyramid: Pyramid, query: Mapping[str, str]) -> Asked:
-    """The meaning of `at=3,0&channel=1&window=100,4000`, of which all may be left out. Raises ParameterError for anything else."""
+    """The meaning of `at=3,0&channel=1&window=100,4000`, all of which may be left out; ParameterError for anything else."""
     unknown = [name for name in query if name not in _KNOWN]
     if unknown:
         raise ParameterError(f"{unknown[0]!r} is asked for, but a request may say only {', '.join(_KNOWN)}")

@@ -64,7 +64,7 @@ class ServedStore(WrapperStore[Store]):
         if self.within is not None and isinstance(self._store, LocalStore):
             path = (self._store.root / key).resolve()
             if not path.is_relative_to(self.within):
-                raise ParameterError(f"{key} is a link to {path}, out of {self.within}, and is not served; copy it into the folder")
+                raise ParameterError(f"{key} is a link out of {self.within}, to {path}, and not served; copy what it links to")
         found = await self._store.get(key, prototype, byte_range)
         if found is not None and (cost := _cost.get()) is not None:
             cost.bytes += len(found)

@@ -1,8 +1,9 @@
 // An image of the server -> a tile source of OpenSeadragon, and what its tiles cost.
 
-/** The sums over the tiles of an image: tiles, bytes read from the store, pixels decoded, milliseconds, bytes of the pictures. */
+/** The sums over the tiles of an image: bytes read from the store, pixels decoded, milliseconds, bytes of the pictures. */
 export class Costs {
   tiles = 0;
+  kept = 0; // tiles that the server still had
   read = 0;
   pixels = 0;
   decode = 0;
@@ -10,6 +11,7 @@ export class Costs {
 
   add(cost) {
     this.tiles += 1;
+    this.kept += cost.pixels === 0;
     for (const name of ["read", "pixels", "decode", "picture"]) this[name] += cost[name];
   }
 }

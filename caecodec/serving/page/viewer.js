@@ -90,7 +90,7 @@ function choice(image) {
   const like = image.axes.length === state.at.length && image.axes.every((axis, i) => state.at[i] < axis.length);
   const at = like ? state.at : image.axes.map((axis) => axis.at);
   const channel = image.rgb ? null : Math.min(state.channel ?? 0, image.channels.length - 1);
-  return { at, channel, window: state.window };
+  return { at, channel, window: isPlain(image) ? null : state.window };
 }
 
 /** Show the sides that the view has; the other one is loaded too, so that a switch takes no time. */
@@ -262,10 +262,11 @@ function about(side, image) {
 
 const ROWS = [
   ["tiles", (costs) => costs.tiles],
+  ["still decoded", (costs) => costs.kept],
   ["read", (costs) => bytes(costs.read)],
   ["bits per pixel", (costs) => (costs.pixels ? ((8 * costs.read) / costs.pixels).toFixed(3) : "")],
   ["decoding", (costs) => (costs.decode < 1e4 ? `${Math.round(costs.decode)} ms` : `${(costs.decode / 1000).toFixed(1)} s`)],
-  ["a tile", (costs) => (costs.tiles ? `${Math.round(costs.decode / costs.tiles)} ms` : "")],
+  ["a tile", (costs) => (costs.tiles > costs.kept ? `${Math.round(costs.decode / (costs.tiles - costs.kept))} ms` : "")],
   ["PNG", (costs) => bytes(costs.picture)],
 ];
 
