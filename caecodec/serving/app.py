@@ -5,7 +5,8 @@
     /images/KEY/window?at=0,3&channel=1       JSON: the values to show black and white
     /tiles/KEY/LEVEL/COLUMN_ROW.png?at=0,3&channel=1&window=100,4000
 
-KEY is that of an image, LEVEL counts from the finest, and tiles have 512 x 512 pixels, fewer at the edges. The answer to a tile
+KEY is that of an image, LEVEL counts from the finest, and a tile has as many pixels a side as the level says, fewer at the
+edges. The answer to a tile
 has the headers Caecodec-Read-Bytes (what it took to read from the store), Caecodec-Decoded-Pixels and Server-Timing (ms): both
 are 0 if it was made of what the server still had.
 """
@@ -201,7 +202,8 @@ def _description(key: str, pyramid: Pyramid) -> dict[str, Any]:
             {"name": axis, "length": length, "at": at}
             for (axis, length), at in zip(pyramid.positions.items(), choice.positions, strict=True)
         ],
-        "levels": [{"width": one.width, "height": one.height, "made": one.halvings > 0} for one in pyramid.levels],
+        "levels": [
+            {"width": one.width, "height": one.height, "tile": one.tile, "made": one.halvings > 0} for one in pyramid.levels
+        ],
         "limited": pyramid.limited,
-        "tile": TILE,
     }

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from ..ngff import blocks
 from ..ngff.groups import halved
-from .pyramid import TILE, Choice, Pyramid, ShownLevel
+from .pyramid import Choice, Pyramid, ShownLevel
 from .served_store import count_pixels
 
 _Values = npt.NDArray[Any]
@@ -27,39 +28,46 @@ class BlockCache:
         self._blocks: OrderedDict[_Key, _Values] = OrderedDict()
         self._pending: dict[_Key, Future[_Values]] = {}
 
-    def get(self, key: _Key, make: Any) -> _Values:
-        """The array of a key: the one that is kept, or what `make()` returns or raises, called by one thread at a time."""
-        with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-                return self._blocks[key]
-            pending = self._pending.get(key)
-            if mine := pending is None:
-                pending = self._pending[key] = Future()
-        if mine:
-            self._make(key, make, pending)
-        return pending.result()
+    def get(self, keys: Sequence[_Key], make: Callable[[list[_Key]], list[_Values]]) -> list[_Values]:
+        """The arrays of these keys. Those that are not kept are what `make(keys)` returns, or an error that it raises.
 
-    def _make(self, key: _Key, make: Any, pending: "Future[_Values]") -> None:
+        No key is made by two threads at a time: the later one waits for what the other makes.
+        """
+        with self._lock:
+            kept = {key: self._blocks[key] for key in keys if key in self._blocks}
+            for key in kept:
+                self._blocks.move_to_end(key)
+            mine: dict[_Key, Future[_Values]] = {key: Future() for key in keys if key not in kept and key not in self._pending}
+            self._pending.update(mine)
+            pending = {key: self._pending[key] for key in keys if key not in kept}
+        if mine:
+            self._make(mine, make)  # before waiting, so that no two threads wait for each other
+        return [kept[key] if key in kept else pending[key].result() for key in keys]
+
+    def _make(self, mine: dict[_Key, "Future[_Values]"], make: Callable[[list[_Key]], list[_Values]]) -> None:
         try:
-            values = make()
+            made = make(list(mine))
         except BaseException as error:  # those that wait get it, whatever it is
             with self._lock:
-                del self._pending[key]
-            pending.set_exception(error)
+                for key in mine:
+                    del self._pending[key]
+            for future in mine.values():
+                future.set_exception(error)
             return
         with self._lock:
-            del self._pending[key]
-            if values.nbytes <= self.most_bytes:
-                self._blocks[key] = values
-                self.bytes += values.nbytes
+            for key, values in zip(mine, made, strict=True):
+                del self._pending[key]
+                if values.nbytes <= self.most_bytes:
+                    self._blocks[key] = values
+                    self.bytes += values.nbytes
             while self.bytes > self.most_bytes:
                 self.bytes -= self._blocks.popitem(last=False)[1].nbytes
-        pending.set_result(values)
+        for future, values in zip(mine.values(), made, strict=True):
+            future.set_result(values)
 
 
 class BlockReader:
-    """Reads parts of the levels of pyramids by blocks of whole chunks, in the threads of its callers."""
+    """Reads parts of the levels of pyramids by blocks, in the threads of its callers."""
 
     def __init__(self, cache: BlockCache) -> None:
         self._cache = cache
@@ -69,34 +77,37 @@ class BlockReader:
 
         Raises CaeCodecError if chunks cannot be decoded.
         """
-        found = pyramid.levels[level]
-        height, width = found.source.block if found.halvings == 0 else (TILE, TILE)
-        parts = []
-        for i in range(rows.start // height, -(-rows.stop // height)):
-            row = []
-            for j in range(columns.start // width, -(-columns.stop // width)):
-                place = (_part(i, height, found.height), _part(j, width, found.width))
-                block = self._block(pyramid, level, choice, *place)
-                inner = [
-                    slice(max(asked.start - there.start, 0), asked.stop - there.start)
-                    for asked, there in zip((rows, columns), place, strict=True)
-                ]
-                row.append(block[:, *inner])
-            parts.append(np.concatenate(row, axis=2))
-        return np.concatenate(parts, axis=1)
+        height, width = pyramid.levels[level].block
+        down = range(rows.start // height, -(-rows.stop // height))
+        across = range(columns.start // width, -(-columns.stop // width))
+        keys: list[_Key] = [(pyramid, level, choice, i, j) for i in down for j in across]
+        found = dict(zip(keys, self._cache.get(keys, self._make), strict=True))
+        whole = np.concatenate(
+            [np.concatenate([found[pyramid, level, choice, i, j] for j in across], axis=2) for i in down], axis=1
+        )
+        top, left = down.start * height, across.start * width
+        return whole[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
-    def _block(self, pyramid: Pyramid, level: int, choice: Choice, rows: range, columns: range) -> _Values:
-        key = (pyramid, level, choice, rows.start, columns.start)
-        found = pyramid.levels[level]
-        if found.halvings == 0:
-            return self._cache.get(key, lambda: _decoded(found, choice, rows, columns))
-
-        def make() -> _Values:
-            finer = pyramid.levels[level - 1]
+    def _make(self, keys: list[_Key]) -> list[_Values]:
+        """The blocks of these keys of one level; those that fill a rectangle at once, for the sake of batches."""
+        down, across = ({key[axis] for key in keys} for axis in (3, 4))
+        if len(keys) != len(down) * len(across):
+            return [self._make([key])[0] for key in keys]
+        pyramid, number, choice, *_ = keys[0]
+        level: ShownLevel = pyramid.levels[number]
+        places = [(_part(key[3], level.block[0], level.height), _part(key[4], level.block[1], level.width)) for key in keys]
+        rows = range(places[0][0].start, places[-1][0].stop)
+        columns = range(places[0][1].start, places[-1][1].stop)
+        if level.halvings == 0:
+            values = _decoded(level, choice, rows, columns)
+        else:
+            finer = pyramid.levels[number - 1]
             twice = [range(2 * part.start, min(2 * part.stop, n)) for part, n in zip((rows, columns), finer[:2], strict=True)]
-            return _halved(self.read(pyramid, level - 1, choice, *twice))
-
-        return self._cache.get(key, make)
+            values = _halved(self.read(pyramid, number - 1, choice, *twice))
+        return [
+            values[:, y.start - rows.start : y.stop - rows.start, x.start - columns.start : x.stop - columns.start].copy()
+            for y, x in places
+        ]
 
 
 def _part(index: int, side: int, length: int) -> range:
@@ -112,11 +123,11 @@ def _decoded(level: ShownLevel, choice: Choice, rows: range, columns: range) -> 
     values = blocks.read(level.source.array, region)
     count_pixels(len(rows) * len(columns))
     order = sorted(range(len(axes)), key=lambda axis: ("c", "y", "x").index(axes[axis]) if axes[axis] in "cyx" else -1)
-    return np.ascontiguousarray(values.transpose(order).reshape(-1, len(rows), len(columns)))
+    return values.transpose(order).reshape(-1, len(rows), len(columns))
 
 
 def _halved(values: _Values) -> _Values:
     """Half of the rows and columns: means, or, of what may be labels, every other value."""
     if values.dtype.kind == "f" or (values.dtype.kind in "ui" and values.dtype.itemsize <= 2):
         return halved(values)
-    return np.ascontiguousarray(values[:, ::2, ::2])
+    return values[:, ::2, ::2]

@@ -11,8 +11,9 @@ import zarr
 from ..errors import ParameterError
 
 TILE = 512  # pixels a side
-MADE = 2  # levels: a tile of the last one takes 16 tiles of a stored level
-_MOST_BLOCK_BYTES = 2**28
+MADE = 2  # levels
+_MOST_SIDE = 1024  # of what is decoded for a tile, unless chunks are larger
+_MOST_BLOCK_BYTES = 2**26
 _MOST_CHUNKS = 2**12  # of a block
 
 
@@ -53,6 +54,16 @@ class ShownLevel(NamedTuple):
     width: int
     source: Stored
     halvings: int
+
+    @property
+    def tile(self) -> int:
+        """The side of a tile in pixels; smaller for the coarser of the made levels, lest a tile take long to decode."""
+        return min(TILE, _MOST_SIDE >> self.halvings)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """The height and width of what is kept as one."""
+        return (self.tile, self.tile) if self.halvings else self.source.block
 
 
 class Choice(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import ParameterError
-from .pyramid import TILE, Choice, Pyramid
+from .pyramid import Choice, Pyramid
 
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _KNOWN = ("at", "channel", "window")
@@ -47,10 +47,10 @@ def parse_place(pyramid: Pyramid, level: str, column: str, row: str) -> Place:
     if not all(map(_NUMBER.fullmatch, (level, column, row))) or int(level) >= len(pyramid.levels):
         raise Missing
     found = pyramid.levels[int(level)]
-    top, left = int(row) * TILE, int(column) * TILE
+    top, left = int(row) * found.tile, int(column) * found.tile
     if top >= found.height or left >= found.width:
         raise Missing
-    return Place(int(level), range(top, min(top + TILE, found.height)), range(left, min(left + TILE, found.width)))
+    return Place(int(level), range(top, min(top + found.tile, found.height)), range(left, min(left + found.tile, found.width)))
 
 
 def _number(text: str, name: str) -> int:

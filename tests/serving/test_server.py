@@ -46,10 +46,10 @@ def test_images_are_described(images, client):
     assert cells["channels"] == ["DAPI", "GFP"]
     assert cells["axes"] == [{"name": "z", "length": 3, "at": 1}]
     plain = images["plain.zarr"]
-    assert [(one["width"], one["height"], one["made"]) for one in plain["levels"]] == [
-        (1100, 700, False),
-        (550, 350, True),
-        (275, 175, True),
+    assert [tuple(one.values()) for one in plain["levels"]] == [
+        (1100, 700, 512, False),
+        (550, 350, 512, True),
+        (275, 175, 256, True),
     ]
     (left_out,) = client.get("images").json()["left_out"]
     assert left_out.startswith("deep/several.zarr/names: ")
@@ -60,10 +60,11 @@ def test_images_are_described(images, client):
 def test_tiles_are_the_pixels(client, images, name, level):
     """Of arrays without loss, stored levels and made ones alike."""
     whole = np.moveaxis(list(pyramid(np.moveaxis(PHOTO, -1, 0), 200))[level], 0, -1)
-    for row in range(-(-whole.shape[0] // 512)):
-        for column in range(-(-whole.shape[1] // 512)):
+    side = images[name]["levels"][level]["tile"]
+    for row in range(-(-whole.shape[0] // side)):
+        for column in range(-(-whole.shape[1] // side)):
             found = pixels(client.get(f"tiles/{images[name]['key']}/{level}/{column}_{row}.png"))
-            np.testing.assert_array_equal(found, whole[512 * row : 512 * (row + 1), 512 * column : 512 * (column + 1)])
+            np.testing.assert_array_equal(found, whole[side * row : side * (row + 1), side * column : side * (column + 1)])
 
 
 def test_weights_that_groups_carry_are_used(client, images, served):

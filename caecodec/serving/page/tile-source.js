@@ -27,14 +27,14 @@ export function query({ at, channel, window }) {
 
 /** `paid` is called with the cost of every tile that comes, and `failed` with what the server says of one that does not. */
 export function tileSource(image, choice, paid, failed) {
-  const { levels, tile } = image;
+  const { levels } = image;
   const last = levels.length - 1; // OpenSeadragon counts levels from the coarsest
   const finest = levels[0];
   const level = (number) => levels[last - number];
   const source = new OpenSeadragon.TileSource({
     width: finest.width,
     height: finest.height,
-    tileSize: tile,
+    tileSize: finest.tile,
     tileOverlap: 0,
     minLevel: 0,
     maxLevel: last,
@@ -42,9 +42,14 @@ export function tileSource(image, choice, paid, failed) {
   });
   return Object.assign(source, {
     getLevelScale: (number) => level(number).width / finest.width,
-    getNumTiles: (number) => new OpenSeadragon.Point(Math.ceil(level(number).width / tile), Math.ceil(level(number).height / tile)),
+    getTileWidth: (number) => level(number).tile,
+    getTileHeight: (number) => level(number).tile,
+    getNumTiles: (number) => {
+      const { width, height, tile } = level(number);
+      return new OpenSeadragon.Point(Math.ceil(width / tile), Math.ceil(height / tile));
+    },
     getTileBounds: (number, x, y, inTile) => {
-      const { width, height } = level(number);
+      const { width, height, tile } = level(number);
       const size = [Math.min(tile, width - x * tile), Math.min(tile, height - y * tile)];
       if (inTile) return new OpenSeadragon.Rect(0, 0, ...size);
       const tall = finest.height / finest.width / height; // pixels of a level whose sides are rounded are no squares
