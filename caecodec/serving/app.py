@@ -38,7 +38,7 @@ from .blocks import BlockCache, BlockReader
 from .collection import Collection
 from .pyramid import TILE, Choice, Pyramid
 from .requests import Missing, Place, parse_place, parse_query
-from .served_store import Cost, counting
+from .served_store import Cost, adding_to
 
 _STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"  # a rule that OpenSeadragon 6.1 puts into the page
 _HEADERS = {
@@ -126,7 +126,7 @@ class Viewer:
     def _tile(self, pyramid: Pyramid, place: Place, choice: Choice, window: tuple[float, float] | None) -> _Tile:
         began = time.perf_counter()
         cost = Cost()
-        with counting(cost):
+        with adding_to(cost):
             values = self._reader.read(pyramid, place.level, choice, place.rows, place.columns)
             window = window or self._window(pyramid, choice)
         decoded = time.perf_counter()

@@ -41,7 +41,7 @@ class Collection(NamedTuple):
     left_out: list[str]
 
 
-def collect(location: locations.Location, stack: ExitStack) -> Collection:
+def open_collection(location: locations.Location, stack: ExitStack) -> Collection:
     """The images at a location: an array, a group, a folder that holds some, a zipped store, or a URL.
 
     Weights that groups carry are found until `stack` is closed. Links in a folder are not followed.

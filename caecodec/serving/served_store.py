@@ -31,7 +31,7 @@ _cost: ContextVar[Cost | None] = ContextVar("cost", default=None)
 
 
 @contextmanager
-def counting(cost: Cost) -> Iterator[None]:
+def adding_to(cost: Cost) -> Iterator[None]:
     """Add what this thread reads and decodes in a with block to `cost`; what zarr's event loop reads for it as well."""
     token = _cost.set(cost)
     try:

@@ -49,11 +49,11 @@ def serve(
     except ImportError as error:
         raise ParameterError(f"serving needs {error.name}, which is not installed: pip install 'caecodec[serve]'") from error
     from .blocks import BlockCache
-    from .collection import collect
+    from .collection import open_collection
 
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_listener(host, port)))
-        collection = collect(location, stack)
+        collection = open_collection(location, stack)
         viewer = app.Viewer(collection, BlockCache(cache_bytes))
         viewer.warm()
         for sentence in collection.left_out:

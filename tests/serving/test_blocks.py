@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from caecodec.errors import CaeCodecError, ParameterError
 from caecodec.ngff.groups import pyramid
 from caecodec.serving.blocks import BlockCache, BlockReader
-from caecodec.serving.collection import collect
+from caecodec.serving.collection import open_collection
 from caecodec.serving.picture import window_of
-from caecodec.serving.served_store import Cost, counting
+from caecodec.serving.served_store import Cost, adding_to
 
 
 def block(n):
@@ -84,7 +84,7 @@ def opened(tmp_path):
 
         def open_array(data, **options):
             zarr.create_array(tmp_path / "a.zarr", data=data, **options)
-            return next(iter(collect(tmp_path / "a.zarr", stack).pyramids.values()))
+            return next(iter(open_collection(tmp_path / "a.zarr", stack).pyramids.values()))
 
         yield open_array
 
@@ -112,7 +112,7 @@ def test_labels_are_not_averaged(opened):
 def test_costs_are_those_of_the_thread_that_reads(opened, tmp_path):
     found = opened(PHOTO, chunks=(100, 1100, 3), compressors=None)
     reader, cost = BlockReader(BlockCache(2**28)), Cost()
-    with counting(cost):
+    with adding_to(cost):
         reader.read(found, 0, found.choose(None, None), range(100), range(100))
     assert (cost.bytes, cost.pixels) == (500 * 1100 * 3, 500 * 1100)  # a block of five chunks, whole
     reader.read(found, 0, found.choose(None, None), range(600, 700), range(100))
@@ -125,7 +125,7 @@ def test_costs_are_those_of_the_thread_that_reads(opened, tmp_path):
 def test_chunks_that_take_too_much_are_refused(tmp_path, shape, chunks, problem):
     zarr.create_array(tmp_path / "a.zarr", shape=shape, chunks=chunks, dtype="uint16")
     with ExitStack() as stack, pytest.raises(ParameterError, match="holds no image to show"):
-        collect(tmp_path / "a.zarr", stack)
+        open_collection(tmp_path / "a.zarr", stack)
 
 
 def test_damage_is_an_error(opened, tmp_path):

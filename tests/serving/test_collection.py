@@ -9,14 +9,14 @@ from helpers.paths import TINY
 
 import caecodec
 from caecodec.serving import collection
-from caecodec.serving.collection import collect
+from caecodec.serving.collection import open_collection
 
 
 def one(path, **options):
     """The image that an array of zeros is, and the axes on which a position is chosen."""
     zarr.create_array(path, **{"dtype": "uint8", "chunks": options["shape"], **options})
     with ExitStack() as stack:
-        (found,) = collect(path, stack).pyramids.values()
+        (found,) = open_collection(path, stack).pyramids.values()
     return found
 
 
@@ -59,19 +59,21 @@ def test_filters_that_move_axes(tmp_path):
 
 def test_keys_stay_and_say_nothing(served):
     with ExitStack() as stack:
-        first, again = collect(served, stack), collect(served, stack)
+        first, again = open_collection(served, stack), open_collection(served, stack)
     assert list(first.pyramids) == list(again.pyramids)
     assert all(len(key) == 12 and int(key, 16) >= 0 for key in first.pyramids)
 
 
 def test_a_part_of_a_group_and_an_image_in_a_group(served):
     with ExitStack() as stack:
-        assert [one.name for one in collect(served / "deep" / "several.zarr" / "float", stack).pyramids.values()] == ["float"]
-        image = collect(served / "quality-4.ome.zarr", stack)
+        assert [one.name for one in open_collection(served / "deep" / "several.zarr" / "float", stack).pyramids.values()] == [
+            "float"
+        ]
+        image = open_collection(served / "quality-4.ome.zarr", stack)
         assert [one.name for one in image.pyramids.values()] == ["quality-4.ome.zarr"]
         assert image.left_out == []
-        assert [one.name for one in collect(str(served / "blosc.ozx"), stack).pyramids.values()] == ["blosc.ozx"]
-        remote = collect(f"file://{served}/quality-4.ome.zarr", stack)
+        assert [one.name for one in open_collection(str(served / "blosc.ozx"), stack).pyramids.values()] == ["blosc.ozx"]
+        remote = open_collection(f"file://{served}/quality-4.ome.zarr", stack)
         assert [one.codec for one in remote.pyramids.values()] == ["cae, quality 4"]
 
 
@@ -79,7 +81,7 @@ def test_hidden_folders_are_passed_over(tmp_path):
     for name in ("a.zarr", ".hidden.zarr", ".partial/b.zarr", "sub/c.zarr"):
         zarr.create_array(tmp_path / name, data=np.zeros((4, 4), np.uint8))
     with ExitStack() as stack:
-        assert [one.name for one in collect(tmp_path, stack).pyramids.values()] == ["a.zarr", "sub/c.zarr"]
+        assert [one.name for one in open_collection(tmp_path, stack).pyramids.values()] == ["a.zarr", "sub/c.zarr"]
 
 
 def test_so_many_and_no_more(tmp_path, monkeypatch):
@@ -87,7 +89,7 @@ def test_so_many_and_no_more(tmp_path, monkeypatch):
     for i in range(5):
         zarr.create_array(tmp_path / f"{i}.zarr", data=np.zeros((4, 4), np.uint8))
     with ExitStack() as stack:
-        found = collect(tmp_path, stack)
+        found = open_collection(tmp_path, stack)
     assert len(found.pyramids) == 3
     assert "there may be more than 3 images" in found.left_out[0]
 
@@ -97,6 +99,6 @@ def test_damaged_metadata_leave_the_others(tmp_path):
     (tmp_path / "bad.zarr").mkdir()
     (tmp_path / "bad.zarr" / "zarr.json").write_text("{")
     with ExitStack() as stack:
-        found = collect(tmp_path, stack)
+        found = open_collection(tmp_path, stack)
     assert [one.name for one in found.pyramids.values()] == ["good.zarr"]
     assert found.left_out[0].startswith("bad.zarr: ")

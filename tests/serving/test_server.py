@@ -19,7 +19,7 @@ from caecodec.cli.main import main
 from caecodec.ngff.groups import pyramid, read_group
 from caecodec.serving.app import Viewer, application
 from caecodec.serving.blocks import BlockCache
-from caecodec.serving.collection import collect
+from caecodec.serving.collection import open_collection
 
 
 def pixels(response):
@@ -248,7 +248,7 @@ def test_200_requests_at_once(url, images):
 def test_nothing_is_decoded_for_a_browser_that_has_gone(served):
     cache = BlockCache(2**28)
     with ExitStack() as stack:
-        viewer = Viewer(collect(served / "plain.zarr", stack), cache)
+        viewer = Viewer(open_collection(served / "plain.zarr", stack), cache)
         app = application(viewer, ["testserver"])
         key = next(iter(viewer._collection.pyramids))
         sent = []
