@@ -127,7 +127,7 @@ def open_multiscales(path: locations.Place) -> Multiscales:
     return multiscales_of(group, path)
 
 
-def multiscales_of(group: zarr.Group, path: locations.Location) -> Multiscales:
+def multiscales_of(group: zarr.Group, path: locations.Place) -> Multiscales:
     """The OME-NGFF image that a group is; `path` is what messages call it. Warns and raises as `open_multiscales`."""
     try:
         attributes = versions.parse(group, path)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caecodec.errors import CaeCodecError, ParameterError
-from caecodec.ngff.groups import pyramid
+from caecodec.ngff.pyramid import pyramid
 from caecodec.serving.blocks import BlockCache, BlockReader
 from caecodec.serving.collection import open_collection
 from caecodec.serving.picture import window_of
@@ -91,10 +91,10 @@ def opened(tmp_path):
 
 @pytest.mark.parametrize("chunks", [(700, 1100, 3), (5, 1100, 3), (300, 77, 3), (512, 512, 3), (64, 2000, 1)])
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_parts_of_levels(opened, chunks, level):
+def test_parts_of_levels(opened, chunks, level, tmp_path):
     """Of whatever chunks, and if nothing is kept."""
     found = opened(PHOTO, chunks=chunks)
-    whole = list(pyramid(np.moveaxis(PHOTO, -1, 0), 400))[level]
+    whole = list(pyramid((np.moveaxis(PHOTO, -1, 0),), 400, tmp_path))[level]
     for cache in (BlockCache(2**28), BlockCache(0)):
         reader = BlockReader(cache)
         for rows, columns in [(range(100), range(90)), (range(130, 175), range(250, 275))]:
