@@ -14,7 +14,7 @@ LAYERS = [
     {"weights", "engine"},
     {"codecs"},
     {"numcodecs", "zarr", "torch", "arrays", "latents", "reading"},
-    {"inspection", "ngff", "training", "evaluation"},
+    {"inspection", "ngff", "training", "evaluation", "serving"},
     {"cli"},
     {"__main__"},
 ]

@@ -26,6 +26,17 @@ SHORTER = [
     ("^caecodec train(.*) --qualities 1-5", r"caecodec train\1 --qualities 4"),
     ("^caecodec evaluate.*", r"\g<0> -q 1,4"),
 ]
+# A command that does not end: start it, ask it for what it has, and end it as users do.
+SERVE = """
+import json, signal, subprocess, sys, urllib.request
+server = subprocess.Popen([sys.executable, "-m", "caecodec", *{words!r}, "--port", "0"], stdout=subprocess.PIPE, text=True)
+url = next(line for line in server.stdout if line.startswith("http")).split()[0]
+images = json.load(urllib.request.urlopen(url + "images"))["images"]
+tile = urllib.request.urlopen(url + "tiles/" + images[0]["key"] + "/0/0_0.png")
+assert tile.headers["Content-Type"] == "image/png"
+server.send_signal(signal.SIGINT)
+assert server.wait() == 0
+"""
 # What the snippets of a document leave in their folder, beside what they assert.
 LEAVES = {
     "README.md": ["v3.zarr/zarr.json", "sharded.zarr/zarr.json", "v2.zarr/.zarray"],
@@ -48,6 +59,7 @@ LEAVES = {
         "astronaut-blosc.ome.zarr/s0",
         "dataset.zarr/photo",
     ],
+    "caecodec/serving/README.md": ["photos-4/astronaut.ome.zarr"],
     "caecodec/training/README.md": ["mine.safetensors", "mine.md"],
     "caecodec/weights/README.md": ["mine-zarr/astronaut.ome.zarr/caecodec_weights", "user-weights"],
 }
@@ -81,6 +93,9 @@ def program(path):
             if line.startswith("caecodec ") and line not in elsewhere:
                 for pattern, replacement in SHORTER:
                     line = re.sub(pattern, replacement, line)
+                if line.startswith("caecodec serve "):
+                    parts.append(SERVE.format(words=shlex.split(line)[1:]))
+                    continue
                 parts.append(f"assert command_line.main({shlex.split(line)[1:]!r}) == 0")
     return "\n".join(parts)
 

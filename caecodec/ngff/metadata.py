@@ -124,6 +124,11 @@ def open_multiscales(path: locations.Place) -> Multiscales:
         group = locations.open_group(path)
     except ParameterError as error:
         raise ParameterError(_NONE.format(path, error)) from error
+    return multiscales_of(group, path)
+
+
+def multiscales_of(group: zarr.Group, path: locations.Place) -> Multiscales:
+    """The OME-NGFF image that a group is; `path` is what messages call it. Warns and raises as `open_multiscales`."""
     try:
         attributes = versions.parse(group, path)
         ome = versions.with_axes(attributes, group, path)

@@ -64,12 +64,15 @@ class Halved:
         for one in blocks.parts(whole, sides):
             place = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, whole, strict=True))
             y, x = (slice(2 * part.start, 2 * part.stop) for part in one[-2:])
-            halves[place] = _means(blocks.read_padded(self._source, (*one[:-2], y, x)))
+            halves[place] = means(blocks.read_padded(self._source, (*one[:-2], y, x)))
         return halves
 
 
-def _means(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The means of 2x2 pixels of an array of even height and width."""
+def means(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The means of 2x2 pixels of an array (..., height, width); an odd last row or column is averaged with itself."""
+    height, width = pixels.shape[-2:]
+    if height % 2 or width % 2:
+        pixels = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)], mode="edge")
     quarters = [pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
     if pixels.dtype.kind == "f":
         scaled = [quarter * pixels.dtype.type(0.25) for quarter in quarters]  # scaled first, because the sum might overflow

@@ -1,0 +1,379 @@
+// The page: the images that the server has, seen alone or two at one place, and what that costs.
+
+import { Divider } from "./divider.js";
+import { readPlace, writePlace } from "./place.js";
+import { Costs, query, tileSource } from "./tile-source.js";
+
+const MOST_ZOOM = 32; // pixels of the screen for one of the image
+const STEP = 80; // pixels of the screen that an arrow key moves the image
+const element = (id) => document.getElementById(id);
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+const served = await (await fetch("images")).json();
+const images = new Map(served.images.map((image) => [image.key, image]));
+const sides = { a: null, b: null }; // {image, item, costs}
+const state = { a: null, b: null, view: "a", at: [], channel: null, window: null };
+let placed = ""; // the size of the image that the viewer last looked at
+let remembering; // the timer
+let shown = 0; // counts what was asked for, so that what comes late is not taken for the latest
+
+const viewer = OpenSeadragon({
+  element: element("viewer"),
+  drawer: "canvas",
+  showNavigationControl: false,
+  keyboardNavEnabled: false, // KEYS below work wherever the focus is
+  animationTime: still ? 0 : 0.4,
+  springStiffness: 10,
+  imageLoaderLimit: 6,
+  timeout: 300_000,
+  maxZoomPixelRatio: MOST_ZOOM,
+  visibilityRatio: 0.2,
+  gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+});
+const divider = new Divider(element("divider"), clip);
+
+// The images and their parts
+
+/** Show what `state` says; the part of the image stays if there is one, unless `place` has another. */
+async function show(place = {}) {
+  const mine = ++shown;
+  complain("");
+  const a = images.get(state.a);
+  if (!state.window && !isPlain(a)) {
+    const response = await fetch(`images/${a.key}/window${query({ ...choice(a), window: null })}`);
+    const answer = await response.json();
+    if (mine !== shown) return;
+    if (response.ok) state.window = answer.window;
+    else complain(answer.error);
+  }
+  for (const side of ["a", "b"]) await put(side, images.get(state[side]) ?? null);
+  if (mine !== shown) return;
+  describe();
+  arrange();
+  move(place);
+}
+
+/** Make an image a side, or none; nothing is done if it is there already and seen in the same way. */
+async function put(side, image) {
+  const seen = image && image.key + query(choice(image));
+  if (sides[side]?.seen === seen) return;
+  if (sides[side]?.item) viewer.world.removeItem(sides[side].item);
+  const put = (sides[side] = image && { image, seen, item: null, costs: new Costs() });
+  if (!image) return;
+  const paid = (cost) => {
+    put.costs.add(cost);
+    if (sides[side] === put) account(side, cost);
+  };
+  const failed = (message) => sides[side] === put && complain(`${side.toUpperCase()}: ${message}`);
+  const item = await new Promise((success) => {
+    const options = { tileSource: tileSource(image, choice(image), paid, failed), opacity: 0, width: 1 };
+    viewer.addTiledImage({ ...options, success: (event) => success(event.item) });
+  });
+  if (sides[side] !== put) return viewer.world.removeItem(item);
+  put.item = item;
+  item.addHandler("fully-loaded-change", busy);
+}
+
+/** Say that tiles are missing, as long as they are. */
+function busy() {
+  const items = Object.values(sides).filter((one) => one?.item?.getOpacity()).map((one) => one.item);
+  element("busy").hidden = items.every((item) => item.getFullyLoaded());
+}
+
+/** Whether an image is seen as it is, whatever its window. */
+function isPlain(image) {
+  return image.rgb && image.dtype === "uint8";
+}
+
+/** What a side shows: as `state` says, as far as its image has it. */
+function choice(image) {
+  const like = image.axes.length === state.at.length && image.axes.every((axis, i) => state.at[i] < axis.length);
+  const at = like ? state.at : image.axes.map((axis) => axis.at);
+  const channel = image.rgb ? null : Math.min(state.channel ?? 0, image.channels.length - 1);
+  return { at, channel, window: isPlain(image) ? null : state.window };
+}
+
+/** Show the sides that the view has; the other one is loaded too, so that a switch takes no time. */
+function arrange() {
+  for (const side of ["a", "b"]) {
+    const seen = state.view === side || state.view === "split";
+    sides[side]?.item?.setPreload(!seen);
+    sides[side]?.item?.setOpacity(seen ? 1 : 0);
+  }
+  const split = state.view === "split";
+  element("divider").hidden = !split;
+  element("left-name").textContent = state.view === "b" ? "" : `A: ${sides.a.image.name}`;
+  element("right-name").textContent = state.view === "a" ? "" : `B: ${sides.b.image.name}`;
+  for (const radio of document.querySelectorAll("#view input")) {
+    radio.checked = radio.value === state.view;
+    radio.disabled = radio.value !== "a" && !sides.b;
+  }
+  clip();
+  busy();
+  remember();
+}
+
+/** Cut both sides at the divider in the split view. */
+function clip() {
+  const { a, b } = sides;
+  if (!a?.item || !b?.item) return;
+  const split = state.view === "split";
+  const left = new OpenSeadragon.Point((divider.place / 100) * viewer.container.clientWidth, 0);
+  for (const [{ item }, first] of [[a, true], [b, false]]) {
+    const { x: width, y: height } = item.getContentSize();
+    const at = Math.min(width, Math.max(0, item.viewerElementToImageCoordinates(left).x));
+    item.setClip(split ? new OpenSeadragon.Rect(first ? 0 : at, 0, first ? at : width - at, height) : null);
+    if (split) item.setOpacity((first ? at > 0 : at < width) ? 1 : 0);
+  }
+  remember();
+}
+
+// Where the viewer looks
+
+function home() {
+  const { image } = sides.a;
+  if (image.limited) move({ x: image.levels[0].width / 2, y: image.levels[0].height / 2, zoom: leastZoom(image) });
+  else viewer.viewport.goHome(still);
+}
+
+/** The least zoom at which an image without coarse levels is shown: one pixel of the screen for one of its coarsest level. */
+function leastZoom(image) {
+  return image.levels.at(-1).width / image.levels[0].width;
+}
+
+/** Look at a pixel of A, `zoom` pixels of the screen for one of the image; by default look on, or, if its size is new, at all of it. */
+function move({ x, y, zoom }) {
+  const { item, image } = sides.a;
+  const viewport = viewer.viewport;
+  viewport.minZoomLevel = image.limited ? item.imageToViewportZoom(leastZoom(image)) : null;
+  viewport.minZoomImageRatio = image.limited ? 0 : 0.8;
+  if (zoom > 0) viewport.zoomTo(item.imageToViewportZoom(zoom), null, true);
+  if (x !== undefined && y !== undefined) viewport.panTo(item.imageToViewportCoordinates(x, y), true);
+  const size = `${image.levels[0].width} x ${image.levels[0].height}`;
+  if (zoom === undefined && x === undefined && size !== placed) home();
+  placed = size;
+  moved();
+}
+
+/** Put what is seen into the address, once it no longer changes: browsers allow few such changes a second. */
+function remember() {
+  clearTimeout(remembering);
+  remembering = setTimeout(write, 100);
+}
+
+function write() {
+  const { item } = sides.a;
+  const centre = item.viewportToImageCoordinates(viewer.viewport.getCenter());
+  const zoom = item.viewportToImageZoom(viewer.viewport.getZoom());
+  writePlace({
+    a: state.a,
+    b: state.b,
+    view: state.view,
+    divider: state.view === "split" ? divider.place : null,
+    at: state.at,
+    channel: state.channel,
+    window: isPlain(sides.a.image) ? null : state.window,
+    x: Math.round(10 * centre.x) / 10,
+    y: Math.round(10 * centre.y) / 10,
+    zoom: Number(zoom.toPrecision(4)),
+  });
+}
+
+/** Show what the address says, as far as there is such a thing. */
+function follow() {
+  const place = readPlace();
+  const first = served.images[0].key;
+  const a = images.has(place.a) ? place.a : (state.a ?? first);
+  state.b = images.has(place.b) ? place.b : null;
+  choose(a, place);
+  state.view = state.b && ["a", "b", "split"].includes(place.view) ? place.view : "a";
+  if (place.divider !== undefined) divider.move(place.divider);
+  if (place.a && !images.has(place.a)) return show(place).then(() => complain("The image of this address is not served."));
+  return show(place);
+}
+
+/** Make an image A, with these or its own channel, positions and window. */
+function choose(key, { at, channel, window } = {}) {
+  const image = images.get(key);
+  state.a = key;
+  const fits = at?.length === image.axes.length && image.axes.every((axis, i) => at[i] >= 0 && at[i] < axis.length);
+  state.at = fits ? at : image.axes.map((axis) => axis.at);
+  state.channel = image.rgb ? null : image.channels[channel] === undefined ? 0 : channel;
+  state.window = window?.length === 2 && window[0] < window[1] ? window : null;
+}
+
+/** Follow the viewer: its zoom in words, hard pixels where the image is enlarged, and the clips. */
+function moved() {
+  const item = sides.a?.item;
+  if (!item) return;
+  const zoom = item.viewportToImageZoom(viewer.viewport.getZoom(true));
+  element("zoom").textContent = `${zoom >= 0.1 ? Math.round(100 * zoom) : (100 * zoom).toPrecision(2)} %`;
+  viewer.drawer.setImageSmoothingEnabled(zoom < 1);
+  clip();
+  remember();
+}
+
+// The controls
+
+function describe() {
+  const a = sides.a.image;
+  [element("low").value, element("high").value] = state.window ?? [0, 255];
+  document.title = `${a.name} - caecodec`;
+  element("a").value = state.a;
+  element("b").value = state.b ?? "";
+  element("channel-choice").hidden = a.rgb || a.channels.length < 2;
+  element("channel").replaceChildren(...a.channels.map((label, i) => new Option(label, i, false, i === state.channel)));
+  element("contrast").hidden = isPlain(a);
+  element("axes").replaceChildren(...a.axes.filter((axis) => axis.length > 1).map((axis) => slider(axis, a.axes.indexOf(axis))));
+  element("about").replaceChildren(...["a", "b"].filter((side) => sides[side]).map((side) => about(side, sides[side].image)));
+  element("note").hidden = !a.limited;
+  element("note").textContent =
+    `A has no pyramid, so levels to 1:${Math.round(1 / leastZoom(a))} are made by averaging, and no more of it is shown at once. ` +
+    "caecodec encode writes one.";
+  for (const side of ["a", "b"]) account(side);
+}
+
+function slider(axis, place) {
+  const label = document.createElement("label");
+  const input = Object.assign(document.createElement("input"), { type: "range", min: 0, max: axis.length - 1, value: state.at[place] });
+  const value = document.createElement("output");
+  const say = () => (value.textContent = `${Number(input.value) + 1} of ${axis.length}`);
+  input.addEventListener("input", say);
+  input.addEventListener("change", () => {
+    state.at[place] = Number(input.value);
+    show();
+  });
+  input.setAttribute("aria-label", axis.name);
+  say();
+  label.append(`${axis.name} `, value, input);
+  return label;
+}
+
+function about(side, image) {
+  const line = document.createElement("p");
+  const made = image.levels.filter((level) => level.made).length;
+  const levels = `${image.levels.length - made} level${image.levels.length - made > 1 ? "s" : ""}${made ? `, ${made} made by averaging` : ""}`;
+  const name = Object.assign(document.createElement("b"), { textContent: `${side.toUpperCase()} ` });
+  const rest = Object.assign(document.createElement("span"), { className: "quiet" });
+  rest.textContent = `${image.dtype}, ${image.shape.join(" x ")}; ${image.codec}; ${levels}`;
+  line.append(name, image.name, document.createElement("br"), rest);
+  return line;
+}
+
+const ROWS = [
+  ["tiles", (costs) => costs.tiles],
+  ["still decoded", (costs) => costs.kept],
+  ["read", (costs) => bytes(costs.read)],
+  ["bits per pixel", (costs) => (costs.pixels ? ((8 * costs.read) / costs.pixels).toFixed(3) : "")],
+  ["decoding", (costs) => (costs.decode < 1e4 ? `${Math.round(costs.decode)} ms` : `${(costs.decode / 1000).toFixed(1)} s`)],
+  ["a tile", (costs) => (costs.tiles > costs.kept ? `${Math.round(costs.decode / (costs.tiles - costs.kept))} ms` : "")],
+  ["PNG", (costs) => bytes(costs.picture)],
+];
+
+function account(side, cost) {
+  const cells = ROWS.map(([name, text]) => {
+    const row = document.createElement("tr");
+    const head = Object.assign(document.createElement("th"), { scope: "row", textContent: name });
+    row.append(head, ...["a", "b"].map((one) => Object.assign(document.createElement("td"), { textContent: sides[one] ? text(sides[one].costs) : "" })));
+    return row;
+  });
+  element("costs").replaceChildren(...cells);
+  element("last").textContent = cost
+    ? `Last tile (${side.toUpperCase()}): ${bytes(cost.read)} read, ${cost.decode} ms decoding, ${cost.png} ms PNG, ${cost.wait} ms waiting`
+    : "";
+}
+
+function bytes(count) {
+  if (count < 1e3) return `${count} B`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(2)} MB`;
+}
+
+function complain(message) {
+  element("problem").hidden = !message;
+  element("problem").textContent = message;
+}
+
+function look(view) {
+  if (view !== "a" && !sides.b) return;
+  state.view = view;
+  arrange();
+}
+
+const panBy = (x, y) => {
+  const step = viewer.viewport.deltaPointsFromPixels(new OpenSeadragon.Point(x * STEP, y * STEP));
+  viewer.viewport.panBy(step, still).applyConstraints();
+};
+const zoomBy = (factor) => viewer.viewport.zoomBy(factor, null, still).applyConstraints();
+
+element("title").textContent = served.name;
+element("a").append(...served.images.map((image) => new Option(image.name, image.key)));
+element("b").append(new Option("none", ""), ...served.images.map((image) => new Option(image.name, image.key)));
+element("left-out").hidden = !served.left_out.length;
+element("left-out").querySelector("summary").textContent = `${served.left_out.length} not shown`;
+element("left-out").querySelector("ul").append(...served.left_out.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+
+element("a").addEventListener("change", (event) => {
+  choose(event.target.value, sides.a.image.rgb ? {} : { at: state.at, channel: state.channel });
+  show();
+});
+element("b").addEventListener("change", (event) => {
+  state.b = event.target.value || null;
+  if (!state.b) state.view = "a";
+  show();
+});
+element("view").addEventListener("change", (event) => look(event.target.value));
+element("channel").addEventListener("change", (event) => {
+  state.channel = Number(event.target.value);
+  state.window = null;
+  show();
+});
+for (const id of ["low", "high"])
+  element(id).addEventListener("change", () => {
+    const window = [element("low").valueAsNumber, element("high").valueAsNumber];
+    if (!(window[0] < window[1])) return complain("Black must be less than white.");
+    state.window = window;
+    show();
+  });
+element("usual").addEventListener("click", () => {
+  state.window = null;
+  show();
+});
+element("zoom-in").addEventListener("click", () => zoomBy(1.5));
+element("zoom-out").addEventListener("click", () => zoomBy(1 / 1.5));
+element("zoom-one").addEventListener("click", () => viewer.viewport.zoomTo(sides.a.item.imageToViewportZoom(1), null, still));
+element("zoom-fit").addEventListener("click", home);
+
+const KEYS = {
+  1: () => look("a"),
+  2: () => look("b"),
+  3: () => look("split"),
+  " ": () => look(state.view === "a" ? "b" : "a"),
+  "[": () => divider.step(-1),
+  "]": () => divider.step(1),
+  ArrowLeft: () => panBy(-1, 0),
+  ArrowRight: () => panBy(1, 0),
+  ArrowUp: () => panBy(0, -1),
+  ArrowDown: () => panBy(0, 1),
+  "+": () => zoomBy(1.5),
+  "=": () => zoomBy(1.5),
+  "-": () => zoomBy(1 / 1.5),
+  0: home,
+  c: () => {
+    if (sides.a.image.rgb) return;
+    state.channel = (state.channel + 1) % sides.a.image.channels.length;
+    state.window = null;
+    show();
+  },
+};
+document.addEventListener("keydown", (event) => {
+  const editing = event.target.closest("input, select, summary, button") && !(event.target.type === "radio" && event.key !== " ");
+  if (editing || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
+  KEYS[event.key]();
+  event.preventDefault();
+});
+
+viewer.addHandler("viewport-change", moved);
+viewer.addHandler("resize", () => requestAnimationFrame(moved));
+window.addEventListener("hashchange", follow);
+await follow();
+document.documentElement.dataset.ready = "";
