@@ -16,7 +16,8 @@ from helpers.served import CELLS, PHOTO, SIGNAL, running
 from PIL import Image
 
 from caecodec.cli.main import main
-from caecodec.ngff.groups import pyramid, read_group
+from caecodec.ngff.groups import read_group
+from caecodec.ngff.pyramid import pyramid
 from caecodec.serving.app import Viewer, application
 from caecodec.serving.blocks import BlockCache
 from caecodec.serving.collection import open_collection
@@ -57,9 +58,9 @@ def test_images_are_described(images, client):
 
 @pytest.mark.parametrize("name", ["blosc.ozx", "plain.zarr"])
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_tiles_are_the_pixels(client, images, name, level):
+def test_tiles_are_the_pixels(client, images, name, level, tmp_path):
     """Of arrays without loss, stored levels and made ones alike."""
-    whole = np.moveaxis(list(pyramid(np.moveaxis(PHOTO, -1, 0), 200))[level], 0, -1)
+    whole = np.moveaxis(list(pyramid((np.moveaxis(PHOTO, -1, 0),), 200, tmp_path))[level], 0, -1)
     side = images[name]["levels"][level]["tile"]
     for row in range(-(-whole.shape[0] // side)):
         for column in range(-(-whole.shape[1] // side)):
