@@ -36,9 +36,10 @@ def fit_layers(
     Raises
     ------
     ParameterError
-        `output` exists or has another suffix, or the number of layers is out of range.
+        `output` exists or has another suffix, the number of layers is out of range, or the latents of these weights are not
+        their symbols times a scale.
     WeightsError
-        `path` holds no weights of this quality, or weights whose latents have offsets or no scale per quality.
+        `path` holds no weights of this quality.
     """
     if output.suffix != ".safetensors":
         raise ParameterError(f"output is {output} but must be named NAME.safetensors")
@@ -48,7 +49,12 @@ def fit_layers(
         raise ParameterError(f"layers is {layers} but must be 2 to {MAX_LAYERS}")
     source = weights.open_file(path, "mse", quality)
     tensors = layer_tensors(weights.read_tensors(source), quality, layers)
-    family = weights.load(source, quality).family
+    loaded = weights.load(source, quality)
+    family = loaded.family
+    if tensors["q1.latent_scale"].shape != (loaded.network.latent_channels,):
+        raise ParameterError(
+            f"weights are of family {source.family!r}, whose latents are not its symbols times a scale; choose another family"
+        )
     folded = family.fold(tensors, layers)
     taken = export.crops_of(images, without, crops)
     batches = [narrow(batch) for batch in symbols.batches(family, folded, layers, taken)]
