@@ -7,11 +7,12 @@ import numpy as np
 
 from .. import weights
 from ..bitstream.scalable import MAX_LAYERS
-from ..entropy import layered
-from ..entropy.streams import narrow
+from ..entropy.layered_tables import layers_of
 from ..errors import ParameterError
+from ..models import registry
 from ..models.family import Tensors
-from . import export, symbols
+from . import export
+from .layered_trainer import NOT_SCALABLE
 
 LAYERS = 4
 
@@ -47,17 +48,16 @@ def fit_layers(
     if not 2 <= layers <= MAX_LAYERS:
         raise ParameterError(f"layers is {layers} but must be 2 to {MAX_LAYERS}")
     source = weights.open_file(path, "mse", quality)
-    tensors = layer_tensors(weights.read_tensors(source), quality, layers)
-    family = weights.load(source, quality).family
-    folded = family.fold(tensors, layers)
-    taken = export.crops_of(images, without, crops)
-    batches = [narrow(batch) for batch in symbols.batches(family, folded, layers, taken)]
-    tables = layered.MODEL.fit(batches, layers)
-    for layer in range(1, layers + 1):
-        tensors.update(layered.MODEL.store(tables, layer))
+    family, stored = registry.by_stored_name(source.family), weights.read_tensors(source)
+    if not family.scalable:
+        raise ParameterError(NOT_SCALABLE.format(family.name))
+    if layers_of(stored):
+        raise ParameterError(f"{path} is of layers already; choose weights of qualities, such as those that it was made of")
+    tensors, numbers = layer_tensors(stored, quality, layers), range(1, layers + 1)
+    tensors.update(export.layer_tables(family, tensors, numbers, export.crops_of(images, without, crops)))
     return weights.save(
         output, tensors, name=name or output.stem, family=source.family, metric=source.metric,
-        qualities=tuple(range(1, layers + 1)),
+        qualities=tuple(numbers),
     )  # fmt: skip
 
 
