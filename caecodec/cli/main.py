@@ -11,10 +11,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, evaluate, export, fit_entropy, inspect, latents, report, score, train, weights
+from . import decode, encode, evaluate, export, fit_entropy, fit_layers, inspect, latents, report, score, train, weights
 
 _PIPE = 141  # the status of a process that ended because nobody reads its output
-COMMANDS = (encode, decode, inspect, latents, score, evaluate, report, train, export, fit_entropy, weights)
+COMMANDS = (encode, decode, inspect, latents, score, evaluate, report, train, export, fit_entropy, fit_layers, weights)
 
 
 def parser() -> argparse.ArgumentParser:

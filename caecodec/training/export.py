@@ -135,9 +135,7 @@ def crops_of(images: Sequence[Path], without: int, wanted: int | None) -> list[n
     return crops
 
 
-def layer_tables(
-    family: Family, tensors: Tensors, layers: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]
-) -> Tensors:
+def layer_tables(family: Family, tensors: Tensors, layers: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]) -> Tensors:
     """The tables of layers, 1 to the last, fitted to the symbols of crops."""
     last = layers[-1]
     batches = [narrow(batch) for batch in symbols.batches(family, family.fold(tensors, last), last, crops)]

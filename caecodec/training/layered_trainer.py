@@ -13,10 +13,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models.family import Tensors, TrainableNetwork, Trainer
+from ..bitstream.scalable import MAX_LAYERS
+from ..errors import ParameterError
+from ..models.family import Family, Tensors, TrainableNetwork, Trainer
 
-NOT_SCALABLE = "family is {!r}, whose latents are bits, but layers are made of quantised latents; choose another family"
 PREFIX = "network."  # of the wrapped network's names in the state dict
+
+
+def check_layers(layers: int) -> None:
+    """Raise ParameterError unless this is a number of layers that weights can have."""
+    if not 2 <= layers <= MAX_LAYERS:
+        raise ParameterError(f"layers is {layers} but must be 2 to {MAX_LAYERS}")
+
+
+def check_scalable(family: Family) -> None:
+    """Raise ParameterError if no layers can be made of the symbols of a family."""
+    if not family.scalable:
+        raise ParameterError(
+            f"family is {family.name!r}, whose latents are bits, but layers are made of quantised latents; choose another "
+            "family (--family)"
+        )
 
 
 class LayeredNetwork(nn.Module):
@@ -40,13 +56,13 @@ class LayeredNetwork(nn.Module):
         return order
 
     def analysis(self, x: Tensor, quality: Tensor) -> Tensor:
-        """See `TrainableNetwork.analysis`: rounded, these are the symbols of the layer, the last one's halved and rounded down."""
+        """See `TrainableNetwork.analysis`: latents that round to symbols of the layer, those of the last one halved."""
         y: Tensor = self.network.analysis(x, torch.full_like(quality, self.layers - 1))
         step = self._step(quality)
         return y.sign() * (y.abs() / step - 0.5 + 0.5 / step).clamp_min(0)
 
     def synthesis(self, y: Tensor, quality: Tensor) -> Tensor:
-        """See `TrainableNetwork.synthesis`, which takes the middle of the symbols of the last layer that a symbol stands for."""
+        """See `TrainableNetwork.synthesis`: of the middles of the symbols of the last layer that these stand for."""
         step = self._step(quality)
         images: Tensor = self.network.synthesis(y * step + y.sign() * (step - 1) / 2, quality)
         return images

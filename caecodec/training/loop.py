@@ -120,8 +120,8 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError if the checkpoint has another family, other qualities or layers, another metric or loss, or is of an earlier
-        version of caecodec.
+        Raises ParameterError if the checkpoint has another family, other qualities or layers, another metric or loss, or is of
+        an earlier version of caecodec.
         """
         if "steps" not in state:
             raise ParameterError(

@@ -4,11 +4,10 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from ..bitstream.autoencoder import MAX_QUALITY
-from ..bitstream.scalable import MAX_LAYERS
 from ..errors import ParameterError
 from ..models import registry
 from ..models.family import Trainer
-from .layered_trainer import NOT_SCALABLE, LayeredTrainer
+from .layered_trainer import LayeredTrainer, check_layers, check_scalable
 
 LMBDAS = {
     "mse": (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18),
@@ -66,7 +65,10 @@ class Recipe:
             raise ParameterError(f"qualities are {self.qualities} but one network serves some of 1 to {MAX_QUALITY}, each once")
         self.trainer.check_qualities(self.qualities)
         if self.layers is not None:
-            self._check_layers()
+            check_scalable(registry.by_name(self.family))
+            check_layers(self.layers)
+            if len(self.qualities) != 1:
+                raise ParameterError(f"qualities are {self.qualities} but the last layer is one of them; pass it alone (-q)")
         ends = {"steps": self.steps, "minutes": self.minutes, "epochs": self.epochs}
         if sum(end > 0 for end in ends.values()) != 1:
             given = ", ".join(f"{name} is {end:g}" for name, end in ends.items())
@@ -132,7 +134,7 @@ class Recipe:
 
     @property
     def shares(self) -> list[float]:
-        """How much each quality counts in the loss: all the same; or each layer, of which the last counts as much as all others."""
+        """How much each quality or layer counts in the loss: qualities all the same, the last layer as much as all others."""
         if self.layers is None:
             return [1 / len(self.qualities)] * len(self.qualities)
         return [0.5 / (self.layers - 1)] * (self.layers - 1) + [0.5]
@@ -146,15 +148,6 @@ class Recipe:
     def kind(self) -> str:
         """What `points` are, "quality" or "layer"."""
         return "quality" if self.layers is None else "layer"
-
-    def _check_layers(self) -> None:
-        family, layers = registry.by_name(self.family), self.layers
-        if not family.scalable:
-            raise ParameterError(NOT_SCALABLE.format(family.name))
-        if layers is None or not 2 <= layers <= MAX_LAYERS:
-            raise ParameterError(f"layers is {layers} but must be 2 to {MAX_LAYERS}")
-        if len(self.qualities) != 1:
-            raise ParameterError(f"qualities are {self.qualities} but layers are made of one, that of the last layer; pass it alone")
 
 
 def parse_loss(loss: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import weights
+from ..bitstream.scalable import first_layers
 from ..codecs.autoencoder import codec
 from ..codecs.decoding import decode
 from ..codecs.scalable.interface import SCALABLE
@@ -54,25 +55,28 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if min(height, width) >= SMALLEST and len(crops) < MOST:
             crops.append(np.array(image[top : top + height, left : left + width]))
-    found: Any = source.location or source.spec
-    layered = "layers" in weights.load(source, source.qualities[0]).tables
-    points = []
-    for quality in source.qualities if crops else ():
-        rows = []
-        for crop in crops:
-            if layered:
-                payload = SCALABLE.encode(SCALABLE.parse(layers=quality, metric=source.metric, weights=found), crop)
-            else:
-                payload = codec.encode(crop, quality=quality, metric=source.metric, weights=found)
-            decoded = decode(payload, weights=found)
+    rows: list[list[tuple[float, float, float]]] = [[] for _ in source.qualities]
+    for crop in crops:
+        for row, payload in zip(rows, _payloads(source, crop), strict=True):
+            decoded = decode(payload, weights=source.location or source.spec)
             bpp = 8 * len(payload) / (crop.shape[0] * crop.shape[1])
-            rows.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
-        points.append(HeldOutResult(quality, *np.mean(rows, axis=0).tolist()))
-    return points
+            row.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
+    if not crops:
+        return []
+    return [HeldOutResult(point, *np.mean(row, axis=0).tolist()) for point, row in zip(source.qualities, rows, strict=True)]
+
+
+def _payloads(source: weights.Source, crop: npt.NDArray[np.uint8]) -> list[bytes]:
+    """The payload of each quality, or the first layers up to each, of a crop."""
+    options: dict[str, Any] = {"metric": source.metric, "weights": source.location or source.spec}
+    if "layers" in weights.load(source, source.qualities[0]).tables:
+        every = SCALABLE.encode(SCALABLE.parse(**options), crop)
+        return [first_layers(every, layer) for layer in source.qualities]
+    return [codec.encode(crop, quality=quality, **options) for quality in source.qualities]
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality or layer, by step; none without history."""
+    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each point, by step; none without history."""
     from matplotlib.figure import Figure
 
     if not history:
@@ -124,12 +128,16 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         "| licence notes | of the training images: say here under which terms they may be used |",
     ]
     if points:
-        lines += [
-            "",
-            f"Held-out images, the middle {CROP}x{CROP} pixels of up to {MOST}, real bytes with headers:",
-            "",
-            f"| {recipe.kind} | bpp | PSNR | MS-SSIM |",
-            "|---|---|---|---|",
-            *(f"| {p.quality} | {p.bpp:.3f} | {p.psnr:.2f} | {p.ms_ssim:.4f} |" for p in points),
-        ]
+        lines += ["", *held_out_table(recipe.kind, points)]
     return "\n".join(lines) + "\n"
+
+
+def held_out_table(kind: str, points: Sequence[HeldOutResult]) -> list[str]:
+    """The lines of a table in Markdown of what `validate` measured; `kind` says what its points are."""
+    return [
+        f"Held-out images, the middle {CROP}x{CROP} pixels of up to {MOST}, real bytes with headers:",
+        "",
+        f"| {kind} | bpp | PSNR | MS-SSIM |",
+        "|---|---|---|---|",
+        *(f"| {p.quality} | {p.bpp:.3f} | {p.psnr:.2f} | {p.ms_ssim:.4f} |" for p in points),
+    ]
