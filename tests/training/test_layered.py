@@ -22,7 +22,7 @@ def images(tmp_path_factory, photograph):
 @pytest.mark.parametrize("path", [TINY, TINY_CONTEXT, TINY_DEPTHWISE, TINY_RESIDUAL_ATTENTION], ids=lambda path: path.stem)
 def test_the_last_layer_is_the_quality(tmp_path, photograph, images, path, fp32):
     output, image = tmp_path / "layers.safetensors", photograph[100:180, 150:250]
-    source = fit_layers(path, images, output, quality=4, layers=3, crops=1)
+    source, _ = fit_layers(path, images, output, quality=4, layers=3, crops=1)
     assert (source.name, source.qualities, source.family) == ("layers", (1, 2, 3), weights.open_file(path, "mse", 4).family)
     codec = caecodec.ScalableAutoencoder(weights=output)
     payload = codec.encode(image)
