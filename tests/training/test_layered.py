@@ -34,7 +34,7 @@ def test_the_last_layer_is_the_quality(tmp_path, photograph, images, path, fp32)
 
 @pytest.mark.parametrize(("changes", "match"), [
     ({"layers": 1}, "layers is 1 but must be 2 to 8"), ({"layers": 9}, "layers is 9"),
-    ({"path": TINY_BINARY}, "family 'binary'"),
+    ({"path": TINY_BINARY}, "family is 'binary', whose latents are bits"),
     ({"output": "x.pth"}, "NAME.safetensors"), ({"output": TINY_LAYERS}, "exists already"),
 ])  # fmt: skip
 def test_what_is_refused(tmp_path, images, changes, match):
