@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .codecs.autoencoder.latents import decode_latents
     from .codecs.decoding import decode
     from .latents import open_latents
-    from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder
+    from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder, ScalableAutoencoder
+    from .reading import read
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "FormatVersionError",
     "OverfittedAutoencoder",
     "ParameterError",
+    "ScalableAutoencoder",
     "WeightsError",
     "check_aligned",
     "decode",
@@ -40,6 +42,7 @@ __all__ = [
     "inspect",
     "ngff",
     "open_latents",
+    "read",
     "settings",
     "torch",
     "training",
@@ -52,8 +55,10 @@ _LAZY = {
     "decode": "codecs.decoding",
     "decode_latents": "codecs.autoencoder.latents",
     "open_latents": "latents",
+    "read": "reading",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",
+    "ScalableAutoencoder": "numcodecs",
     "check_aligned": "arrays.alignment",
     "inspect": "arrays.inspection",
 }

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import zarr
 
 from .arrays import layers, payloads
+from .arrays.opening import opened_array
 from .arrays.selection import AxisSelection, parse_selection
 from .chunks import tiling
 from .chunks.axes import Axes
@@ -21,7 +22,6 @@ from .codecs.autoencoder.latents import ChunkLatents, chunk_latents, decode_late
 from .codecs.autoencoder.parameters import AutoencoderParameters
 from .engine import engine
 from .errors import ParameterError
-from .storage import locations
 from .weights import Spec
 
 __all__ = ["Latents", "decode_latents", "open_latents"]
@@ -47,11 +47,7 @@ def open_latents(array: "zarr.Array[Any] | str | Path") -> "Latents":
     WeightsError
         The weights are not installed (`caecodec.weights.install`).
     """
-    node = array if isinstance(array, zarr.Array) else locations.open_node(locations.parse_location(array))
-    if not isinstance(node, zarr.Array):
-        names = ", ".join(sorted(name for name, _ in node.arrays())) or "none"
-        raise ParameterError(f"{array} is a group but latents are those of an array; name one of its arrays: {names}")
-    return Latents.of(node)
+    return Latents.of(opened_array(array))
 
 
 @dataclass(frozen=True, eq=False)

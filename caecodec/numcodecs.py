@@ -1,4 +1,7 @@
-"""numcodecs codecs, as compressors of Zarr v2 arrays (ids caecodec_cae and caecodec_overfitted) or serializers of Zarr v3."""
+"""numcodecs codecs, as compressors of Zarr v2 arrays or serializers of Zarr v3.
+
+Their ids are caecodec_cae, caecodec_overfitted and caecodec_sae.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -16,6 +19,8 @@ from .codecs.decoding import parse_payload, start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
 from .codecs.parse import parse_stored
+from .codecs.scalable.interface import SCALABLE
+from .codecs.scalable.parameters import ScalableArguments
 
 
 class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
@@ -135,3 +140,33 @@ class OverfittedAutoencoder(OverfittedArguments, Compressor):
 
     codec_id: ClassVar[str] = OVERFITTED.codec_id
     codec: ClassVar[Codec[Any, Any]] = OVERFITTED
+
+
+class ScalableAutoencoder(ScalableArguments, Compressor):
+    """Learned compression of image chunks in layers: the first ones alone are a smaller image of the same size.
+
+    As ``compressors=`` of a Zarr v2 array, or as ``serializer=`` of a Zarr v3 array with ``compressors=None``.
+
+    Parameters
+    ----------
+    layers
+        How many layers to write; None: all that the weights have.
+    metric
+        The distortion that the network was trained for, "mse" or "ms-ssim".
+    channel_axis
+        As for `ConvolutionalAutoencoder`.
+    weights
+        An installed name, or the path of a .safetensors file, of weights with layers; stored as NAME@DIGEST.
+    gpu
+        True: CUDA if present; False: the CPU; None: the device of `caecodec.settings`. Not stored.
+
+    Raises
+    ------
+    ParameterError
+        A parameter is outside its range.
+    WeightsError
+        There are no such weights, they have no layers, or they have fewer of them.
+    """
+
+    codec_id: ClassVar[str] = SCALABLE.codec_id
+    codec: ClassVar[Codec[Any, Any]] = SCALABLE

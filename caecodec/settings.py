@@ -11,6 +11,7 @@ CAECODEC_PRECISION     fp32, bf16 (faster, up to 0.05 dB less), or auto: bf16 if
 CAECODEC_THREADS       CPU threads of the network, 0 = PyTorch's own choice          0
 CAECODEC_MAX_BATCH     most images in one pass of the network                        16; on CUDA 256
 CAECODEC_MEMORY        bytes for all passes (suffixes K, M, G); the rest is tiled   1G; on CUDA a quarter of its memory
+CAECODEC_LAYERS        layers of scalable arrays to fetch and decode, 0 = all       0
 CAECODEC_MAX_PIXELS    most pixels of an image file other than TIFF                 178956970
 CAECODEC_WEIGHTS       a folder of weights files, searched before all others
 CAECODEC_USER_WEIGHTS  the folder that `caecodec weights install` writes to          in the user's data folder
@@ -40,6 +41,7 @@ class Settings:
     threads: int = 0
     max_batch: int = 16
     memory: int = 2**30
+    layers: int = 0
     max_pixels: int = MAX_PIXELS
     weights: Path | None = None
     user_weights: Path | None = None
@@ -94,6 +96,7 @@ def current() -> Settings:
         threads=_parse_count("CAECODEC_THREADS", get("CAECODEC_THREADS", "0"), 0),
         max_batch=_parse_count("CAECODEC_MAX_BATCH", get("CAECODEC_MAX_BATCH", "16"), 1),
         memory=_parse_memory(get("CAECODEC_MEMORY", "1G")),
+        layers=_parse_count("CAECODEC_LAYERS", get("CAECODEC_LAYERS", "0"), 0),
         max_pixels=_parse_count("CAECODEC_MAX_PIXELS", get("CAECODEC_MAX_PIXELS", str(MAX_PIXELS)), 1),
         weights=folder("CAECODEC_WEIGHTS"),
         user_weights=folder("CAECODEC_USER_WEIGHTS"),

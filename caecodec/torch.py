@@ -30,6 +30,7 @@ def read(
     selection: Any = ...,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    layers: int | None = None,
 ) -> torch.Tensor:
     """`array[selection]` as a tensor.
 
@@ -43,15 +44,20 @@ def read(
         The device that decodes and holds the tensor: "cpu", "cuda" or "cuda:N"; None: that of `caecodec.settings`.
     dtype
         The dtype of the tensor; None: that of the array.
+    layers
+        Fetch and decode only so many layers of an array of `ScalableAutoencoder`; None: as many as `caecodec.settings` say.
 
     Raises
     ------
     ParameterError
-        The array has other codecs, the selection is of another kind or outside the array, or there is no such device.
+        The array has other codecs, or no layers although `layers` is given; the selection is of another kind or outside the
+        array; or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
-    dependencies = payloads.coded_by(array)[1].dependencies
+    codec, parameters = payloads.coded_by(array)
+    first = codec.first_layers(layers)
+    dependencies = parameters.dependencies._replace(layers=first)
     axes = parse_selection(selection, array.shape)
     place = DevicePlacement.choose(None if device is None else str(device))
     on_cpu = place.device == "cpu"
@@ -85,7 +91,9 @@ def read(
     started: deque[tuple[Any, Callable[[], Any]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            for piece, data in payloads.fetch_pieces(array, itertools.product(*pieces), lambda piece: [n for n, _, _ in piece]):
+            for piece, data in payloads.fetch_pieces(
+                array, itertools.product(*pieces), lambda piece: [n for n, _, _ in piece], first
+            ):
                 if len(started) >= most:
                     take()
                 started.append((piece, start(data)))

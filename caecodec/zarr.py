@@ -1,15 +1,18 @@
-"""zarr v3 codecs: the serializers of Zarr v3 arrays (names caecodec.cae and caecodec.overfitted)."""
+"""zarr v3 codecs: the serializers of Zarr v3 arrays (names caecodec.cae, caecodec.overfitted, caecodec.sae)."""
 
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from zarr.abc.codec import ArrayBytesCodec
+from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import ByteGetter, OffsetByteRequest, RangeByteRequest
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
+from zarr.core.indexing import SelectorTuple
 
+from .bitstream.first_layers import fetch_layers
 from .chunks.cuda_arrays import from_cuda, is_cuda, to_cuda
 from .chunks.given import as_chunk
 from .chunks.pending import Pending
@@ -20,6 +23,8 @@ from .codecs.decoding import start_decode
 from .codecs.overfitted.interface import OVERFITTED
 from .codecs.overfitted.parameters import OverfittedArguments
 from .codecs.parse import parse_stored
+from .codecs.scalable.interface import SCALABLE
+from .codecs.scalable.parameters import ScalableArguments
 
 NAME = AUTOENCODER.zarr_name
 OVERFITTED_NAME = OVERFITTED.zarr_name
@@ -112,6 +117,33 @@ class OverfittedAutoencoder(OverfittedArguments, Serializer):
     """
 
     codec: ClassVar[Codec[Any, Any]] = OVERFITTED
+
+
+class ScalableAutoencoder(ScalableArguments, Serializer, ArrayBytesCodecPartialDecodeMixin):
+    """Learned compression in layers, as ``serializer=`` with ``compressors=None``.
+
+    The parameters and errors are those of `caecodec.ScalableAutoencoder`, which zarr accepts as serializer as well. Of chunks
+    that are not in shards, zarr fetches only the layers that ``caecodec.settings`` ask for; `caecodec.read` does so in shards
+    as well.
+    """
+
+    codec: ClassVar[Codec[Any, Any]] = SCALABLE
+
+    async def _decode_partial_single(
+        self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
+    ) -> NDBuffer | None:
+        async def get(start: int, stop: int | None) -> bytes | None:
+            part = OffsetByteRequest(start) if stop is None else RangeByteRequest(start, stop)
+            found = await byte_getter.get(chunk_spec.prototype, part)
+            return None if found is None else found.to_bytes()
+
+        first = SCALABLE.first_layers(None)
+        if first is None:
+            data = await byte_getter.get(chunk_spec.prototype)
+        else:
+            fetched = await fetch_layers(get, first)
+            data = None if fetched is None else chunk_spec.prototype.buffer.from_bytes(fetched)
+        return None if data is None else (await self._decode_single(data, chunk_spec))[selection]
 
 
 def _native(dtype: Any) -> np.dtype[Any]:

@@ -1,8 +1,9 @@
 """Mutated payloads through the decoder: python tests/fuzz.py --count 100000 --seed 0.
 
-Every one must give the original pixels or a CaeCodecError; or, where the checksum was made right again, an array of the shape
-that its header gives. Prints how many did which, the slowest, and the peak of memory. Those of format version 4 are mutated and
-checked by fuzz_sections.py; of those of version 5 the padding is mutated, or the payload in it.
+Every one must give the original pixels or a CaeCodecError; or, where the checksum was made right again or a payload of layers
+was cut, an array of the shape that its header gives. Prints how many did which, the slowest, and the peak of memory. Those of
+format version 4 are mutated by fuzz_sections.py, which also checks those of no known family; of those of version 5 the padding
+is mutated, or the payload in it.
 """
 
 import argparse
@@ -110,7 +111,7 @@ def apart(data):
 def originals():
     """The golden payloads of the tiny networks but for the largest, and overfitted ones of all kinds, with their pixels.
 
-    And those of format version 4.
+    And those of format version 4, with layers and of no known family.
     """
     found = list(fuzz_sections.originals())
     for name, *case in make.overfitted_cases():
@@ -126,6 +127,9 @@ def originals():
         data = path.read_bytes()
         if "several-streams" not in path.stem:
             found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))
+    for path in sorted(GOLDEN.glob("v4-layered-*.cae")):
+        data, weights = path.read_bytes(), GOLDEN / "tiny-layers.safetensors"
+        found.append(Original(path.stem, data, weights, caecodec.decode(data, weights=weights)))
     for case in padding.cases():
         data, weights = make.padded_payload(case), GOLDEN / "tiny.safetensors"
         found.append(Original(f"v5-{case[0]}", data, weights, caecodec.decode(data, weights=weights)))
@@ -307,6 +311,8 @@ def check(original, data, sealed):
         original.pixels.shape,
     ):
         return "original pixels"
+    if original.data[2] == DIRECTORY_VERSION and original.data.startswith(data):
+        return "first layers"
     assert sealed, "other pixels behind a wrong checksum"
     return "other pixels, right checksum"
 

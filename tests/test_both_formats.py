@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import zarr
 from helpers.images import random_image
-from helpers.paths import TINY
+from helpers.networks import save_layers
+from helpers.paths import TINY, TINY_LAYERS
 from zarr.codecs import ShardingCodec
 
 import caecodec
 from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.codecs.overfitted.parameters import OverfittedParameters
+from caecodec.codecs.scalable.parameters import LAYERED, ScalableParameters
 
 IMAGE = random_image(64, 64, 3)
 CODEC = caecodec.ConvolutionalAutoencoder(4, weights=TINY)
@@ -57,6 +59,12 @@ def test_overfitted():
     assert serializer == caecodec.zarr.OverfittedAutoencoder(2, preset="instant", seed=4)
 
 
+def test_scalable():
+    codec = caecodec.ScalableAutoencoder(2, weights=TINY_LAYERS)
+    serializer = create(serializer=codec, shape=IMAGE.shape, dtype="uint8", data=None).serializer
+    assert serializer == caecodec.zarr.ScalableAutoencoder(2, weights=TINY_LAYERS)
+
+
 def test_gpu_goes_along_and_is_not_stored():
     array = create(serializer=caecodec.ConvolutionalAutoencoder(4, weights=TINY, gpu=False))
     assert array.serializer.gpu is False
@@ -87,9 +95,18 @@ def defaults(function):
     return {name: one.default for name, one in inspect.signature(function).parameters.items() if name != "array"}
 
 
+@pytest.fixture
+def layered(tmp_path, monkeypatch):
+    """Weights of layers with the name of the default ones."""
+    save_layers(tmp_path / f"{LAYERED}.safetensors")
+    monkeypatch.setenv("CAECODEC_WEIGHTS", str(tmp_path))
+
+
+@pytest.mark.usefixtures("layered")
 @pytest.mark.parametrize(("surfaces", "parameters"), [
     ((caecodec.ConvolutionalAutoencoder, caecodec.zarr.ConvolutionalAutoencoder, caecodec.encode), AutoencoderParameters),
     ((caecodec.OverfittedAutoencoder, caecodec.zarr.OverfittedAutoencoder), OverfittedParameters),
+    ((caecodec.ScalableAutoencoder, caecodec.zarr.ScalableAutoencoder), ScalableParameters),
 ])  # fmt: skip
 def test_signatures_agree(surfaces, parameters):
     first, *others = map(defaults, surfaces)

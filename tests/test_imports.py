@@ -13,7 +13,7 @@ LAYERS = [
     {"chunks", "entropy", "bitstream", "models", "images"},
     {"weights", "engine"},
     {"codecs"},
-    {"numcodecs", "zarr", "torch", "arrays", "latents"},
+    {"numcodecs", "zarr", "torch", "arrays", "latents", "reading"},
     {"inspection", "ngff", "training", "evaluation", "serving"},
     {"cli"},
     {"__main__"},
@@ -24,6 +24,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HOMONYMS = {
     "ConvolutionalAutoencoder": "one codec, as numcodecs and as zarr take it",
     "OverfittedAutoencoder": "one codec, as numcodecs and as zarr take it",
+    "ScalableAutoencoder": "one codec, as numcodecs and as zarr take it",
 }
 
 
@@ -94,6 +95,7 @@ def test_importing_loads_nothing_large():
 def test_metadata_opens_without_torch():
     assert "torch" not in loaded_after("import caecodec; caecodec.ConvolutionalAutoencoder(quality=4).get_config()")
     assert "torch" not in loaded_after("import caecodec; caecodec.zarr.ConvolutionalAutoencoder(quality=4).to_dict()")
+    assert "torch" not in loaded_after("import caecodec; caecodec.ScalableAutoencoder(weights='layers@0123abcd').get_config()")
 
 
 def test_importing_loads_the_standard_library_alone():

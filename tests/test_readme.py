@@ -42,6 +42,7 @@ LEAVES = {
     "README.md": ["v3.zarr/zarr.json", "sharded.zarr/zarr.json", "v2.zarr/.zarray"],
     "caecodec/codecs/autoencoder/README.md": ["image.zarr/zarr.json"],
     "caecodec/codecs/overfitted/README.md": ["fitted.zarr/zarr.json"],
+    "caecodec/codecs/scalable/README.md": ["layered.zarr/zarr.json", "astronaut-small.ome.zarr/s0"],
     "caecodec/engine/README.md": ["slide.zarr/zarr.json", "latents.npy"],
     "caecodec/evaluation/README.md": ["evaluation/report.html", "report.html", "evaluation-of-two/results.json", "scores.json"],
     "caecodec/ngff/README.md": [
@@ -230,6 +231,17 @@ def test_latents_as_features(tmp_path):
     output = example("latents_as_features.py", tmp_path, "-o", "features", "--epochs", "3")
     rows = dict(re.findall(r"(?m)^(latents|pixels) +([0-9.]+) %", output))
     assert float(rows["latents"]) > 60 > 0 < float(rows["pixels"])
+
+
+@pytest.mark.slow
+def test_layers(tmp_path):
+    output = example("layers.py", tmp_path, "-o", "layers", "--side", "512")
+    rows = re.findall(r"(?m)^(layers|level) \S+ +(\d+) +([\d.]+) +([\d.]+)$", output)
+    assert [kind for kind, *_ in rows] == 4 * ["layers"] + 2 * ["level"]
+    for kind in ("layers", "level"):
+        received, _, quality = zip(*([float(cell) for cell in row] for found, *row in rows if found == kind), strict=True)
+        assert list(received) == sorted(received)
+        assert list(quality) == sorted(quality)
 
 
 @pytest.mark.slow

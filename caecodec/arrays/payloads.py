@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import google_crc32c
 import zarr
-from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.codecs import ShardingCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ..bitstream.first_layers import fetch_layers
 from ..errors import CorruptionError, ParameterError
 from .layers import ShardLayer, coded_by, layers, name
 
@@ -55,8 +56,10 @@ def stored(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:
             yield key, buffer.to_bytes()
 
 
-def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[bytes | None]:
+def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], first: int | None = None) -> list[bytes | None]:
     """The bytes of the chunks at these positions in the grid of chunks; None for a chunk that is not stored.
+
+    first : fetch only so many layers of chunks that have layers
 
     Only the index and these chunks of a shard are read. Raises the errors of `payloads`, and ParameterError for an array that
     has other codecs as well.
@@ -66,11 +69,11 @@ def fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]]) -> list[byt
     if others or len(outer) > 1:
         what = f"other codecs too, {', '.join(map(name, others))}" if others else "shards within shards"
         raise ParameterError(f"array {array.store_path} has {what}; read it with array[...]")
-    return sync(_fetch(array, chunks, Shards.of(outer[0], inner, str(array.store_path)) if outer else None))
+    return sync(_fetch(array, chunks, Shards.of(outer[0], inner, str(array.store_path)) if outer else None, first))
 
 
 def fetch_pieces(
-    array: zarr.Array[Any], pieces: Iterable[T], place: Callable[[T], Sequence[int]]
+    array: zarr.Array[Any], pieces: Iterable[T], place: Callable[[T], Sequence[int]], first: int | None = None
 ) -> Iterator[tuple[T, bytes | None]]:
     """Each piece with the bytes of the chunk whose position `place` gives; `fetch` explains what is read and raised.
 
@@ -80,7 +83,7 @@ def fetch_pieces(
     groups = iter(lambda: list(islice(waiting, GROUP)), [])
 
     def fetched(group: list[T]) -> list[tuple[T, bytes | None]]:
-        return list(zip(group, fetch(array, [tuple(place(piece)) for piece in group]), strict=True))
+        return list(zip(group, fetch(array, [tuple(place(piece)) for piece in group], first), strict=True))
 
     with ThreadPoolExecutor(1) as fetcher:
         group = next(groups, None)
@@ -91,7 +94,9 @@ def fetch_pieces(
             yield from found
 
 
-async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layout: "Shards | None") -> list[bytes | None]:
+async def _fetch(
+    array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layout: "Shards | None", first: int | None
+) -> list[bytes | None]:
     room = asyncio.Semaphore(zarr.config.get("async.concurrency"))
 
     async def get(key: str, part: ByteRequest | None = None) -> bytes | None:
@@ -99,8 +104,21 @@ async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layo
             buffer = await array.store.get(f"{array.path}/{key}" if array.path else key, default_buffer_prototype(), part)
         return None if buffer is None else buffer.to_bytes()
 
+    async def payload(key: str, start: int = 0, stop: int | None = None) -> bytes | None:
+        """The payload at [start, stop) of what is stored at a key, or its first layers."""
+
+        async def part(begin: int, end: int | None) -> bytes | None:
+            last = stop if end is None else start + end if stop is None else min(start + end, stop)
+            if last is None:
+                return await get(key, OffsetByteRequest(begin))
+            return await get(key, RangeByteRequest(start + begin, last)) if start + begin < last else b""
+
+        if first is not None:
+            return await fetch_layers(part, first)
+        return await get(key) if stop is None else await get(key, RangeByteRequest(start, stop))
+
     if layout is None:
-        return await asyncio.gather(*(get(array.metadata.encode_chunk_key(chunk)) for chunk in chunks))
+        return await asyncio.gather(*(payload(array.metadata.encode_chunk_key(chunk)) for chunk in chunks))
     in_shard = layout.grid
     shards = [tuple(i // n for i, n in zip(chunk, in_shard, strict=True)) for chunk in chunks]
     places = [tuple(i % n for i, n in zip(chunk, in_shard, strict=True)) for chunk in chunks]
@@ -117,7 +135,7 @@ async def _fetch(array: zarr.Array[Any], chunks: Sequence[tuple[int, ...]], layo
         entry = None if index is None else index[_ravel(place, in_shard)]
         if entry is None or entry == _NO_CHUNK:
             return None
-        return await get(keys[shard], RangeByteRequest(entry[0], sum(entry)))
+        return await payload(keys[shard], entry[0], sum(entry))
 
     return await asyncio.gather(*(inner(shard, place) for shard, place in zip(shards, places, strict=True)))
 
@@ -169,6 +187,18 @@ class Shards(NamedTuple):
         if google_crc32c.value(entries) != stored:
             raise CorruptionError(f"index of shard {key} does not match its CRC-32C: it is damaged")
         return list(struct.iter_unpack("<QQ", entries))
+
+    def pack(self, chunks: Sequence[bytes | None]) -> bytes:
+        """A shard that holds these chunks, all of its grid in C order; None for those that are not stored."""
+        position = self.index_bytes if self.at_start else 0
+        entries: list[int] = []
+        for data in chunks:
+            entries += _NO_CHUNK if data is None else (position, len(data))
+            position += 0 if data is None else len(data)
+        index = struct.pack(f"<{len(entries)}Q", *entries)
+        index += int(google_crc32c.value(index)).to_bytes(_CRC_BYTES, "little")
+        body = b"".join(data for data in chunks if data is not None)
+        return index + body if self.at_start else body + index
 
 
 def _unpack(data: bytes, nesting: Sequence[ShardLayer], key: str) -> Iterator[bytes]:

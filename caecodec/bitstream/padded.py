@@ -91,3 +91,22 @@ def parse_padding(padding: bytes, content: ChunkHeader) -> tuple[PaddedHeader, b
         )
     header = PaddedHeader(tuple(shape), content.channel_axis, content.fortran, content.dtype)
     return header, value or bytes(itemsize)
+
+
+def parse_margins(padding: bytes, whole: ChunkHeader) -> tuple[tuple[int, ...], bytes]:
+    """The shape of the content of a whole chunk with this padding, and the value of the padding, little-endian.
+
+    Raises CorruptionError for padding that no such chunk has.
+    """
+    shape, position = [], 0
+    for length in whole.shape:
+        margin, position = varint.unpack(padding, position)
+        shape.append(length - margin)
+    value = padding[position:]
+    itemsize = whole.numpy_dtype.itemsize
+    if min(shape) < 1 or tuple(shape) == whole.shape or (value and (len(value) != itemsize or not any(value))):
+        raise CorruptionError(
+            f"payload has {len(value)} bytes for the value of its padding, around {whole.dtype} content of shape "
+            f"{tuple(shape)} in a chunk of shape {whole.shape}: it is damaged; restore it from a copy"
+        )
+    return tuple(shape), value or bytes(itemsize)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", default="ngff", choices=KINDS, help="what files become: OME-NGFF groups, or .cae files; default %(default)s"
     )
     parser.add_argument(
-        "--codec", default="cae", choices=codec_names(), help="cae, overfitted, or one to compare with; default cae"
+        "--codec", default="cae", choices=codec_names(), help="cae, overfitted, sae, or one to compare with; default cae"
     )
     _add_options_of_codecs(parser)
 
@@ -99,21 +99,19 @@ def _add_options_of_codecs(parser: argparse.ArgumentParser) -> None:
     shared = {option.name: option for codec in codecs().values() for option in codec.options if several[option.name] > 1}
     for option in shared.values():
         _add(parser, option)
+    travel = parser.add_mutually_exclusive_group()
+    travel.add_argument(
+        "--with-weights", action="store_true", default=None,
+        help="store the weights in the group, to be read wherever it goes; default for weights that are not shipped",
+    )  # fmt: skip
+    travel.add_argument(
+        "--without-weights", action="store_false", dest="with_weights", default=None, help="store no weights in the group"
+    )
     for codec in codecs().values():
         group = parser.add_argument_group(codec.heading)
         for option in codec.options:
             if option.name not in shared:
                 _add(group, option)
-        if codec.carries_weights:
-            travel = group.add_mutually_exclusive_group()
-            travel.add_argument(
-                "--with-weights", action="store_true", default=None,
-                help="store the weights in the group, to be read wherever it goes; default for weights that are not shipped",
-            )  # fmt: skip
-            travel.add_argument(
-                "--without-weights", action="store_false", dest="with_weights", default=None,
-                help="store no weights in the group",
-            )  # fmt: skip
         if codec.shares:
             group.add_argument(
                 "--shared", action="store_true", help="one network for all chunks of an array, fitted to at most 16 of them"

@@ -11,10 +11,27 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
-from . import decode, encode, evaluate, export, fit_entropy, inspect, latents, report, score, serve, train, weights
+from . import (
+    decode,
+    encode,
+    evaluate,
+    export,
+    extract,
+    fit_entropy,
+    fit_layers,
+    inspect,
+    latents,
+    report,
+    score,
+    serve,
+    train,
+    weights,
+)  # fmt: skip
 
 _PIPE = 141  # the status of a process that ended because nobody reads its output
-COMMANDS = (encode, decode, inspect, latents, score, evaluate, report, serve, train, export, fit_entropy, weights)
+COMMANDS = (
+    encode, decode, inspect, extract, latents, score, evaluate, report, serve, train, export, fit_entropy, fit_layers, weights,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from .qualities import parse_qualities
 
 if TYPE_CHECKING:
     from ..training.loop import TrainingReport
+    from ..training.recipe import Recipe
 
 SUMMARY = "Train weights on your own images, starting from shipped weights or from the images' principal components."
 EVERY = 15  # seconds between lines of progress
@@ -29,11 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, type=Path, help="NAME.safetensors; NAME.ckpt, .png and .md go beside it"
     )
     parser.add_argument(
+        "-q",
         "--qualities",
-        default="1-5",
-        help="within 1 to 5 or within 6 to 8, such as 1-5 or 1,3; default %(default)s",
+        help="within 1 to 5 or within 6 to 8, such as 1-5 or 1,3; default 1-5, or 8 with --layers",
     )
     parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default mse, or with --loss as it suits that")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        help="train weights of layers, for ScalableAutoencoder, with this many of them; the quality is that of the last one",
+    )
     parser.add_argument(
         "--loss",
         help="bpp and weighted distortions of mse, mae, ms-ssim and lpips, such as bpp+mae+ms-ssim=2+lpips=0.5; default bpp "
@@ -88,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.train import train
 
     recipe = Recipe(
-        qualities=parse_qualities(arguments.qualities),
+        qualities=parse_qualities(arguments.qualities or ("1-5" if arguments.layers is None else "8")),
         metric=arguments.metric or default_metric(arguments.loss),
         steps=arguments.steps,
         minutes=arguments.minutes,
@@ -99,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         family=arguments.family,
         loss=arguments.loss,
+        layers=arguments.layers,
     )
     init = arguments.init or default_init(recipe)
     if not arguments.quiet:
@@ -118,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             save_every=arguments.save_every,
             overwrite=arguments.overwrite,
-            on_report=(lambda report: None) if arguments.quiet else Progress(recipe.qualities, recipe.shown),
+            on_report=(lambda report: None) if arguments.quiet else Progress(recipe),
         )
     except KeyboardInterrupt:
         checkpoint = arguments.output.with_suffix(".ckpt")
@@ -133,10 +140,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Progress:
-    """Prints reports as lines, at most one every fifteen seconds: bpp, and PSNR or MS-SSIM, of each quality."""
+    """Prints reports as lines, at most one every fifteen seconds: bpp, and PSNR or MS-SSIM, of each quality or layer."""
 
-    def __init__(self, qualities: tuple[int, ...], metric: str = "mse") -> None:
-        self.qualities, self.metric = qualities, metric
+    def __init__(self, recipe: "Recipe") -> None:
+        self.metric, self.names = recipe.shown, [f"{recipe.kind[0]}{point}" for point in recipe.points]
         self.last = (0.0, 0, 0.0)  # when, step and seconds of the last line
 
     def __call__(self, report: "TrainingReport") -> None:
@@ -150,7 +157,7 @@ class Progress:
         if self.metric == "ms-ssim":
             values = [f"{1 - distortion:.4f}" for distortion in report.distortion]
         points = "  ".join(
-            f"q{quality} {bpp:.3f} bpp {value}" for quality, bpp, value in zip(self.qualities, report.bpp, values, strict=True)
+            f"{name} {bpp:.3f} bpp {value}" for name, bpp, value in zip(self.names, report.bpp, values, strict=True)
         )
         print(
             f"step {report.step}, epoch {report.epoch:.1f}, {rate:.1f} a second, {report.left / 60:.0f} min left: "

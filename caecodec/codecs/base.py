@@ -32,6 +32,7 @@ from ..bitstream.prefix import ChunkHeader
 from ..chunks.axes import Axes
 from ..chunks.pending import Pending
 from ..chunks.planes import fill
+from ..errors import ParameterError
 from ..weights import DEFAULT, Source, Spec
 from .reports import Report
 
@@ -46,10 +47,12 @@ class Dependencies(NamedTuple):
 
     weights : where to look, besides the installed ones, for the weights whose digest a payload names
     network : the network section that the payloads of an array share; None if they share none
+    layers : how many layers of a scalable payload to decode; None: as many as the settings say
     """
 
     weights: Spec = Spec(DEFAULT)
     network: bytes | None = None
+    layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,15 @@ class Codec(ABC, Generic[P, D]):
     def payload_summary(self, payload: D) -> dict[str, Any]:
         """The same fields for a payload without an array, as far as the payload tells."""
         return {}
+
+    def first_layers(self, layers: int | None) -> int | None:
+        """How many layers of its payloads to fetch and decode if a caller asks for `layers`; None for all of them.
+
+        Raises ParameterError if a caller asks for layers and the codec has none.
+        """
+        if layers is not None:
+            raise ParameterError(f"layers is {layers} but arrays of codec {self.name!r} have no layers; leave it out")
+        return None
 
     def share(self, parameters: P, chunks: Sequence[npt.NDArray[Any]], gpu: Gpu = None) -> P:
         """Parameters that all chunks of an array can share, fitted to a sample of them. Only called if `shares` is set."""

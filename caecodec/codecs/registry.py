@@ -9,9 +9,10 @@ from ..errors import CorruptionError, FormatVersionError
 from .autoencoder.interface import AUTOENCODER
 from .base import Codec
 from .overfitted.interface import OVERFITTED
+from .scalable.interface import SCALABLE
 
 _PREFIX = 4  # bytes: magic, format version, family
-_codecs: dict[str, Codec[Any, Any]] = {codec.name: codec for codec in (AUTOENCODER, OVERFITTED)}
+_codecs: dict[str, Codec[Any, Any]] = {codec.name: codec for codec in (AUTOENCODER, OVERFITTED, SCALABLE)}
 
 
 def register(codec: Codec[Any, Any]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MISSING = "NOT installed: `caecodec weights install FILE`, or GROUP if a group carries them"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:

@@ -1,5 +1,5 @@
-/* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context_numpy.py codes too, without Python's lock; and those of
-   section 24, which binary_context_numpy.py codes too (at the end of this file).
+/* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context_numpy.py codes too, without Python's lock; and, at the end,
+   those of section 24, which binary_context_numpy.py codes too, and the coder of layered_coder.py (section 25).
 
    symbols (images, M, rows, columns) int32 <-> indices (M, P) uint8 in coding order <-> words of each stream, escape list
 
@@ -833,9 +833,115 @@ done:
     return result;
 }
 
+/* Layered coding: each position has a mass of index 0, and STEADY if it has no index 2. */
+#define STEADY ((uint32_t)1 << 31)
+
+typedef struct {
+    uint32_t below, mass;
+} Interval;
+
+static inline Interval interval(uint32_t mass, uint32_t index)
+{
+    const uint32_t zero = mass & ~STEADY, half = (TOTAL - zero) / 2;
+    if (!index)
+        return (Interval){0, zero};
+    if (mass & STEADY)
+        return index == 1 ? (Interval){zero, TOTAL - zero - 1} : (Interval){TOTAL - 1, 1};
+    return (Interval){index == 1 ? zero : zero + half, half};
+}
+
+PyDoc_STRVAR(pack_doc, "pack(index, mass): words");
+
+static PyObject *pack(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer index = {0}, mass = {0};
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "y*y*", &index, &mass))
+        return NULL;
+    const Py_ssize_t number = index.len;
+    const uint8_t *indices = index.buf;
+    const uint32_t *masses = mass.buf;
+    int usable = number <= PTRDIFF_MAX / 8 && mass.len == 4 * number;
+    for (Py_ssize_t i = 0; i < number && usable; i++) {
+        const uint32_t zero = masses[i] & ~STEADY;
+        usable = indices[i] <= 2 && zero >= 2 && zero <= TOTAL - 2 && zero % 2 == 0;
+    }
+    unsigned char *words = usable ? allocate((size_t)number + 2, 4) : NULL, *out = words;
+    if (!words) {
+        if (usable)
+            PyErr_NoMemory();
+        else
+            PyErr_SetString(PyExc_ValueError, "arrays have other sizes or values than the coder needs");
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    uint64_t state = 0;
+    for (Py_ssize_t i = number - 1; i >= 0; i--) {
+        const Interval found = interval(masses[i], indices[i]);
+        if (state >= (uint64_t)found.mass << 40) {
+            out = write_word(out, state);
+            state >>= 32;
+        }
+        state = (state / found.mass << 24) + state % found.mass + found.below;
+    }
+    for (; state; state >>= 32)
+        out = write_word(out, state);
+    Py_END_ALLOW_THREADS
+    result = PyBytes_FromStringAndSize((const char *)words, out - words);
+done:
+    free(words);
+    PyBuffer_Release(&index);
+    PyBuffer_Release(&mass);
+    return result;
+}
+
+PyDoc_STRVAR(unpack_doc, "unpack(words, state, left, mass, index): fill index; state and words left (at first 0, -1)");
+
+static PyObject *unpack(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer words = {0}, mass = {0}, index = {0};
+    PyObject *result = NULL;
+    unsigned long long given = 0;
+    Py_ssize_t left = 0;
+    if (!PyArg_ParseTuple(arguments, "y*Kny*w*", &words, &given, &left, &mass, &index))
+        return NULL;
+    const Py_ssize_t number = index.len;
+    const uint32_t *masses = mass.buf;
+    int usable = number <= PTRDIFF_MAX / 8 && mass.len == 4 * number && words.len % 4 == 0 && left >= -1 && left <= words.len / 4;
+    for (Py_ssize_t i = 0; i < number && usable; i++)
+        usable = (masses[i] & ~STEADY) <= TOTAL - 2;
+    if (!usable) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes or values than the coder needs");
+        goto done;
+    }
+    Stream stream = {words.buf, left, given};
+    Py_BEGIN_ALLOW_THREADS
+    if (left < 0)
+        stream = open_stream(words.buf, words.len / 4);
+    uint8_t *out = index.buf;
+    for (Py_ssize_t i = 0; i < number; i++) {
+        const uint32_t rest = (uint32_t)stream.state & (TOTAL - 1), zero = masses[i] & ~STEADY;
+        const uint32_t last = masses[i] & STEADY ? TOTAL - 1 : zero + (TOTAL - zero) / 2; /* where index 2 begins */
+        out[i] = (uint8_t)((rest >= zero) + (rest >= last));
+        const Interval found = interval(masses[i], out[i]);
+        stream.state = (uint64_t)found.mass * (stream.state >> 24) + (rest - found.below);
+        if (stream.state >> 32 == 0 && stream.left)
+            stream.state = stream.state << 32 | read_word(stream.words + 4 * --stream.left);
+    }
+    Py_END_ALLOW_THREADS
+    result = Py_BuildValue("Kn", (unsigned long long)stream.state, stream.left);
+done:
+    PyBuffer_Release(&words);
+    PyBuffer_Release(&mass);
+    PyBuffer_Release(&index);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"encode", encode, METH_VARARGS, encode_doc},
     {"decode", decode, METH_VARARGS, decode_doc},
+    {"pack", pack, METH_VARARGS, pack_doc},
+    {"unpack", unpack, METH_VARARGS, unpack_doc},
     {"encode_bits", encode_bits, METH_VARARGS, encode_bits_doc},
     {"decode_bits", decode_bits, METH_VARARGS, decode_bits_doc},
     {NULL, NULL, 0, NULL},
@@ -844,7 +950,7 @@ static PyMethodDef methods[] = {
 static PyModuleDef_Slot slots[] = {{0, NULL}};
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "caecodec.entropy._coder", "Context coding in C.", 0, methods, slots, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "caecodec.entropy._coder", "Context coding and layered coding in C.", 0, methods, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__coder(void)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..bitstream.codings import ENTROPY_MODELS
-from . import binary_context, context, static
+from . import binary_context, context, layered, static
 from .model import EntropyModel
 
 _models: dict[str, EntropyModel[Any]] = {}  # in order of preference
@@ -37,9 +37,14 @@ def models() -> tuple[EntropyModel[Any], ...]:
     return tuple(_models.values())
 
 
+def every() -> tuple[EntropyModel[Any], ...]:
+    """All entropy models that weights may have tables for: also that of layers, which no header of version 1 or 2 can name."""
+    return (*models(), layered.MODEL)
+
+
 def by_name(name: str) -> EntropyModel[Any]:
     """The entropy model of this name; KeyError if there is none."""
-    return _models[name]
+    return {model.name: model for model in every()}[name]
 
 
 register(static.MODEL)

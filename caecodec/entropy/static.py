@@ -9,7 +9,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from . import streams
+from . import layered_tables, streams
 from .model import DeviceCoder, EntropyModel, Shape, Tensors
 from .streams import CodedSymbols, Integers, Symbols
 from .tables import Tables, check_dtype
@@ -24,8 +24,10 @@ class StaticModel(EntropyModel[Tables]):
     wire_id = 0
     preference = 0
 
-    def parse(self, tensors: Tensors, quality: int, channels: int) -> Tables:
-        """See `EntropyModel.parse`; every weights file has static tables."""
+    def parse(self, tensors: Tensors, quality: int, channels: int) -> Tables | None:
+        """See `EntropyModel.parse`; only weights files with layers have no static tables."""
+        if layered_tables.layers_of(tensors):
+            return None
         prefix = f"q{quality}.static."
         for part in PARTS:
             check_dtype(tensors, prefix + part, np.int32)

@@ -46,7 +46,9 @@ def layout(coded: CodedSymbols, shape: tuple[int, int, int, int]) -> StreamLayou
 
 
 def check_words(stream: bytes) -> None:
-    """Raise CorruptionError if a stream ends in a zero word."""
+    """Raise CorruptionError if a stream is not of whole words, or ends in a zero word."""
+    if len(stream) % 4:
+        raise CorruptionError(f"a stream has {len(stream)} bytes but must have whole words of 4: the payload is damaged")
     if stream and not any(stream[-4:]):
         raise CorruptionError("a stream ends in a zero word, which no encoder writes: the payload is damaged")
 
@@ -60,7 +62,12 @@ def start(stream: bytes) -> constriction.stream.stack.AnsCoder:
 def finish(coder: constriction.stream.stack.AnsCoder) -> None:
     """Raise CorruptionError unless the whole stream has been decoded."""
     if not coder.is_empty():
-        raise CorruptionError("a stream holds more than its symbols: the payload is damaged, or was made with other weights")
+        raise left_over()
+
+
+def left_over() -> CorruptionError:
+    """The error that a stream goes on behind its last symbol."""
+    return CorruptionError("a stream holds more than its symbols: the payload is damaged, or was made with other weights")
 
 
 def pack_escapes(

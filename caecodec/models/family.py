@@ -98,7 +98,7 @@ class Trainer(ABC):
     pixel_bytes : the most bytes of GPU memory that a step takes for each pixel of its crops
     """
 
-    pixel_bytes: ClassVar[int] = 4096
+    pixel_bytes: int = 4096
 
     def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # optional: any qualities go together
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""
@@ -157,6 +157,7 @@ class Family(ABC):
     wire_id : the number in payloads, 0 to 255, never reused
     stride : pixels per latent position along a side, s
     exact : whether the family has an exact integer synthesis, which max_error with quality needs
+    scalable : whether its symbols are quantised values, of which layers can be made
     """
 
     name: ClassVar[str]
@@ -164,6 +165,7 @@ class Family(ABC):
     wire_id: ClassVar[int]
     stride: ClassVar[int]
     exact: ClassVar[bool] = False
+    scalable: ClassVar[bool] = True
 
     @abstractmethod
     def check(self, tensors: Tensors, quality: int) -> None:

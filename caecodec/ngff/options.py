@@ -60,14 +60,15 @@ class Options:
 
     quality, metric, weights, entropy, max_error, psnr, bpp : as of `caecodec.ConvolutionalAutoencoder`, for codec "cae"
     quality, lmbda, preset, decoder, seed : as of `caecodec.OverfittedAutoencoder`, for codec "overfitted"
+    layers, metric, weights : as of `caecodec.ScalableAutoencoder`, for codec "sae"
     shared : with codec "overfitted", fit one network to a sample of the chunks of each array, which they all share
-    codec : "cae", "overfitted", or one that was registered; or "none", "blosc" (lossless), "jpeg2k" (JPEG 2000 at 32 dB) to
-        compare with
+    codec : "cae", "overfitted", "sae", or one that was registered; or, to compare with, "none", "blosc" (lossless) or "jpeg2k"
+        (JPEG 2000 at 32 dB)
     chunk_size : pixels a side, 16 to 4096
     shard_size : pixels a side of a shard, a multiple of chunk_size; None: no shards
     ngff : "0.5" or "0.6" (Zarr v3), or "0.4" (Zarr v2)
-    with_weights : store the weights that the arrays need in the group, for codec "cae"; None: those that are not shipped with
-        caecodec
+    with_weights : store the weights that the arrays need in the group, for codecs "cae" and "sae"; None: those that are not
+        shipped with caecodec
     pyramid : "keep" the levels that a source has, and halve the last until it fits a chunk, or "build" all from the full size;
         of a group, "keep" neither adds nor drops any
     background : chunks of nothing else are not stored, or cost a few bytes: a value or colour, "auto" (the most frequent bright
@@ -106,6 +107,7 @@ class Options:
     preset: str | None = None
     decoder: str | None = None
     seed: int | None = None
+    layers: int | None = None
     shared: bool = False
     resume: bool = False
     size: tuple[int, int] | None = None

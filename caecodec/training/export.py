@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from .. import weights
-from ..entropy import registry
+from ..entropy import layered, registry
 from ..entropy.streams import narrow
 from ..errors import ParameterError
 from ..models.factorized import compressai
@@ -17,6 +17,7 @@ from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
 from ..weights import file
 from . import data, symbols
+from .layered_trainer import LayeredTrainer
 from .state import family_of
 
 CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
@@ -71,8 +72,8 @@ def export(
     if crops is not None and crops < 1:
         raise ParameterError(f"crops is {crops} but entropy tables are fitted to at least 1 (leave it out for 1200 or more)")
     state = compressai.read(checkpoint)
-    family = family_of(state)
-    if family is None:
+    found = family_of(state)
+    if found is None:
         if quality is None:
             raise ParameterError(
                 f"{checkpoint} is a CompressAI checkpoint, which does not store its quality; pass quality (-q 1 to 8)"
@@ -83,10 +84,12 @@ def export(
     else:
         if not images:
             raise ParameterError(f"{checkpoint} has no entropy tables; name the folders or tar files of images to fit them to")
-        trainer, stored_name = family.trainer(), family.stored_name
+        family, trainer = found
+        stored_name = family.stored_name
         metric = metric or trainer.metric(state)
         tensors, qualities = trainer.tensors(state), trainer.qualities(state)
-        tensors.update(_fitted(family, tensors, qualities, _crops(images, without, crops)))
+        fit = layer_tables if isinstance(trainer, LayeredTrainer) else _tables
+        tensors.update(fit(family, tensors, qualities, crops_of(images, without, crops)))
     name = name or output.stem
     about: dict[str, Any] = {"name": name, "family": stored_name, "metric": metric or "mse", "qualities": qualities}
     data = file.serialise(tensors, **about)
@@ -117,7 +120,7 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
     torch.save(compressai.to_state_dict(loaded.network.tensors, tables.mass, tables.length, tables.offset), output)
 
 
-def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
+def crops_of(images: Sequence[Path], without: int, wanted: int | None) -> list[npt.NDArray[np.uint8]]:
     """Crops to fit tables to: random ones, equally many per image, or by default all pixels of images that have few."""
     size = symbols.CROP
     large = [shape for shape in data.sizes(images, without) if min(shape) >= size]
@@ -132,7 +135,18 @@ def _crops(images: Sequence[Path], without: int, wanted: int | None) -> list[npt
     return crops
 
 
-def _fitted(family: Family, tensors: Tensors, qualities: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]) -> Tensors:
+def layer_tables(family: Family, tensors: Tensors, layers: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]) -> Tensors:
+    """The tables of layers, 1 to the last, fitted to the symbols of crops."""
+    last = layers[-1]
+    batches = [narrow(batch) for batch in symbols.batches(family, family.fold(tensors, last), last, crops)]
+    tables = layered.MODEL.fit(batches, last)
+    fitted: Tensors = {}
+    for layer in layers:
+        fitted.update(layered.MODEL.store(tables, layer))
+    return fitted
+
+
+def _tables(family: Family, tensors: Tensors, qualities: Sequence[int], crops: Sequence[npt.NDArray[np.uint8]]) -> Tensors:
     """The tables of all qualities, fitted to the symbols of the same crops."""
     fitted: Tensors = {}
     for quality in qualities:

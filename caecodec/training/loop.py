@@ -120,16 +120,16 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state, which may come from another kind of device.
 
-        Raises ParameterError if the checkpoint has another family, other qualities, another metric or loss, or is of an earlier
-        version of caecodec.
+        Raises ParameterError if the checkpoint has another family, other qualities or layers, another metric or loss, or is of
+        an earlier version of caecodec.
         """
         if "steps" not in state:
             raise ParameterError(
                 "the checkpoint is of an earlier version of caecodec, which trained in another way; "
                 "start from it instead (init, --init) with another output"
             )
-        for name in ("family", "qualities", "metric", "loss"):
-            ours, theirs = getattr(self.recipe, name), state["recipe"].get(name)  # earlier checkpoints have no loss
+        for name in ("family", "qualities", "layers", "metric", "loss"):
+            ours, theirs = getattr(self.recipe, name), state["recipe"].get(name)  # earlier checkpoints lack some
             if ours != theirs:
                 raise ParameterError(
                     f"{name} is {ours!r} but that of the checkpoint is {theirs!r}; pass the same, or leave out resume "
@@ -156,7 +156,7 @@ class Training:
         loss = bpp + torch.tensor(self.recipe.lmbdas) * distortion
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)
         report = TrainingReport(
-            self.step, self.seconds, max(0.0, left), float(loss.mean()), tuple(bpp.tolist()),
+            self.step, self.seconds, max(0.0, left), float(loss @ torch.tensor(self.recipe.shares)), tuple(bpp.tolist()),
             tuple((-10 * mse.log10()).tolist()), tuple(distortion.tolist()), self.epoch,
         )  # fmt: skip
         self.history.append(asdict(report))

@@ -7,11 +7,13 @@ from ..bitstream.autoencoder import MAX_QUALITY
 from ..errors import ParameterError
 from ..models import registry
 from ..models.family import Trainer
+from .layered_trainer import LayeredTrainer, check_layers, check_scalable
 
 LMBDAS = {
     "mse": (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18),
     "ms-ssim": (2.4, 4.58, 8.73, 16.64, 31.73, 60.5, 115.37, 220.0),
 }
+LAYER_RATIO = 4.6  # of a layer's lmbda to that of the layer below, about that of qualities whose rates are as far apart
 TERMS = ("mse", "mae", "ms-ssim", "lpips")  # the distortions that a loss can have
 SMALLEST, SMALLEST_MS_SSIM = 64, 192  # pixels a side of crops; MS-SSIM needs 161
 CROP, CUDA_CROP = 128, 192
@@ -34,6 +36,7 @@ class Recipe:
     loss : such as "bpp+mae+ms-ssim=2+lpips", with the distortions of `TERMS` and their weights (1 where none is given), whose
         sum the trade-off multiplies: 255^2 MSE, the mean absolute error of values in [0, 1], 1 - MS-SSIM, and LPIPS.
         None: that of the metric, "bpp+mse" or "bpp+ms-ssim"
+    layers : train for this number of layers, the last of which is the only quality; None: without layers
 
     Raises ParameterError if a value is invalid.
     """
@@ -49,6 +52,7 @@ class Recipe:
     family: str = registry.DEFAULT
     loss: str | None = None
     epochs: float = 0.0
+    layers: int | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in LMBDAS:
@@ -60,6 +64,11 @@ class Recipe:
         if not good or len(set(self.qualities)) < len(self.qualities):
             raise ParameterError(f"qualities are {self.qualities} but one network serves some of 1 to {MAX_QUALITY}, each once")
         self.trainer.check_qualities(self.qualities)
+        if self.layers is not None:
+            check_scalable(registry.by_name(self.family))
+            check_layers(self.layers)
+            if len(self.qualities) != 1:
+                raise ParameterError(f"qualities are {self.qualities} but the last layer is one of them; pass it alone (-q)")
         ends = {"steps": self.steps, "minutes": self.minutes, "epochs": self.epochs}
         if sum(end > 0 for end in ends.values()) != 1:
             given = ", ".join(f"{name} is {end:g}" for name, end in ends.items())
@@ -69,25 +78,26 @@ class Recipe:
             raise ParameterError(
                 f"crop is {self.crop} but must be a multiple of 32, at least {smallest} for {' and '.join(self.distortions)}"
             )
-        if self.batch is not None and self.batch < len(self.qualities):
-            raise ParameterError(f"batch is {self.batch} but must be at least {len(self.qualities)}, a crop for each quality")
+        if self.batch is not None and self.batch < len(self.points):
+            raise ParameterError(f"batch is {self.batch} but must be at least {len(self.points)}, a crop for each {self.kind}")
         if not self.lr > 0:
             raise ParameterError(f"lr is {self.lr} but must be above 0")
 
     @property
     def trainer(self) -> Trainer:
-        """The trainer of the family."""
-        return registry.by_name(self.family).trainer()
+        """The trainer of the family, for layers if there are some."""
+        trainer = registry.by_name(self.family).trainer()
+        return trainer if self.layers is None else LayeredTrainer(trainer, self.layers)
 
     def on(self, memory: int | None) -> "Recipe":
         """The recipe with crop and batch filled in, for a GPU with this many bytes of memory, or for the CPU (None).
 
-        All qualities get equally many crops. On a GPU whose memory suffices, a step has two megapixels.
+        All qualities, or layers, get equally many crops. On a GPU whose memory suffices, a step has two megapixels.
         """
         crop = self.crop or max(self.smallest_crop, CROP if memory is None else CUDA_CROP)
         pixels = PIXELS if memory is None else min(CUDA_PIXELS, memory // self.trainer.pixel_bytes)
-        each = max(1, pixels // crop**2 // len(self.qualities))
-        return replace(self, crop=crop, batch=self.batch or each * len(self.qualities))
+        each = max(1, pixels // crop**2 // len(self.points))
+        return replace(self, crop=crop, batch=self.batch or each * len(self.points))
 
     @property
     def distortions(self) -> dict[str, float]:
@@ -118,8 +128,26 @@ class Recipe:
 
     @property
     def lmbdas(self) -> list[float]:
-        """The rate-distortion trade-off of each quality."""
-        return [LMBDAS[self.metric][quality - 1] for quality in self.qualities]
+        """The rate-distortion trade-off of each quality, or of each layer."""
+        lmbdas = [LMBDAS[self.metric][quality - 1] for quality in self.qualities]
+        return lmbdas if self.layers is None else [lmbdas[0] / LAYER_RATIO ** (self.layers - layer) for layer in self.points]
+
+    @property
+    def shares(self) -> list[float]:
+        """How much each quality or layer counts in the loss: qualities all the same, the last layer as much as all others."""
+        if self.layers is None:
+            return [1 / len(self.qualities)] * len(self.qualities)
+        return [0.5 / (self.layers - 1)] * (self.layers - 1) + [0.5]
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """The numbers of what is trained at once: the qualities, or the layers."""
+        return self.qualities if self.layers is None else tuple(range(1, self.layers + 1))
+
+    @property
+    def kind(self) -> str:
+        """What `points` are, "quality" or "layer"."""
+        return "quality" if self.layers is None else "layer"
 
 
 def parse_loss(loss: str) -> dict[str, float]:

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import weights
+from ..bitstream.scalable import first_layers
 from ..codecs.autoencoder import codec
 from ..codecs.decoding import decode
+from ..codecs.scalable.interface import SCALABLE
 from ..errors import ParameterError
 from ..images.metrics import ms_ssim, psnr
 from ..storage.partial import complete_file
@@ -25,7 +27,7 @@ SMALLEST = 176
 
 
 class HeldOutResult(NamedTuple):
-    """Means over held-out crops at one quality, measured on real payloads."""
+    """Means over held-out crops at one quality, or of the layers up to one, measured on real payloads."""
 
     quality: int
     bpp: float
@@ -53,20 +55,28 @@ def validate(source: weights.Source, images: Iterable[npt.NDArray[np.uint8]]) ->
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if min(height, width) >= SMALLEST and len(crops) < MOST:
             crops.append(np.array(image[top : top + height, left : left + width]))
-    points = []
-    for quality in source.qualities if crops else ():
-        rows = []
-        for crop in crops:
-            payload = codec.encode(crop, quality=quality, metric=source.metric, weights=source.location or source.spec)
+    rows: list[list[tuple[float, float, float]]] = [[] for _ in source.qualities]
+    for crop in crops:
+        for row, payload in zip(rows, _payloads(source, crop), strict=True):
             decoded = decode(payload, weights=source.location or source.spec)
             bpp = 8 * len(payload) / (crop.shape[0] * crop.shape[1])
-            rows.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
-        points.append(HeldOutResult(quality, *np.mean(rows, axis=0).tolist()))
-    return points
+            row.append((bpp, psnr(crop, decoded), ms_ssim(crop, decoded)))
+    if not crops:
+        return []
+    return [HeldOutResult(point, *np.mean(row, axis=0).tolist()) for point, row in zip(source.qualities, rows, strict=True)]
+
+
+def _payloads(source: weights.Source, crop: npt.NDArray[np.uint8]) -> list[bytes]:
+    """The payload of each quality, or the first layers up to each, of a crop."""
+    options: dict[str, Any] = {"metric": source.metric, "weights": source.location or source.spec}
+    if "layers" in weights.load(source, source.qualities[0]).tables:
+        every = SCALABLE.encode(SCALABLE.parse(**options), crop)
+        return [first_layers(every, layer) for layer in source.qualities]
+    return [codec.encode(crop, quality=quality, **options) for quality in source.qualities]
 
 
 def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
-    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each quality, by step; none without history."""
+    """Draw a PNG of the loss, and of the bpp and PSNR (or MS-SSIM in dB) of each point, by step; none without history."""
     from matplotlib.figure import Figure
 
     if not history:
@@ -78,7 +88,7 @@ def draw(history: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
         for key in ("loss", "bpp", "psnr", "distortion")
     )
     last = ("PSNR (dB)", psnr) if recipe.shown == "mse" else ("MS-SSIM (dB)", -10 * np.log10(distortion))
-    labels = [f"quality {q}" for q in recipe.qualities]
+    labels = [f"{recipe.kind} {point}" for point in recipe.points]
     for axes, (label, values) in zip(figure.subplots(1, 3), (("loss", loss), ("bpp", bpp), last), strict=True):
         axes.plot(steps, values, label=labels if label != "loss" else None)
         axes.set(xlabel="step", ylabel=label, yscale="log" if label == "loss" else "linear")
@@ -93,6 +103,7 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
     """A model card in Markdown: how the weights were made and what they achieve."""
     recipe = training.recipe
     qualities = ", ".join(map(str, recipe.qualities))
+    layers = "" if recipe.layers is None else f" as the last of {recipe.layers} layers"
     crops, loaded = training.crops, weights.load(source, source.qualities[0])
     channels = ", ".join(f"{count} {kind}" for kind, count in loaded.family.channels(loaded.network).items())
     half = any(tensor.dtype == np.float16 for tensor in weights.read_tensors(source).values())
@@ -106,23 +117,27 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         "| | |",
         "|---|---|",
         f"| network | {loaded.family.name}, {channels} channels, {'fp16' if half else 'fp32'} |",
-        f"| qualities | {qualities}, metric {recipe.metric} |",
+        f"| qualities | {qualities}{layers}, metric {recipe.metric} |",
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {training.init} |",
         f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; "
         f"Adam, {recipe.lr:g} with cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, "
-        f"of all qualities; seed {recipe.seed} |",
+        f"of all {'qualities' if recipe.layers is None else 'layers'}; seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",
         "| licence notes | of the training images: say here under which terms they may be used |",
     ]
     if points:
-        lines += [
-            "",
-            f"Held-out images, the middle {CROP}x{CROP} pixels of up to {MOST}, real bytes with headers:",
-            "",
-            "| quality | bpp | PSNR | MS-SSIM |",
-            "|---|---|---|---|",
-            *(f"| {p.quality} | {p.bpp:.3f} | {p.psnr:.2f} | {p.ms_ssim:.4f} |" for p in points),
-        ]
+        lines += ["", *held_out_table(recipe.kind, points)]
     return "\n".join(lines) + "\n"
+
+
+def held_out_table(kind: str, points: Sequence[HeldOutResult]) -> list[str]:
+    """The lines of a table in Markdown of what `validate` measured; `kind` says what its points are."""
+    return [
+        f"Held-out images, the middle {CROP}x{CROP} pixels of up to {MOST}, real bytes with headers:",
+        "",
+        f"| {kind} | bpp | PSNR | MS-SSIM |",
+        "|---|---|---|---|",
+        *(f"| {p.quality} | {p.bpp:.3f} | {p.psnr:.2f} | {p.ms_ssim:.4f} |" for p in points),
+    ]

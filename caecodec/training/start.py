@@ -5,11 +5,13 @@ from typing import Any
 import torch
 
 from .. import weights
+from ..entropy.layered_tables import layers_of
 from ..errors import ParameterError
 from ..models import registry
 from ..models.factorized import compressai
 from ..models.family import Tensors
 from .crops import Crops
+from .layered_trainer import LayeredTrainer
 from .recipe import LMBDAS, Recipe
 from .state import family_of
 
@@ -46,7 +48,7 @@ def start(init: str, recipe: Recipe, crops: Crops, dtype: torch.dtype) -> Any:
 def _stored(init: str, recipe: Recipe) -> Tensors:
     """The tensors of installed weights, of a weights file or of a checkpoint; they must be of the recipe's family."""
     spec = weights.Spec.parse(init)
-    wanted = registry.by_name(recipe.family)
+    wanted, layers = registry.by_name(recipe.family), False
     if spec.path is None or spec.path.suffix == ".safetensors":
         quality = recipe.qualities[0]
         if spec.path is None:
@@ -54,11 +56,21 @@ def _stored(init: str, recipe: Recipe) -> Tensors:
         else:
             source = weights.open_file(spec.path, recipe.metric, quality)
         found, tensors = registry.by_stored_name(source.family), weights.read_tensors(source)
+        layers = layers_of(tensors) > 0
     else:
         state = compressai.read(spec.path)
-        family = family_of(state)
-        found = family or registry.by_stored_name(weights.CHECKPOINTS)
-        tensors = family.trainer().tensors(state) if family else compressai.from_state_dict(state, recipe.qualities[0])
+        trained = family_of(state)
+        if trained is None:
+            found = registry.by_stored_name(weights.CHECKPOINTS)
+            tensors = compressai.from_state_dict(state, recipe.qualities[0])
+        else:
+            found, trainer = trained
+            layers, tensors = isinstance(trainer, LayeredTrainer), trainer.tensors(state)
+    if layers:
+        raise ParameterError(
+            f"init is {init!r}, of layers, but training starts from qualities; choose weights without layers, or continue a "
+            "checkpoint with resume (--resume)"
+        )
     if found is not wanted:
         raise ParameterError(
             f"init is {init!r}, of family {found.name!r}, but the recipe's family is {wanted.name!r}; choose weights of that "

@@ -84,7 +84,7 @@ def train(
         interrupted. It holds the history of all reports, which NAME.png draws at the end and when the run is interrupted.
         NAME.md (model card) is written at the end.
     recipe
-        Qualities, metric, loss, length and batches.
+        Qualities or layers, metric, loss, length and batches.
     init
         What to start from: the name of installed weights, the path of a weights file or of a checkpoint, "klt" (principal
         components of the images) or "random". None: `start.default_init`. Not used with `resume`.

@@ -41,7 +41,10 @@ class QualityWeights(NamedTuple):
         Raises WeightsError if it has no tables.
         """
         if entropy is None:
-            return next(model for model in registry.models() if model.preference is not None and model.name in self.tables)
+            written = [model for model in registry.models() if model.preference is not None and model.name in self.tables]
+            if not written:
+                raise WeightsError("these weights are of layers; use ScalableAutoencoder (--codec sae), which writes layers")
+            return written[0]
         model = registry.by_name(entropy)
         if entropy not in self.tables:
             raise WeightsError(NO_TABLES.format("these weights", entropy, model.remedy))
@@ -74,7 +77,7 @@ def quality_weights(data: bytes, quality: int, where: str) -> QualityWeights:
         for name, tensor in folded.tensors.items():
             if not np.isfinite(tensor).all():
                 raise ValueError(f"{name} holds values that are not finite")
-        parsed = {model.name: model.parse(stored, quality, folded.latent_channels) for model in registry.models()}
+        parsed = {model.name: model.parse(stored, quality, folded.latent_channels) for model in registry.every()}
     except (KeyError, ValueError) as error:
         raise WeightsError(f"weights file {where} lacks or garbles quality {quality}: {error}") from error
     return QualityWeights(family, folded, {name: tables for name, tables in parsed.items() if tables is not None})

@@ -18,7 +18,7 @@ from caecodec.bitstream.prefix import Prefix
 from caecodec.errors import CorruptionError, FormatVersionError, ParameterError
 
 ALL = range(256)
-FILES = sorted(GOLDEN.glob("v4-*.cae"))
+FILES = [path for path in sorted(GOLDEN.glob("v4-*.cae")) if "layered" not in path.stem]  # those have a family that is known
 SMALL = pack(Prefix(FAMILY, (5, 6, 3), 2), [Section(BASE, b"base"), Section(LAYER, b""), Section(LAYER, b"refinement")])
 
 

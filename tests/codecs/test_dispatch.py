@@ -6,13 +6,14 @@ import pytest
 from helpers.paths import PACKAGE
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-OF_ONE_CODEC = {"autoencoder", "overfitted", "prototype"}
+OF_ONE_CODEC = {"autoencoder", "overfitted", "prototype", "scalable"}
 # Files outside codecs/ that name a codec, each with its reason.
 MAY_NAME_ONE = {
     "__init__.py": "caecodec.encode",
     "numcodecs.py": "the public classes",
     "zarr.py": "the public classes",
     "latents.py": "reads what the networks of this codec made",
+    "arrays/extract.py": "cuts the payloads of this codec",
     "evaluation/compared.py": "weights and presets are options of these codecs",
     "training/report.py": "measures the weights that it trained",
     "ngff/chunk_runner.py": "shows how far the fits of the overfitted codec are",

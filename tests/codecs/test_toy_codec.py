@@ -167,7 +167,7 @@ def test_encode_and_decode(toy, dtype, order):
 def test_the_registry(toy):
     payload = toy.encode(toy.parse(), random_image(8, 8, 3))
     assert registry.owner(payload) is toy
-    assert list(registry.codecs()) == ["cae", "overfitted", "toy"]
+    assert list(registry.codecs()) == ["cae", "overfitted", "sae", "toy"]
     with pytest.raises(ValueError, match="'toy' is registered already"):
         registry.register(TOY)
     registry.unregister("toy")

@@ -3,8 +3,8 @@
 Run as `PYTHONPATH=.:tests python tests/golden/make.py`.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
-pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections; of version 5 the
-pixels.
+pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections or, where it has
+layers, the symbols of the last one and the pixels of each; of version 5 the pixels.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from helpers import overfitted as overfitted_samples
 from helpers import padding, prototype, sections
-from helpers.networks import save_binary, save_depthwise, save_residual_attention, save_seeded
+from helpers.networks import save_binary, save_depthwise, save_layers, save_residual_attention, save_seeded
 from helpers.paths import (
     GOLDEN,
     TINY,
@@ -21,22 +21,26 @@ from helpers.paths import (
     TINY_BINARY_CONTEXT,
     TINY_CONTEXT,
     TINY_DEPTHWISE,
+    TINY_LAYERS,
     TINY_RESIDUAL_ATTENTION,
 )
 from helpers.symbols import analyse
 
 import caecodec
-from caecodec import weights
-from caecodec.bitstream import autoencoder, directory
+from caecodec import settings, weights
+from caecodec.bitstream import autoencoder, directory, scalable
 from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
 from caecodec.chunks.axes import check_chunk
-from caecodec.chunks.planes import Layout
+from caecodec.chunks.padding import trim
+from caecodec.chunks.planes import Layout, constant
+from caecodec.chunks.spec import ChunkSpec
 from caecodec.codecs.autoencoder import bounded, codec
 from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
 from caecodec.codecs.overfitted import codec as overfitted_codec
 from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.fit import Fitted
 from caecodec.codecs.overfitted.parameters import OverfittedParameters
+from caecodec.entropy import layered
 
 
 def cases():
@@ -125,6 +129,25 @@ def overfitted_payload(array, channel_axis, decoder, kind):
         return overfitted_codec.encode_with(parameters, array), section
 
 
+def layered_cases():
+    """Name, array, channel axis, and how many of the four layers are written."""
+    pictures = {name: array for name, array, *_ in cases()}
+    planes = {name: array for name, array, *_ in plane_cases()}
+    around = {name: padding.padded(content, shape, fill) for name, content, shape, fill, _ in padding.cases()}
+    yield "yxc", pictures["yxc"], -1, 4
+    yield "cyx-odd-size", pictures["cyx-odd-size"], -3, 4
+    yield "fortran", pictures["fortran"], -1, 4
+    yield "uint16-plane", planes["uint16-plane"], None, 4
+    yield "float32-series", planes["float32-series"], 1, 4
+    yield "two-layers", pictures["batch"], -1, 2
+    yield "one-layer", planes["int16-channels"], 0, 1
+    yield "padded", around["rgb-series"], -1, 4
+    yield "padded-uint16", around["uint16-plane"], None, 3
+    yield "padded-constant", padding.padded(pictures["constant"][:20], (48, 32, 3), 7), -1, 4
+    yield "constant", pictures["constant"], -1, 4
+    yield "constant-planes", planes["float64-constant-planes"], None, 4
+
+
 def main():
     if not TINY.exists():
         save_seeded(TINY)
@@ -138,6 +161,8 @@ def main():
         save_binary(TINY_BINARY_CONTEXT, seed=8, bits=True)
     if not TINY_RESIDUAL_ATTENTION.exists():
         save_residual_attention(TINY_RESIDUAL_ATTENTION)
+    if not TINY_LAYERS.exists():
+        save_layers(TINY_LAYERS)
     for name, array, quality, channel_axis in cases():
         write(f"v1-{name}", array, quality, channel_axis, TINY)
         if name != "constant":
@@ -161,6 +186,8 @@ def main():
         write_overfitted(f"v3-{name}", *case)
     for name, *case in sections.cases():
         write_sections(f"v4-{name}", *case)
+    for name, *case in layered_cases():
+        write_layered(f"v4-layered-{name}", *case)
     for case in padding.cases():
         write_padded(f"v5-{case[0]}", case)
     if importlib.util.find_spec("compressai"):
@@ -249,6 +276,31 @@ def write_padded(name, case):
     path.write_bytes(payload)
     np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, weights=TINY))
     print(f"{path.name}: {len(payload)} bytes")
+
+
+def write_layered(name, array, channel_axis, layers):
+    path = GOLDEN / f"{name}.cae"
+    if kept(path):
+        return
+    codec = caecodec.ScalableAutoencoder(layers=layers, channel_axis=channel_axis, weights=TINY_LAYERS)
+    with settings.using(precision="fp32"):
+        payload = codec.encode(array)
+        ends = scalable.layer_ends(directory.parse_directory(payload)) or [len(payload)]
+        pixels = [codec.decode(payload[:end]) for end in ends]
+        symbols = symbols_of_layers(array, channel_axis, codec.parameters.source(), len(ends))
+    path.write_bytes(payload)
+    np.savez_compressed(path.with_suffix(".npz"), symbols=symbols, pixels=np.stack(pixels))
+    print(f"{path.name}: {len(payload)} bytes, {len(ends)} layers, symbols {symbols.shape}")
+
+
+def symbols_of_layers(array, channel_axis, source, layers):
+    """The symbols of this layer that the network makes of the content of a chunk; none if its planes have one value each."""
+    content, _ = trim(array, check_chunk(array.shape, array.dtype, channel_axis))
+    axes, most = check_chunk(content.shape, content.dtype, channel_axis), max(source.qualities)
+    layout = Layout.of(content, axes)
+    if constant(content, axes) is not None or not ChunkSpec(content.shape, content.dtype.name, axes, layout).images:
+        return np.zeros((0, 12, 1, 1), np.int32)
+    return layered.quantised(analyse(content, axes, layout, source, most), most - layers)
 
 
 def write_sections(name, header, listed):

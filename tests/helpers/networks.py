@@ -1,5 +1,6 @@
 """Small random networks, their probability tables and weights files: seeded, so nothing depends on the shipped weights."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,8 @@ from caecodec.entropy.binary_context import MODEL as BINARY_CONTEXT
 from caecodec.entropy.binary_context_tables import CHANNEL_STEP, SIDE, BinaryContextTables, tap_steps
 from caecodec.entropy.context import MODEL as CONTEXT
 from caecodec.entropy.context_tables import ContextTables
+from caecodec.entropy.layered import MODEL as LAYERED
+from caecodec.entropy.layered_tables import STEADY, LayeredTables, RefinementTables
 from caecodec.entropy.tables import TOTAL, Tables
 from caecodec.models.depthwise.architecture import Architecture, Transform
 from caecodec.models.residual_attention import file as residual_attention
@@ -172,6 +175,35 @@ def seeded_context(seed, latent=12, classes=4, tables=6, reach=7):
     )
 
 
+def seeded_layers(seed, latent=12, layers=4, classes=5, masses=9):
+    """Random tables of layers, with groups of several sizes, and the smallest and the largest mass among those of each."""
+    refinements = []
+    for layer in range(2, layers + 1):
+        rng = np.random.default_rng((seed, layer))
+        group = np.unique(np.append(0, rng.integers(0, latent, 3)))
+        starts = np.repeat(group, np.diff(np.append(group, latent)))
+        mass = 2 * rng.integers(1, TOTAL // 2, masses)
+        mass[:2] = 2, TOTAL - 2
+        refinements.append(
+            RefinementTables(
+                order=rng.permutation(latent),
+                group=group,
+                below=rng.integers(-200, 201, (latent, 2 * latent)),
+                before=rng.integers(-200, 201, 2 * starts.sum()),
+                threshold=np.sort(rng.integers(-60000, 60000, (latent, classes - 1)), axis=1),
+                zero=rng.integers(0, masses, (latent, classes)),
+                steady=rng.integers(0, masses, (latent, STEADY)),
+                mass=mass,
+            )
+        )
+    return LayeredTables(seeded_context(seed, latent), tuple(refinements), 0)
+
+
+def lower(tables, layers):
+    """The tables of the first layers."""
+    return LayeredTables(tables.base, tables.refinements[: layers - 1], tables.layers - layers)
+
+
 def seeded_binary_context(seed, coded, taps=5, classes=6):
     """Random binary-context tables of channels that are coded, or not (M,); taps are of all places that the format allows."""
     rng = np.random.default_rng(seed)
@@ -206,6 +238,24 @@ def save_seeded(path, seed=0, context=False, **about):
 def save_depthwise(path, seed=5, qualities=(1, 4)):
     """A weights file of such a network."""
     tensors = seeded_depthwise(seed, qualities=qualities)
+    return weights.save(path, tensors, name=path.stem, family="depthwise-residual", metric="mse", qualities=qualities)
+
+
+def save_layers(path, seed=9, layers=4):
+    """A weights file of layers of a small network; two channels are always zero, and more are in lower layers."""
+    qualities = tuple(range(1, layers + 1))
+    network = seeded_depthwise(seed, qualities=qualities)
+    tensors = {name: value for name, value in network.items() if not re.search(r"\.(static|context)\.", name)}
+    rng, tables = np.random.default_rng(seed), seeded_layers(seed, layers=layers)
+    order = tables.refinements[-1].order
+    gain = np.geomspace(6, 0.02, len(order), dtype=np.float32)
+    gain[-2:] = 0
+    tensors[f"q{layers}.g_a.latent.scale"][order] *= gain
+    tensors[f"q{layers}.g_a.latent.shift"][order] *= gain
+    scale = tensors[f"q{layers}.latent_scale"] / 2
+    for q in qualities:
+        tensors[f"q{q}.latent_scale"] = (scale * (1 + 0.05 * rng.normal(size=len(order)))).astype(np.float32)
+        tensors.update(LAYERED.store(tables, q))
     return weights.save(path, tensors, name=path.stem, family="depthwise-residual", metric="mse", qualities=qualities)
 
 

@@ -94,13 +94,8 @@ def decode(data, weights):
     separate, ranges = False, []
     if version == 2:
         length, position = varint(data, position)
-        kind, packed = data[position], data[position + 1 : position + length]
+        separate, ranges, images = planes(data[position : position + length], dtype, images, channels)
         position += length
-        separate = bool(kind & 1)
-        ranges = list(struct.iter_unpack(f"<B2{dtype}", packed)) if kind & 2 else []
-        assert len(ranges) == (images * channels if kind & 2 else 0)
-        if separate:
-            images = sum(power > 0 for power, _, _ in ranges) if kind & 2 else images * channels
     count, position = varint(data, position)
     lengths = []
     for _ in range(count):
@@ -121,6 +116,17 @@ def decode(data, weights):
     latent = body(weights, quality, streams, escapes, images, h, w)
     symbols = [[channel[i * h : (i + 1) * h] for channel in latent] for i in range(images)]
     return Reference(*about, symbols=symbols, separate=separate, ranges=ranges, bound=bound)
+
+
+def planes(data, dtype, images, channels):
+    """The planes of section 4: whether they are separate, the range of each, and how many images the network has."""
+    kind, packed = data[0], data[1:]
+    assert kind < 4
+    ranges = list(struct.iter_unpack(f"<B2{dtype}", packed)) if kind & 2 else []
+    assert len(ranges) == (images * channels if kind & 2 else 0)
+    if kind & 1:
+        images = sum(power > 0 for power, _, _ in ranges) if kind & 2 else images * channels
+    return bool(kind & 1), ranges, images
 
 
 def bands(m, rows, w):
@@ -180,11 +186,11 @@ def unescape(value, offset, entries):
     return offset - (value + 1) // 2 if value % 2 else offset + entries - 1 + value // 2
 
 
-def context_body(weights, quality, streams, escapes, images, h, w):
+def context_body(weights, quality, streams, escapes, images, h, w, tables="context"):
     """Coding 1: rows [channel][row][column] (section 7)."""
 
     def tensor(part, dtype):
-        return weights_tensor(weights, f"q{quality}.context.{part}", dtype)
+        return weights_tensor(weights, f"q{quality}.{tables}.{part}", dtype)
 
     order, (m,) = tensor("order", "I16")
     differences, radii = tensor("difference", "U8")[0], tensor("radius", "U8")[0]

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import torch
 from helpers.networks import save_seeded, seeded_tensors
-from helpers.paths import TINY, TINY_CONTEXT
+from helpers.paths import TINY, TINY_CONTEXT, TINY_LAYERS
 
 import caecodec
 from caecodec import weights
@@ -142,6 +142,54 @@ def test_context_tables_of_values_that_no_encoder_has(tmp_path, part, value):
     tensors = {name: np.array(tensor) for name, tensor in safetensors.numpy.load(TINY_CONTEXT.read_bytes()).items()}
     tensors[f"q4.context.{part}"][...] = value
     refused(write(tmp_path / "x.safetensors", tensors), f"values of .*{part}")
+
+
+def layered():
+    """The tensors of weights of four layers."""
+    return {name: np.array(tensor) for name, tensor in safetensors.numpy.load(TINY_LAYERS.read_bytes()).items()}
+
+
+ABOUT_LAYERS = {**ABOUT, "family": "depthwise-residual", "qualities": [1, 2, 3, 4]}
+OF_BASE = ("order", "difference", "radius", "weight", "threshold", "table", "mass")
+OF_OTHERS = ("order", "group", "below", "before", "threshold", "zero", "steady", "mass")
+
+
+@pytest.mark.parametrize("name", [*(f"q1.layers.{part}" for part in OF_BASE), *(f"q4.layers.{part}" for part in OF_OTHERS)])
+@pytest.mark.parametrize("change", [
+    lambda t: t[:1], lambda t: t[..., None], lambda t: t.astype(np.int64), lambda t: t[:0], lambda t: t.reshape(-1)[0],
+])  # fmt: skip
+def test_tables_of_layers_of_no_network(tmp_path, name, change):
+    tensors = layered()
+    tensors[name] = np.array(change(tensors[name]), order="C")
+    refused(write(tmp_path / "x.safetensors", tensors, ABOUT_LAYERS), "tables|lacks or garbles")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("q1.layers.order", 0), ("q1.layers.radius", 127), ("q1.layers.mass", 0), ("q3.layers.order", 0), ("q4.layers.order", -1),
+    ("q2.layers.below", -(2**15)), ("q4.layers.before", 2**15 - 1), ("q3.layers.threshold", 2**24), ("q2.layers.zero", 255),
+    ("q3.layers.steady", 255), ("q4.layers.mass", 0), ("q4.layers.mass", 2**24), ("q4.layers.mass", -2), ("q2.layers.mass", 3),
+])  # fmt: skip
+def test_tables_of_layers_of_values_that_no_encoder_has(tmp_path, name, value):
+    tensors = layered()
+    tensors[name][...] = value
+    refused(write(tmp_path / "x.safetensors", tensors, ABOUT_LAYERS), f"values of .*{name.split('.')[-1]}")
+
+
+@pytest.mark.parametrize("value", [0, 5, -1, 12, 2**15 - 1, -(2**15)])
+def test_groups_of_no_layer(tmp_path, value):
+    tensors = layered()
+    tensors["q2.layers.group"][...] = value
+    refused(write(tmp_path / "x.safetensors", tensors, ABOUT_LAYERS), "inconsistent shapes")
+
+
+def test_more_layers_than_there_can_be(tmp_path):
+    """Tables of a ninth layer are ignored, and so is a layer behind one that is missing."""
+    tensors = layered()
+    for layer in range(5, 12):
+        tensors[f"q{layer}.layers.order"] = np.zeros(1, np.int16)
+    assert weights.load(resolve(write(tmp_path / "x.safetensors", tensors, ABOUT_LAYERS)), 4).tables["layers"].above == 4
+    del tensors["q1.layers.order"]
+    refused(write(tmp_path / "y.safetensors", tensors, ABOUT_LAYERS), "lacks or garbles quality 4: .*q4.static.mass")
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path):

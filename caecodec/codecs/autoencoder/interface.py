@@ -17,13 +17,11 @@ from ...weights import Spec
 from ..base import Decoding, Dependencies, Description, Gpu, Option
 from ..padding import TrimmingCodec
 from ..parse import parse_quality
-from ..reports import Report
+from ..reports import MISSING, Report
 from .parameters import AutoencoderParameters
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_MISSING = "NOT installed: `caecodec weights install FILE`, or GROUP if a group carries them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class AutoencoderReport(Report):
 
     def model(self) -> dict[str, str]:
         """The network and its weights."""
-        there = "installed" if self.weights_installed else "carried by the group" if self.weights_carried else _MISSING
+        there = "installed" if self.weights_installed else "carried by the group" if self.weights_carried else MISSING
         return {
             "model": f"{self.family}, quality {', '.join(map(str, self.qualities)) or 'none'}, {self.metric}",
             "asked for": self.asked,

@@ -23,6 +23,7 @@ class BinaryFamily(Family):
     stored_name = "binary"
     wire_id = 5
     stride = STRIDE
+    scalable = False
 
     def check(self, tensors: Tensors, quality: int) -> None:
         """See `Family.check`."""
