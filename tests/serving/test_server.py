@@ -86,7 +86,7 @@ def test_layers(client, images, served):
     for layers in (1, 2, 3, 4):
         answer = client.get(path, params={"layers": layers})
         with caecodec.weights.using(group):
-            expected = caecodec.read(group["0"], np.s_[:, 512:, 512:1024], layers=layers)
+            expected = caecodec.read(group["s0"], np.s_[:, 512:, 512:1024], layers=layers)
         assert np.abs(pixels(answer).astype(int) - np.moveaxis(expected, 0, -1)).max() <= 1
         read.append(int(answer.headers["caecodec-read-bytes"]))
         again = client.get(path, params={"layers": layers})

@@ -18,6 +18,8 @@ COLOUR = """([x, y]) => {
     const canvas = document.querySelector("#viewer canvas");
     return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
 }"""
+# What changes is drawn in the next frame, which has ended once the one after it begins.
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,10 @@ def opened(browser, url):
 
 
 def settled(page):
-    """The page, once it has all the tiles that it shows."""
+    """The page, once it has all the tiles that it shows, and has drawn them."""
     expect(page.locator("html[data-ready]")).to_be_attached()
     expect(page.locator("#busy")).to_be_hidden()
+    page.evaluate(TWO_FRAMES)
     return page
 
 
@@ -178,12 +181,12 @@ def test_layers_of_one_image_beside_each_other(opened, images):
     with_all = [page.evaluate(COLOUR, place) for place in (left, right)]
     layers["A"].select_option("1 of 4 layers")
     says(page, **{"a-layers": "1"})
-    expect(page.locator("#left-name")).to_have_text("A: layers.ome.zarr, 1 of 4 layers")
-    expect(page.locator("#right-name")).to_have_text("B: layers.ome.zarr, all of 4 layers")
+    expect(page.locator("#left-name")).to_have_text("A: 1 of 4 layers of layers.ome.zarr")
+    expect(page.locator("#right-name")).to_have_text("B: all of 4 layers of layers.ome.zarr")
     layers["B"].focus()
     page.keyboard.type("2")
     says(page, **{"a-layers": "1", "b-layers": "2"})
-    expect(page.locator("#right-name")).to_have_text("B: layers.ome.zarr, 2 of 4 layers")
+    expect(page.locator("#right-name")).to_have_text("B: 2 of 4 layers of layers.ome.zarr")
     settled(page)
     split = [page.evaluate(COLOUR, place) for place in (left, right)]
     assert all(a != b for a, b in zip(split, with_all, strict=True))

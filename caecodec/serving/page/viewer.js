@@ -99,8 +99,8 @@ function choice(side, image) {
 function title(side) {
   const { image } = sides[side];
   const { layers } = choice(side, image);
-  const parts = image.layers > 1 ? [image.name, layersInWords(layers, image.layers)] : [image.name];
-  return `${side.toUpperCase()}: ${parts.join(", ")}`;
+  const part = image.layers > 1 ? `${layersInWords(layers, image.layers)} of ` : ""; // first, since long names are cut short
+  return `${side.toUpperCase()}: ${part}${image.name}`;
 }
 
 function layersInWords(layers, count) {
