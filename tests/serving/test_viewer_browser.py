@@ -177,12 +177,12 @@ def test_layers_of_one_image_beside_each_other(opened, images):
     layered = key(images, "layers.ome.zarr")
     page = opened(f"#a={layered}&b={layered}&view=split")
     layers = {side: page.get_by_role("combobox", name=f"Layers of {side}") for side in "AB"}
-    assert layers["A"].locator("option").all_text_contents() == ["all of 4 layers", *(f"{i} of 4 layers" for i in (1, 2, 3))]
+    assert layers["A"].locator("option").all_text_contents() == ["all 4 layers", *(f"{i} of 4 layers" for i in (1, 2, 3))]
     with_all = [page.evaluate(COLOUR, place) for place in (left, right)]
     layers["A"].select_option("1 of 4 layers")
     says(page, **{"a-layers": "1"})
     expect(page.locator("#left-name")).to_have_text("A: 1 of 4 layers of layers.ome.zarr")
-    expect(page.locator("#right-name")).to_have_text("B: all of 4 layers of layers.ome.zarr")
+    expect(page.locator("#right-name")).to_have_text("B: all 4 layers of layers.ome.zarr")
     layers["B"].focus()
     page.keyboard.type("2")
     says(page, **{"a-layers": "1", "b-layers": "2"})

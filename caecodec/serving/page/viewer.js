@@ -104,7 +104,7 @@ function title(side) {
 }
 
 function layersInWords(layers, count) {
-  return layers ? `${layers} of ${count} layers` : `all of ${count} layers`;
+  return layers ? `${layers} of ${count} layers` : `all ${count} layers`;
 }
 
 /** Show the sides that the view has; the other one is loaded too, so that a switch takes no time. */
