@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,12 +86,13 @@ def fetch_pieces(
     def fetched(group: list[T]) -> list[tuple[T, bytes | None]]:
         return list(zip(group, fetch(array, [tuple(place(piece)) for piece in group], first), strict=True))
 
+    context = copy_context()  # stores may look at that of the caller
     with ThreadPoolExecutor(1) as fetcher:
         group = next(groups, None)
-        coming = group and fetcher.submit(fetched, group)
+        coming = group and fetcher.submit(context.run, fetched, group)
         while coming:
             found, following = coming.result(), next(groups, None)
-            coming = following and fetcher.submit(fetched, following)
+            coming = following and fetcher.submit(context.run, fetched, following)
             yield from found
 
 

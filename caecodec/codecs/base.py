@@ -271,6 +271,13 @@ class Codec(ABC, Generic[P, D]):
             raise ParameterError(f"layers is {layers} but arrays of codec {self.name!r} have no layers; leave it out")
         return None
 
+    def layer_count(self, parameters: P) -> int:
+        """How many layers payloads have that are written with these parameters; 0 if they have none.
+
+        Raises WeightsError if the weights that tell are not installed here.
+        """
+        return 0
+
     def share(self, parameters: P, chunks: Sequence[npt.NDArray[Any]], gpu: Gpu = None) -> P:
         """Parameters that all chunks of an array can share, fitted to a sample of them. Only called if `shares` is set."""
         return parameters

@@ -2,13 +2,14 @@
 
     /                                         the page and its files
     /images                                   JSON: what there is to see
-    /images/KEY/window?at=0,3&channel=1       JSON: the values to show black and white
-    /tiles/KEY/LEVEL/COLUMN_ROW.png?at=0,3&channel=1&window=100,4000
+    /images/KEY/window?at=0,3&channel=1&layers=2
+                                              JSON: the values to show black and white
+    /tiles/KEY/LEVEL/COLUMN_ROW.png?at=0,3&channel=1&layers=2&window=100,4000
 
 KEY is that of an image, LEVEL counts from the finest, and a tile has as many pixels a side as the level says, fewer at the
-edges. The answer to a tile
-has the headers Caecodec-Read-Bytes (what it took to read from the store), Caecodec-Decoded-Pixels and Server-Timing (ms): both
-are 0 if it was made of what the server still had.
+edges. Of an image in layers, no more bytes are read than those of so many layers. The answer to a tile has the headers
+Caecodec-Read-Bytes (what it took to read from the store), Caecodec-Decoded-Pixels and Server-Timing (ms): both are 0 if it
+was made of what the server still had.
 """
 
 import hashlib
@@ -196,6 +197,7 @@ def _description(key: str, pyramid: Pyramid) -> dict[str, Any]:
         "dtype": str(pyramid.dtype),
         "shape": pyramid.levels[0].source.array.shape,
         "codec": pyramid.codec,
+        "layers": pyramid.layers,
         "rgb": pyramid.rgb,
         "channels": [channel.label for channel in pyramid.channels],
         "axes": [

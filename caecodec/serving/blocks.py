@@ -120,7 +120,12 @@ def _decoded(level: ShownLevel, choice: Choice, rows: range, columns: range) -> 
     places: dict[str, slice] = {"y": slice(rows.start, rows.stop), "x": slice(columns.start, columns.stop)}
     places["c"] = slice(None) if choice.channel is None else slice(choice.channel, choice.channel + 1)
     region = tuple(places[axis] if axis in places else slice(at := next(positions), at + 1) for axis in axes)
-    values = blocks.read(level.source.array, region)
+    if choice.layers is None:
+        values = blocks.read(level.source.array, region)
+    else:
+        from ..reading import read  # imports PyTorch
+
+        values = read(level.source.array, region, choice.layers)
     count_pixels(len(rows) * len(columns))
     order = sorted(range(len(axes)), key=lambda axis: ("c", "y", "x").index(axes[axis]) if axes[axis] in "cyx" else -1)
     return values.transpose(order).reshape(-1, len(rows), len(columns))

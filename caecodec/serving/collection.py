@@ -14,7 +14,7 @@ from zarr.errors import BaseZarrError
 from zarr.storage import LocalStore
 
 from .. import weights
-from ..arrays import layers
+from ..arrays import layers, payloads
 from ..errors import CaeCodecError, ParameterError
 from ..ngff.metadata import Multiscales, multiscales_of
 from ..storage import locations
@@ -153,14 +153,16 @@ def _of_image(title: str, image: Multiscales, arrays: Sequence["zarr.Array[Any]"
     channels = [
         Channel(labels[i] if labels else f"channel {i}", _window(channel.get("window"))) for i, channel in enumerate(omero)
     ]
-    return pyramid_of(title, [_stored(one, tuple(image.axes)) for one in arrays], channels, rgb, _codec(arrays[0]))
+    stored = [_stored(one, tuple(image.axes)) for one in arrays]
+    return pyramid_of(title, stored, channels, rgb, _codec(arrays[0]), min(map(_layer_count, arrays)))
 
 
 def _of_array(title: str, array: "zarr.Array[Any]") -> Pyramid:
     axes = _axes(array)
     count = array.shape[axes.index("c")] if "c" in axes else 1
     rgb = count == 3 and array.dtype.name == "uint8"
-    return pyramid_of(title, [_stored(array, axes)], [Channel(f"channel {i}", None) for i in range(count)], rgb, _codec(array))
+    channels = [Channel(f"channel {i}", None) for i in range(count)]
+    return pyramid_of(title, [_stored(array, axes)], channels, rgb, _codec(array), _layer_count(array))
 
 
 def _stored(array: "zarr.Array[Any]", axes: tuple[str, ...]) -> Stored:
@@ -211,6 +213,17 @@ def _codec(array: "zarr.Array[Any]") -> str:
     except ParameterError:
         return ", ".join(layers.names(array)) or "no codec"
     return f"{codec.name}, {codec.summary(parameters)['asked']}"
+
+
+def _layer_count(array: "zarr.Array[Any]") -> int:
+    """How many layers of an array can be read one by one, at most those of the settings; 0 if it has none."""
+    try:
+        codec, parameters = layers.coded_by(array)
+        payloads.fetch(array, ())  # other codecs around ours rule it out
+    except ParameterError:
+        return 0
+    count = codec.layer_count(parameters)
+    return min(count, codec.first_layers(None) or count)
 
 
 def _window(window: Any) -> tuple[float, float] | None:

@@ -67,13 +67,16 @@ class ShownLevel(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What of an array is decoded: positions along the axes other than y, x and c, and a channel (None: all three of RGB).
+    """What of an array is decoded, and all that decoding depends on, since blocks are kept by it.
 
-    What else decoding depends on, such as the number of layers of a scalable codec, belongs here, since blocks are kept by it.
+    positions : along the axes other than y, x and c
+    channel : None for all three of RGB
+    layers : how many of an image in layers; None for all
     """
 
     positions: tuple[int, ...]
     channel: int | None
+    layers: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,7 @@ class Pyramid:
     channels : one for an image without the axis c
     rgb : the channels are red, green and blue
     codec : what codes its finest level, in words
+    layers : how many layers can be read one by one; 0 if it has none
     """
 
     name: str
@@ -92,6 +96,7 @@ class Pyramid:
     channels: tuple[Channel, ...]
     rgb: bool
     codec: str
+    layers: int
 
     @property
     def limited(self) -> bool:
@@ -110,10 +115,12 @@ class Pyramid:
         source = self.levels[0].source
         return {axis: source.along(axis) for axis in source.axes if axis not in ("y", "x", "c")}
 
-    def choose(self, positions: Sequence[int] | None, channel: int | None) -> Choice:
-        """A choice that the image has: by default the middle of z, the first of other axes, and RGB or the first channel.
+    def choose(self, positions: Sequence[int] | None, channel: int | None, layers: int | None = None) -> Choice:
+        """A choice that the image has.
 
-        Raises ParameterError for a position or channel that there is not.
+        By default it is the middle of z, the first of other axes, RGB or the first channel, and all layers.
+
+        Raises ParameterError for a position, channel or number of layers that there is not.
         """
         lengths = self.positions
         if positions is None:
@@ -125,7 +132,10 @@ class Pyramid:
             )
         if channel is not None and not 0 <= channel < len(self.channels):
             raise ParameterError(f"channel is {channel} but {self.name} has {len(self.channels)}")
-        return Choice(tuple(positions), None if self.rgb else channel or 0)
+        if layers is not None and not 1 <= layers <= self.layers:
+            there = f"{self.layers}, from 1 on" if self.layers else "no layers; leave it out"
+            raise ParameterError(f"layers is {layers} but {self.name} has {there}")
+        return Choice(tuple(positions), None if self.rgb else channel or 0, layers)
 
     def window(self, choice: Choice) -> tuple[float, float] | None:
         """The contrast window that metadata or the dtype give; None if it takes values to know one."""
@@ -134,7 +144,7 @@ class Pyramid:
         return self.channels[choice.channel or 0].window
 
 
-def pyramid_of(name: str, stored: Sequence[Stored], channels: Sequence[Channel], rgb: bool, codec: str) -> Pyramid:
+def pyramid_of(name: str, stored: Sequence[Stored], channels: Sequence[Channel], rgb: bool, codec: str, layers: int) -> Pyramid:
     """A pyramid of stored levels, with those that are made of the last one.
 
     Raises ParameterError for dtypes and chunks that cannot be shown.
@@ -145,7 +155,7 @@ def pyramid_of(name: str, stored: Sequence[Stored], channels: Sequence[Channel],
     while levels[-1].halvings < MADE and max(levels[-1].height, levels[-1].width) > TILE:
         last = levels[-1]
         levels.append(ShownLevel(-(-last.height // 2), -(-last.width // 2), last.source, last.halvings + 1))
-    return Pyramid(name, tuple(levels), tuple(channels), rgb, codec)
+    return Pyramid(name, tuple(levels), tuple(channels), rgb, codec, layers)
 
 
 def _check(stored: Stored) -> None:

@@ -9,7 +9,7 @@ from ..errors import ParameterError
 from .pyramid import Choice, Pyramid
 
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
-_KNOWN = ("at", "channel", "window")
+_KNOWN = ("at", "channel", "layers", "window")
 
 
 class Missing(Exception):  # noqa: N818  # an answer, 404
@@ -32,14 +32,18 @@ class Place(NamedTuple):
 
 
 def parse_query(pyramid: Pyramid, query: Mapping[str, str]) -> Asked:
-    """The meaning of `at=3,0&channel=1&window=100,4000`, all of which may be left out; ParameterError for anything else."""
+    """The meaning of `at=3,0&channel=1&layers=2&window=100,4000`, all of which may be left out.
+
+    Raises ParameterError for anything else.
+    """
     unknown = [name for name in query if name not in _KNOWN]
     if unknown:
         raise ParameterError(f"{unknown[0]!r} is asked for, but a request may say only {', '.join(_KNOWN)}")
     at = [_number(one, "at") for one in query["at"].split(",")] if query.get("at") else None
     channel = _number(query["channel"], "channel") if "channel" in query else None
+    layers = _number(query["layers"], "layers") if "layers" in query else None
     window = _window(query["window"]) if "window" in query else None
-    return Asked(pyramid.choose(at, channel), window)
+    return Asked(pyramid.choose(at, channel, layers), window)
 
 
 def parse_place(pyramid: Pyramid, level: str, column: str, row: str) -> Place:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from helpers import processes
-from helpers.paths import TINY
+from helpers.paths import TINY, TINY_LAYERS
 from helpers.served import CELLS, PHOTO, SIGNAL, running
 from PIL import Image as PillowImage
 
@@ -26,6 +26,8 @@ def served(tmp_path_factory):
         target = folder / f"quality-{quality}.ome.zarr"
         command = ["encode", str(top / "photo.png"), "-o", str(target), "--weights", str(TINY), "--quality", quality, "--quiet"]
         assert main(command) == 0
+    command = ["encode", str(top / "photo.png"), "-o", str(folder / "layers.ome.zarr"), "--codec", "sae"]
+    assert main([*command, "--weights", str(TINY_LAYERS), "--quiet"]) == 0
     cells = Image(CELLS, "czyx", labels=("DAPI", "GFP"))
     write_group(folder / "deep" / "cells-0.4.ome.zarr", cells, "cells", Options(codec="none", ngff="0.4", chunk_size=32))
     command = ["encode", str(top / "photo.png"), "-o", str(folder / "blosc.ozx"), "--codec", "blosc", "--quiet"]

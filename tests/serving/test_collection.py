@@ -5,9 +5,10 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import zarr
-from helpers.paths import TINY
+from helpers.paths import TINY, TINY_LAYERS
 
 import caecodec
+from caecodec import settings
 from caecodec.serving import collection
 from caecodec.serving.collection import open_collection
 
@@ -48,6 +49,16 @@ def test_axes_of_our_codecs_are_those_of_their_parameters(tmp_path, axis, channe
     codec = caecodec.ConvolutionalAutoencoder(quality=4, weights=str(TINY), channel_axis=axis)
     found = one(tmp_path / "a.zarr", shape=(5, 30, 40), serializer=codec, compressors=None)
     assert (len(found.channels), dict(found.positions)) == (channels, positions)
+
+
+def test_layers_that_can_be_read_one_by_one(tmp_path):
+    """Those that the codec writes, at most those of the settings; none if other codecs are in the way."""
+    codec = caecodec.ScalableAutoencoder(weights=TINY_LAYERS, layers=3)
+    options = {"shape": (40, 50, 3), "serializer": codec}
+    assert one(tmp_path / "a.zarr", compressors=None, **options).layers == 3
+    assert one(tmp_path / "b.zarr", compressors=zarr.codecs.GzipCodec(), **options).layers == 0
+    with settings.using(layers=2):
+        assert one(tmp_path / "c.zarr", compressors=None, **options).layers == 2
 
 
 def test_filters_that_move_axes(tmp_path):

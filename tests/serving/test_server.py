@@ -15,6 +15,7 @@ from helpers import processes
 from helpers.served import CELLS, PHOTO, SIGNAL, running
 from PIL import Image
 
+import caecodec
 from caecodec.cli.main import main
 from caecodec.ngff.groups import read_group
 from caecodec.ngff.pyramid import pyramid
@@ -35,6 +36,7 @@ def test_images_are_described(images, client):
         "chunk-linked.zarr",
         "deep/cells-0.4.ome.zarr",
         "deep/several.zarr/float",
+        "layers.ome.zarr",
         "plain.zarr",
         "quality-1.ome.zarr",
         "quality-4.ome.zarr",
@@ -43,6 +45,7 @@ def test_images_are_described(images, client):
     assert coded["codec"] == "cae, quality 4"
     assert coded["rgb"]
     assert [(one["width"], one["made"]) for one in coded["levels"]] == [(1100, False), (550, False), (275, False), (138, False)]
+    assert {name: one["layers"] for name, one in images.items() if one["layers"]} == {"layers.ome.zarr": 4}
     cells = images["deep/cells-0.4.ome.zarr"]
     assert cells["channels"] == ["DAPI", "GFP"]
     assert cells["axes"] == [{"name": "z", "length": 3, "at": 1}]
@@ -73,6 +76,39 @@ def test_weights_that_groups_carry_are_used(client, images, served):
     expected = np.moveaxis(read_group(served / "quality-4.ome.zarr").pixels, 0, -1)[:512, :512]
     assert np.abs(shown - expected).max() <= 1
     assert "caecodec_weights" in zarr.open_group(served / "quality-4.ome.zarr", mode="r")
+
+
+def test_layers(client, images, served):
+    """The pixels of the first layers alone, for which fewer bytes are read; all of them if none are asked for."""
+    path = f"tiles/{images['layers.ome.zarr']['key']}/0/1_1.png"
+    group = zarr.open_group(served / "layers.ome.zarr", mode="r")
+    read = []
+    for layers in (1, 2, 3, 4):
+        answer = client.get(path, params={"layers": layers})
+        with caecodec.weights.using(group):
+            expected = caecodec.read(group["s0"], np.s_[:, 512:, 512:1024], layers=layers)
+        assert np.abs(pixels(answer).astype(int) - np.moveaxis(expected, 0, -1)).max() <= 1
+        read.append(int(answer.headers["caecodec-read-bytes"]))
+        again = client.get(path, params={"layers": layers})
+        assert (again.headers["caecodec-read-bytes"], again.content) == ("0", answer.content)
+    assert 0 < read[0] < read[1] < read[2] < read[3]
+    np.testing.assert_array_equal(pixels(client.get(path)), pixels(answer))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "problem"),
+    [
+        ("layers.ome.zarr", "5", "layers is 5 but layers.ome.zarr has 4, from 1 on"),
+        ("layers.ome.zarr", "0", "layers is 0 but layers.ome.zarr has 4, from 1 on"),
+        ("layers.ome.zarr", "all", "layers is 'all' but must be whole numbers from 0 on"),
+        ("quality-4.ome.zarr", "1", "layers is 1 but quality-4.ome.zarr has no layers; leave it out"),
+        ("plain.zarr", "1", "layers is 1 but plain.zarr has no layers; leave it out"),
+    ],
+)
+def test_layers_that_there_are_not(client, images, name, layers, problem):
+    for path in (f"tiles/{images[name]['key']}/0/0_0.png", f"images/{images[name]['key']}/window"):
+        answer = client.get(path, params={"layers": layers})
+        assert (answer.status_code, answer.json()["error"]) == (400, problem)
 
 
 def test_channels_positions_and_windows(client, images):
@@ -139,7 +175,7 @@ def test_a_tile_that_the_browser_has_is_not_sent_again(client, images):
         ("0/0_0.png?channel=3", 400),
         ("0/0_0.png?channel=-1", 400),
         ("0/0_0.png?at=0", 400),
-        ("0/0_0.png?layers=1", 400),
+        ("0/0_0.png?colour=1", 400),
     ],
 )
 def test_what_there_is_not_is_an_error(client, images, place, status):

@@ -18,6 +18,8 @@ COLOUR = """([x, y]) => {
     const canvas = document.querySelector("#viewer canvas");
     return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
 }"""
+# What changes is drawn in the next frame, which has ended once the one after it begins.
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,10 @@ def opened(browser, url):
 
 
 def settled(page):
-    """The page, once it has all the tiles that it shows."""
+    """The page, once it has all the tiles that it shows, and has drawn them."""
     expect(page.locator("html[data-ready]")).to_be_attached()
     expect(page.locator("#busy")).to_be_hidden()
+    page.evaluate(TWO_FRAMES)
     return page
 
 
@@ -169,6 +172,39 @@ def test_the_views_show_what_they_say(opened, images):
     assert [page.evaluate(COLOUR, place) for place in (left, right)] == in_a
 
 
+def test_layers_of_one_image_beside_each_other(opened, images):
+    left, right = [0.25, 0.5], [0.75, 0.5]
+    layered = key(images, "layers.ome.zarr")
+    page = opened(f"#a={layered}&b={layered}&view=split")
+    layers = {side: page.get_by_role("combobox", name=f"Layers of {side}") for side in "AB"}
+    assert layers["A"].locator("option").all_text_contents() == ["all 4 layers", *(f"{i} of 4 layers" for i in (1, 2, 3))]
+    with_all = [page.evaluate(COLOUR, place) for place in (left, right)]
+    layers["A"].select_option("1 of 4 layers")
+    says(page, **{"a-layers": "1"})
+    expect(page.locator("#left-name")).to_have_text("A: 1 of 4 layers of layers.ome.zarr")
+    expect(page.locator("#right-name")).to_have_text("B: all 4 layers of layers.ome.zarr")
+    layers["B"].focus()
+    page.keyboard.type("2")
+    says(page, **{"a-layers": "1", "b-layers": "2"})
+    expect(page.locator("#right-name")).to_have_text("B: 2 of 4 layers of layers.ome.zarr")
+    settled(page)
+    split = [page.evaluate(COLOUR, place) for place in (left, right)]
+    assert all(a != b for a, b in zip(split, with_all, strict=True))
+    link = page.url
+    page.get_by_role("radio", name="B", exact=True).check()
+    settled(page)
+    in_b = [page.evaluate(COLOUR, place) for place in (left, right)]
+    assert in_b[0] != split[0]
+    assert in_b[1] == split[1]
+    again = opened(link[link.index("#") :])
+    assert [again.evaluate(COLOUR, place) for place in (left, right)] == split
+    expect(again.get_by_role("combobox", name="Layers of B")).to_have_value("2")
+    again.get_by_role("combobox", name="A", exact=True).select_option("plain.zarr")
+    expect(again.get_by_role("combobox", name="Layers of A")).to_be_hidden()
+    says(again, a=key(images, "plain.zarr"), **{"b-layers": "2"})
+    assert "a-layers" not in again.url
+
+
 def test_links_lead_to_the_same_place(opened, images):
     place = f"{two(images)}&view=split&divider=30&x=400&y=300&zoom=2"
     page = opened(place)
@@ -185,7 +221,7 @@ def test_links_lead_to_the_same_place(opened, images):
         "#a=nothing&b=<b>",
         "#zoom=-1&x=a&y=",
         "#view=split",
-        "#channel=99&at=7,7,7&window=5,5",
+        "#channel=99&at=7,7,7&window=5,5&a-layers=9&b-layers=0.5",
         "#zoom=Infinity&x=1e999&divider=500",
     ],
 )

@@ -113,6 +113,10 @@ class Scalable(Codec[ScalableParameters, ScalablePayload]):
         """See `Codec.first_layers`: what the settings say, if a caller asks for none."""
         return parse_layers(layers) or current().layers or None
 
+    def layer_count(self, parameters: ScalableParameters) -> int:
+        """See `Codec.layer_count`: those asked for, or all that the weights have."""
+        return parameters.layers or max(parameters.source().qualities)
+
     def describe(self, payload: ScalablePayload) -> Description:
         """The number of layers, and the bytes of each."""
         parts = {f"layer_{number}_bytes": len(layer) for number, layer in enumerate(payload.layers, 1)}

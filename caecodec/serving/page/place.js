@@ -1,6 +1,6 @@
 // What the address of the page says after "#": the images and how they are seen.
 
-const NUMBERS = ["divider", "x", "y", "zoom", "channel"];
+const NUMBERS = ["divider", "x", "y", "zoom", "channel", "a-layers", "b-layers"];
 const LISTS = ["at", "window"];
 const TEXTS = ["a", "b", "view"];
 

@@ -12,7 +12,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const served = await (await fetch("images")).json();
 const images = new Map(served.images.map((image) => [image.key, image]));
 const sides = { a: null, b: null }; // {image, item, costs}
-const state = { a: null, b: null, view: "a", at: [], channel: null, window: null };
+const state = { a: null, b: null, view: "a", at: [], channel: null, layers: { a: null, b: null }, window: null };
 let placed = ""; // the size of the image that the viewer last looked at
 let remembering; // the timer
 let shown = 0; // counts what was asked for, so that what comes late is not taken for the latest
@@ -40,7 +40,7 @@ async function show(place = {}) {
   complain("");
   const a = images.get(state.a);
   if (!state.window && !isPlain(a)) {
-    const response = await fetch(`images/${a.key}/window${query({ ...choice(a), window: null })}`);
+    const response = await fetch(`images/${a.key}/window${query({ ...choice("a", a), window: null })}`);
     const answer = await response.json();
     if (mine !== shown) return;
     if (response.ok) state.window = answer.window;
@@ -55,7 +55,7 @@ async function show(place = {}) {
 
 /** Make an image a side, or none; nothing is done if it is there already and seen in the same way. */
 async function put(side, image) {
-  const seen = image && image.key + query(choice(image));
+  const seen = image && image.key + query(choice(side, image));
   if (sides[side]?.seen === seen) return;
   if (sides[side]?.item) viewer.world.removeItem(sides[side].item);
   const put = (sides[side] = image && { image, seen, item: null, costs: new Costs() });
@@ -66,7 +66,7 @@ async function put(side, image) {
   };
   const failed = (message) => sides[side] === put && complain(`${side.toUpperCase()}: ${message}`);
   const item = await new Promise((success) => {
-    const options = { tileSource: tileSource(image, choice(image), paid, failed), opacity: 0, width: 1 };
+    const options = { tileSource: tileSource(image, choice(side, image), paid, failed), opacity: 0, width: 1 };
     viewer.addTiledImage({ ...options, success: (event) => success(event.item) });
   });
   if (sides[side] !== put) return viewer.world.removeItem(item);
@@ -86,11 +86,25 @@ function isPlain(image) {
 }
 
 /** What a side shows: as `state` says, as far as its image has it. */
-function choice(image) {
+function choice(side, image) {
   const like = image.axes.length === state.at.length && image.axes.every((axis, i) => state.at[i] < axis.length);
   const at = like ? state.at : image.axes.map((axis) => axis.at);
   const channel = image.rgb ? null : Math.min(state.channel ?? 0, image.channels.length - 1);
-  return { at, channel, window: isPlain(image) ? null : state.window };
+  const layers = state.layers[side];
+  const fewer = Number.isInteger(layers) && layers >= 1 && layers < image.layers;
+  return { at, channel, layers: fewer ? layers : null, window: isPlain(image) ? null : state.window };
+}
+
+/** What a side shows, in words. */
+function title(side) {
+  const { image } = sides[side];
+  const { layers } = choice(side, image);
+  const part = image.layers > 1 ? `${layersInWords(layers, image.layers)} of ` : ""; // first, since long names are cut short
+  return `${side.toUpperCase()}: ${part}${image.name}`;
+}
+
+function layersInWords(layers, count) {
+  return layers ? `${layers} of ${count} layers` : `all ${count} layers`;
 }
 
 /** Show the sides that the view has; the other one is loaded too, so that a switch takes no time. */
@@ -102,8 +116,8 @@ function arrange() {
   }
   const split = state.view === "split";
   element("divider").hidden = !split;
-  element("left-name").textContent = state.view === "b" ? "" : `A: ${sides.a.image.name}`;
-  element("right-name").textContent = state.view === "a" ? "" : `B: ${sides.b.image.name}`;
+  element("left-name").textContent = state.view === "b" ? "" : title("a");
+  element("right-name").textContent = state.view === "a" ? "" : title("b");
   for (const radio of document.querySelectorAll("#view input")) {
     radio.checked = radio.value === state.view;
     radio.disabled = radio.value !== "a" && !sides.b;
@@ -172,6 +186,8 @@ function write() {
     divider: state.view === "split" ? divider.place : null,
     at: state.at,
     channel: state.channel,
+    "a-layers": choice("a", sides.a.image).layers,
+    "b-layers": sides.b && choice("b", sides.b.image).layers,
     window: isPlain(sides.a.image) ? null : state.window,
     x: Math.round(10 * centre.x) / 10,
     y: Math.round(10 * centre.y) / 10,
@@ -186,6 +202,7 @@ function follow() {
   const a = images.has(place.a) ? place.a : (state.a ?? first);
   state.b = images.has(place.b) ? place.b : null;
   choose(a, place);
+  state.layers = { a: place["a-layers"] ?? null, b: place["b-layers"] ?? null };
   state.view = state.b && ["a", "b", "split"].includes(place.view) ? place.view : "a";
   if (place.divider !== undefined) divider.move(place.divider);
   if (place.a && !images.has(place.a)) return show(place).then(() => complain("The image of this address is not served."));
@@ -223,6 +240,7 @@ function describe() {
   element("b").value = state.b ?? "";
   element("channel-choice").hidden = a.rgb || a.channels.length < 2;
   element("channel").replaceChildren(...a.channels.map((label, i) => new Option(label, i, false, i === state.channel)));
+  for (const side of ["a", "b"]) offerLayers(side);
   element("contrast").hidden = isPlain(a);
   element("axes").replaceChildren(...a.axes.filter((axis) => axis.length > 1).map((axis) => slider(axis, a.axes.indexOf(axis))));
   element("about").replaceChildren(...["a", "b"].filter((side) => sides[side]).map((side) => about(side, sides[side].image)));
@@ -231,6 +249,18 @@ function describe() {
     `A has no pyramid, so levels to 1:${Math.round(1 / leastZoom(a))} are made by averaging, and no more of it is shown at once. ` +
     "caecodec encode writes one.";
   for (const side of ["a", "b"]) account(side);
+}
+
+/** The numbers of layers that a side's image can be seen with, if it has several. */
+function offerLayers(side) {
+  const image = sides[side]?.image;
+  const count = image?.layers ?? 0;
+  element(`${side}-layers-choice`).hidden = count < 2;
+  if (count < 2) return;
+  const { layers } = choice(side, image);
+  const fewer = Array.from({ length: count - 1 }, (_, i) => i + 1);
+  const options = [null, ...fewer].map((one) => new Option(layersInWords(one, count), one ?? "", false, one === layers));
+  element(`${side}-layers`).replaceChildren(...options);
 }
 
 function slider(axis, place) {
@@ -322,6 +352,11 @@ element("b").addEventListener("change", (event) => {
   show();
 });
 element("view").addEventListener("change", (event) => look(event.target.value));
+for (const side of ["a", "b"])
+  element(`${side}-layers`).addEventListener("change", (event) => {
+    state.layers[side] = Number(event.target.value) || null;
+    show();
+  });
 element("channel").addEventListener("change", (event) => {
   state.channel = Number(event.target.value);
   state.window = null;
