@@ -42,7 +42,7 @@ class Step:
         self.quality = torch.arange(recipe.crops, device=self.device) % count
         self._share = nn.functional.one_hot(self.quality, count).float()
         self._share /= self._share.sum(0)  # weight of each crop in the mean of its quality
-        self._counts = torch.tensor(recipe.shares, device=self.device)
+        self._importance = torch.tensor(recipe.shares, device=self.device)
         self._lmbdas = torch.tensor(recipe.lmbdas, device=self.device)[self.quality]
         self._keep = torch.zeros((), device=self.device)
         groups = [
@@ -101,7 +101,7 @@ class Step:
         torch._foreach_zero_(self._gradients)
         measured = rate_distortion(self.backbone, x, self.quality, self.measure, self.crops.random)
         bpp, _, distortion = measured
-        losses = self._share.T @ (bpp + self._lmbdas * distortion)  # of crops: each quality has its own mean
+        losses = self._share.T @ (bpp + self._lmbdas * distortion)  # each quality has its own mean
         with torch.no_grad():
             right = losses.isfinite()
             self.typical.copy_(
@@ -109,7 +109,7 @@ class Step:
             )
             rows = torch.stack([*measured, torch.ones_like(bpp)], 1)
             self.sums.add_(torch.where(right[:, None], self._share.T @ rows, 0.0))
-        (self._counts * losses / self.typical).sum().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
+        (self._importance * losses / self.typical).sum().backward()  # type: ignore[no-untyped-call]  # Tensor.backward has no annotations
         with torch.no_grad():
             norm = torch.stack(torch._foreach_norm(self._gradients)).norm()
             torch._foreach_mul_(self._gradients, (CLIP / norm).clamp(max=1.0))
