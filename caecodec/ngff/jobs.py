@@ -156,8 +156,8 @@ def _outcomes(
             return _outcome(job, convert)
 
     pool = ThreadPoolExecutor(workers, "caecodec-conversion")
-    futures = {pool.submit(work, jobs[number]): number for number in wanted}
     try:
+        futures = {pool.submit(work, jobs[number]): number for number in wanted}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:  # at the end there is nothing left to stop
