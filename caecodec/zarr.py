@@ -11,6 +11,7 @@ from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
 from zarr.core.indexing import SelectorTuple
+from zarr.storage import StorePath
 
 from .bitstream.first_layers import fetch_layers
 from .chunks.cuda_arrays import from_cuda, is_cuda, to_cuda
@@ -138,7 +139,7 @@ class ScalableAutoencoder(ScalableArguments, Serializer, ArrayBytesCodecPartialD
             return None if found is None else found.to_bytes()
 
         first = SCALABLE.first_layers(None)
-        if first is None:
+        if first is None or not isinstance(byte_getter, StorePath):  # in a shard, zarr has fetched all of the chunk
             data = await byte_getter.get(chunk_spec.prototype)
         else:
             fetched = await fetch_layers(get, first)

@@ -66,7 +66,7 @@ def first_layers(codec, image, layers):
 def test_only_the_bytes_of_layers_are_fetched(layout, layers, image, codec):
     store = MemoryStore()
     create(layout, image, codec, store)
-    array = zarr.open_array(CountingStore(store), mode="r")
+    array = zarr.open_array(CountingStore(store), mode="r+")
     expected, ends = first_layers(codec, image, layers)
     CountingStore.fetched = 0
     np.testing.assert_array_equal(caecodec.read(array, layers=layers), expected)
@@ -84,7 +84,7 @@ def test_only_the_bytes_of_layers_are_fetched(layout, layers, image, codec):
 def test_zarr_fetches_only_layers_of_chunks_outside_shards(image, codec):
     store = MemoryStore()
     create("v3", image, codec, store)
-    array = zarr.open_array(CountingStore(store), mode="r")
+    array = zarr.open_array(CountingStore(store), mode="r+")
     expected, ends = first_layers(codec, image, 1)
     with settings.using(layers=1):
         CountingStore.fetched = 0

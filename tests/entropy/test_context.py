@@ -110,11 +110,12 @@ def test_predictions_are_exact(positions):
 def test_shipped_weights_are_exact_on_their_largest_features():
     for source in weights.installed():
         for quality in source.qualities:
-            tables = weights.load(source, quality).tables["context"]
-            assert tables is not None
-            known = np.tile(np.array([[8], [72]], np.uint8), (len(tables.order), 5))
-            exact = tables.predictor.astype(np.int64) @ known.astype(np.int64)
-            np.testing.assert_array_equal(context_numpy.predict(tables.predictor, known), exact)
+            found = weights.load(source, quality).tables
+            of_layers = found.get("layers")
+            for tables in [of_layers.base, *of_layers.refinements] if of_layers else [found["context"]]:
+                known = np.tile(np.array([[8], [72]], np.uint8), (tables.predictor.shape[1] // 2, 5))
+                exact = tables.predictor.astype(np.int64) @ known.astype(np.int64)
+                np.testing.assert_array_equal(context_numpy.predict(tables.predictor, known), exact)
 
 
 def test_context_tables_are_a_small_part_of_their_file():
