@@ -135,7 +135,7 @@ def test_damage_in_a_layer_that_is_read(layout, image, codec):
     array = create(layout, image, codec, store)
     key = next(key for key in store._store_dict if not key.endswith(("zarr.json", ".zarray", ".zattrs")))
     data = bytearray(store._store_dict[key].to_bytes())
-    data[120] ^= 4
+    data[directory.parse_directory(data).entries[1].start] ^= 4  # of layer 1, of the first chunk of a shard
     store._store_dict[key] = type(store._store_dict[key]).from_bytes(bytes(data))
     with pytest.raises(caecodec.CorruptionError):
         caecodec.read(array, layers=1)
