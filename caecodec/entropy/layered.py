@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..bitstream import varint
 from ..errors import CorruptionError, WeightsError
 from . import context, layered_coder
-from .context_numpy import Bytes, features, predict, reached
+from .context_numpy import Bytes, features, predict
 from .context_tables import CLIP, Floats
 from .layered_tables import STEADY, LayeredTables, RefinementTables, layers_of
 from .model import EntropyModel, Shape, Tensors
@@ -165,28 +165,29 @@ def _predictions(tables: RefinementTables, count: int, known: Bytes, own: Bytes)
 
     known, own : the features of the layer below and of this one; the latter may be filled in while the groups go by
     """
-    width = len(known)
+    width, used = len(known), np.flatnonzero(known.any(axis=1))  # in lower layers most channels are 0 everywhere
+    known = known[used]
     for first, end in tables.groups:
         last = min(end, count)
         if first >= last:
             return
         weights = tables.predictor[first:last]
-        predicted = predict(weights[:, :width], known)
+        predicted = predict(weights[:, used], known)
         predicted += predict(weights[:, width : width + 2 * first], own[: 2 * first])
         yield first, last, predicted
 
 
 def _masses(tables: RefinementTables, first: int, magnitudes: Symbols, predicted: Floats) -> npt.NDArray[np.uint32]:
     """The mass of index 0 at each position of channels from `first` on, as `layered_coder` takes it, in order."""
-    mass = tables.mass.astype(np.uint32)
-    steady_mass = mass | layered_coder.STEADY_FLAG
-    out = np.empty(predicted.shape, np.uint32)
-    for row, (magnitude, prediction) in enumerate(zip(magnitudes, predicted, strict=True)):
-        channel = first + row
-        out[row] = mass[tables.zero[channel]][reached(tables.levels[channel], prediction)]
-        steady = np.flatnonzero(magnitude)
-        out[row, steady] = steady_mass[tables.steady[channel]][np.minimum(magnitude[steady], STEADY) - 1]
-    return out.reshape(-1)
+    part = slice(first, first + len(predicted))
+    classes = np.zeros(predicted.shape, np.uint8)
+    for level in tables.levels[part].T:
+        classes += level[:, None] <= predicted
+    mass = np.take_along_axis(tables.zero_mass[part], classes.astype(np.intp), axis=1)
+    row, position = np.nonzero(magnitudes)
+    size = np.minimum(magnitudes[row, position], STEADY) - 1
+    mass[row, position] = tables.steady_mass[first + row, size] | layered_coder.STEADY_FLAG
+    return mass.reshape(-1)
 
 
 def _choices(low: Symbols, high: Symbols) -> Bytes:

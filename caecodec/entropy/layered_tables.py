@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from ..bitstream.scalable import MAX_LAYERS
 from ..errors import WeightsError
@@ -91,6 +92,16 @@ class RefinementTables:
     def levels(self) -> Floats:
         """Thresholds (M, K - 1) float32."""
         return self.threshold.astype(np.float32)
+
+    @cached_property
+    def zero_mass(self) -> npt.NDArray[np.uint32]:
+        """The mass (M, K) of staying 0 in each class."""
+        return self.mass.astype(np.uint32)[self.zero]
+
+    @cached_property
+    def steady_mass(self) -> npt.NDArray[np.uint32]:
+        """The mass (M, STEADY) of the lower half at each magnitude."""
+        return self.mass.astype(np.uint32)[self.steady]
 
     @property
     def _starts(self) -> Integers:
