@@ -242,7 +242,7 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
         return opened(_start(path, stream))
     except (ParameterError, MemoryError, PillowImage.DecompressionBombError):
         raise
-    except Exception as error:  # as in _errors
+    except Exception as error:  # damaged files make Pillow raise nearly anything
         data = without_metadata(path.read_bytes() if stream is None else _bytes(stream))
         if data is None:
             raise
@@ -323,7 +323,7 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
                 and not about.startswith(("ImageJ=", "Aperio"))
                 and "<OME" not in about
             )
-    except Exception:  # as in _errors; tifffile may know better
+    except Exception:  # damaged files make Pillow raise nearly anything; False leaves the file to tifffile
         return False
 
 
@@ -360,7 +360,7 @@ def _orientation(image: PillowImage.Image, path: Path) -> int:
     """The EXIF orientation, 1 if there is none."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # as in _errors
+    except Exception as error:  # damaged files make Pillow raise nearly anything
         warnings.warn(f"{path} is read as if upright, because its EXIF cannot be read: {error}", stacklevel=2)
         return 1
     return orientation if orientation in _TRANSPOSITIONS else 1
