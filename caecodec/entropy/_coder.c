@@ -1,5 +1,5 @@
 /* Context coding in C: the bytes of FORMAT.md, 5 to 7, that context_numpy.py codes too, without Python's lock; and, at the end,
-   those of section 24, which binary_context_numpy.py codes too, and the coder of layered_coder.py (section 25).
+   those of sections 24 and 25, which binary_context_numpy.py and layered_numpy.py code too.
 
    symbols (images, M, rows, columns) int32 <-> indices (M, P) uint8 in coding order <-> words of each stream, escape list
 
@@ -8,7 +8,7 @@
    inside it. Since most magnitudes are 0, each position has a list of the channels before the block whose 3x3 sum is not.
 
    Nothing in a payload can make it read or write beyond an array: tables are checked when they are loaded (context_tables.py),
-   the sizes of all arrays by `fits`, and every index that `pull` finds is at most the escape. */
+   the sizes of all arrays by `fits` and the like, and every index that `pull` finds is at most the escape. */
 
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
@@ -20,7 +20,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { LANES = 16, CLIP = 8, FEW = 8, MAX_SYMBOL = 1 << 24 };
+enum { LANES = 16, CLIP = 8, OWN = 8, FEW = 8, MAX_SYMBOL = 1 << 24 };
 enum { LEFT = 1, UP = 2 };
 #define TOTAL ((uint32_t)1 << 24)
 
@@ -28,7 +28,7 @@ typedef struct {
     const int32_t *order;       /* (M,): the channels in coding order; all other arrays are in this order */
     const uint8_t *difference;  /* (M,): LEFT, UP, or 0 */
     const uint8_t *radius;      /* (M,): index 2 radius + 1 is the escape */
-    const int16_t *weight;      /* (blocks, M, LANES, 2): the factors of magnitude and 3x3 sum; 0 from the channel itself on */
+    const int16_t *weight;      /* (blocks, M, LANES, 2): of magnitude and 3x3 sum; 0 from the channel itself on */
     const int32_t *threshold;   /* (M, classes - 1), ascending; classes is a power of two */
     const uint8_t *table;       /* (M, classes): the table of each class */
     const uint32_t *cumulative; /* (T, entries): the sum of the masses below each index */
@@ -37,7 +37,7 @@ typedef struct {
 } Tables;
 
 typedef struct {
-    int16_t magnitude, sum; /* sum: of the 3x3 magnitudes */
+    int16_t magnitude, sum; /* OWN times the magnitude, and the sum of the 3x3 magnitudes */
 } Features;
 
 typedef struct {
@@ -47,10 +47,10 @@ typedef struct {
 
 typedef struct {
     Py_ssize_t images, rows, columns, positions, count;
-    uint8_t *index;       /* (M, P) */
+    uint8_t *index;       /* (channels, P) */
     Features *block;      /* (LANES, P): of the channels of the block, as far as they are known */
     int32_t *predictions; /* (P, LANES): of the channels of the block from those before it */
-    Known *known;         /* (P, stride): the channels before the block whose 3x3 sum is not 0 */
+    Known *known;         /* (P, stride): the channels before the block whose 3x3 sum is not 0, at most `listed` */
     Py_ssize_t stride;
     uint32_t *filled;     /* (P,): how many these are */
     uint8_t *magnitude;   /* (P,) of one channel */
@@ -73,10 +73,10 @@ static void *allocate(size_t number, size_t size)
     return number > (size_t)PTRDIFF_MAX / size ? NULL : malloc(number ? number * size : 1);
 }
 
-static int context_init(Context *s, Py_ssize_t channels)
+static int context_init(Context *s, Py_ssize_t channels, Py_ssize_t listed)
 {
     const size_t positions = (size_t)s->positions;
-    s->stride = (channels / 8 + 1) * 8; /* an odd number of cache lines, so that lists fall into all sets of a cache */
+    s->stride = (listed / 8 + 1) * 8; /* an odd number of cache lines, so that lists fall into all sets of a cache */
     s->stride += s->stride / 8 % 2 ? 0 : 8;
     s->index = positions > (size_t)(PTRDIFF_MAX / channels) ? NULL : allocate(positions * (size_t)channels, 1);
     s->block = allocate(positions, LANES * sizeof(Features));
@@ -120,20 +120,27 @@ static inline void add_known(int32_t *prediction, const int16_t *weight, const K
 #endif
 }
 
+/* Append the features of the first channels of the block to the list of a position; `number` is what the first is called. */
+static inline void append(Context *s, Py_ssize_t i, Py_ssize_t channels, Py_ssize_t number)
+{
+    Known *known = s->known + i * s->stride;
+    uint32_t filled = s->filled[i];
+    for (Py_ssize_t lane = 0; lane < channels; lane++) {
+        const Features features = s->block[lane * s->positions + i];
+        known[filled] = (Known){features, (uint32_t)(number + lane)};
+        filled += features.sum != 0;
+    }
+    s->filled[i] = filled;
+}
+
 /* Append the features of the channels of a block to the lists, and predict the next block, which begins with `channel`. */
 static void begin_block(Context *s, const Tables *t, Py_ssize_t channel)
 {
     const int16_t *weight = t->weight + channel / LANES * t->channels * 2 * LANES;
     for (Py_ssize_t i = 0; i < s->positions; i++) {
-        Known *known = s->known + i * s->stride;
-        uint32_t filled = s->filled[i];
-        for (Py_ssize_t lane = 0; lane < LANES && channel; lane++) {
-            const Features features = s->block[lane * s->positions + i];
-            known[filled] = (Known){features, (uint32_t)(channel - LANES + lane)};
-            filled += features.sum != 0;
-        }
-        s->filled[i] = filled;
-        add_known(s->predictions + i * LANES, weight, known, filled);
+        if (channel)
+            append(s, i, LANES, channel - LANES);
+        add_known(s->predictions + i * LANES, weight, s->known + i * s->stride, s->filled[i]);
     }
 }
 
@@ -193,12 +200,11 @@ static void choose(Context *s, const Tables *t, Py_ssize_t channel, uint8_t *cho
     }
 }
 
-/* Take the features of a channel from its indices. */
-static void learn(Context *s, Py_ssize_t channel)
+/* Take the features of a channel from its indices (P,). */
+static void learn(Context *s, const uint8_t *index, Py_ssize_t lane)
 {
-    const uint8_t *index = s->index + channel * s->positions;
     const Py_ssize_t rows = s->rows, columns = s->columns;
-    Features *features = s->block + channel % LANES * s->positions;
+    Features *features = s->block + lane * s->positions;
     uint8_t *sums = s->sums + 1;
     for (Py_ssize_t i = 0; i < s->positions; i++) {
         const uint8_t magnitude = (uint8_t)((index[i] + 1) / 2);
@@ -213,7 +219,7 @@ static void learn(Context *s, Py_ssize_t channel)
         sums[-1] = sums[0];
         sums[columns] = sums[columns - 1];
         for (Py_ssize_t i = 0; i < columns; i++)
-            features[row * columns + i] = (Features){own[i], (int16_t)(sums[i - 1] + sums[i] + sums[i + 1])};
+            features[row * columns + i] = (Features){(int16_t)(OWN * own[i]), (int16_t)(sums[i - 1] + sums[i] + sums[i + 1])};
     }
 }
 
@@ -506,7 +512,7 @@ static PyObject *encode(PyObject *Py_UNUSED(self), PyObject *arguments)
     chosen = allocate(symbols, 1);
     words = allocate(symbols + 2 * (size_t)streams, 4); /* each index adds at most one word, and the last state two */
     ends = allocate((size_t)streams, sizeof(*ends));
-    if (!chosen || !words || !ends || !context_init(&s, t.channels)) {
+    if (!chosen || !words || !ends || !context_init(&s, t.channels, t.channels)) {
         PyErr_NoMemory();
         goto done;
     }
@@ -514,7 +520,7 @@ static PyObject *encode(PyObject *Py_UNUSED(self), PyObject *arguments)
     take(&s, &t, b[SYMBOLS].buf);
     for (Py_ssize_t channel = 0; channel < s.count; channel++) {
         choose(&s, &t, channel, chosen + channel * s.positions);
-        learn(&s, channel);
+        learn(&s, s.index + channel * s.positions, channel % LANES);
     }
     for (Py_ssize_t i = 0; i < streams; i++)
         ends[i] = push(&t, &s, chosen, bounds[i], bounds[i + 1], i ? ends[i - 1] : words);
@@ -578,7 +584,7 @@ static PyObject *decode(PyObject *Py_UNUSED(self), PyObject *arguments)
     }
     chosen = allocate((size_t)s.positions, 1);
     coders = allocate((size_t)streams, sizeof(*coders));
-    if (!chosen || !coders || !context_init(&s, t.channels)) {
+    if (!chosen || !coders || !context_init(&s, t.channels, t.channels)) {
         PyErr_NoMemory();
         goto done;
     }
@@ -591,7 +597,7 @@ static PyObject *decode(PyObject *Py_UNUSED(self), PyObject *arguments)
         choose(&s, &t, channel, chosen);
         for (Py_ssize_t i = 0; i < streams; i++)
             pull(&coders[i], &t, channel, chosen, s.index + channel * s.positions, bounds[i], bounds[i + 1]);
-        learn(&s, channel);
+        learn(&s, s.index + channel * s.positions, channel % LANES);
     }
     for (Py_ssize_t i = 0; i < streams; i++)
         intact = intact && coders[i].state == 0 && coders[i].left == 0;
@@ -833,117 +839,313 @@ done:
     return result;
 }
 
-/* Layered coding: each position has a mass of index 0, and STEADY if it has no index 2. */
-#define STEADY ((uint32_t)1 << 31)
+/* Layered coding: the symbols `low` of one layer are refined to those of the next one, `high`; both are (images, M, rows, columns).
+
+   Channels are predicted in blocks of up to LANES of one group, from the layer below and the groups before. Lists of positions
+   have both: number j is channel j of the layer below, and number M + j of this one. */
+
+#define STEADY ((uint32_t)1 << 31) /* in a mass: of a symbol that is not 0 below, and so has no entry 2 but of mass 1 */
+enum { SIZES = 3 };                /* magnitudes from this one on have the same mass */
+enum { LOW, HIGH, LAYER_ORDER, GROUP, FACTOR, LEVEL, ENTRY_MASS, LAYER_WORDS, LAYER_BUFFERS };
 
 typedef struct {
-    uint32_t below, mass;
-} Interval;
+    const int32_t *order; /* (M,): the channels in coding order; all other arrays are in this order */
+    const int32_t *group; /* (groups + 1,), ascending: the first channel of each group, and M */
+    const int16_t *factor; /* (blocks, 2 M, LANES, 2): of magnitude and 3x3 sum; each group has blocks of its own */
+    const int32_t *level; /* (M, classes - 1), ascending; classes is a power of two */
+    const uint32_t *mass; /* (M, classes + SIZES): of entry 0 in each class, and at each magnitude with STEADY */
+    Py_ssize_t channels, groups, classes;
+} Refinement;
 
-static inline Interval interval(uint32_t mass, uint32_t index)
+/* Whether all arrays have the sizes that the coder relies on. */
+static int layer_fits(const Py_buffer *b, Refinement *t, Context *s)
 {
-    const uint32_t zero = mass & ~STEADY, half = (TOTAL - zero) / 2;
-    if (!index)
-        return (Interval){0, zero};
-    if (mass & STEADY)
-        return index == 1 ? (Interval){zero, TOTAL - zero - 1} : (Interval){TOTAL - 1, 1};
-    return (Interval){index == 1 ? zero : zero + half, half};
+    t->order = b[LAYER_ORDER].buf, t->group = b[GROUP].buf, t->factor = b[FACTOR].buf, t->level = b[LEVEL].buf;
+    t->mass = b[ENTRY_MASS].buf;
+    t->channels = b[LAYER_ORDER].len / 4, t->groups = b[GROUP].len / 4 - 1;
+    if (t->channels < 1 || t->groups < 1 || t->group[0] != 0 || t->group[t->groups] != t->channels)
+        return 0;
+    t->classes = b[ENTRY_MASS].len / 4 / t->channels - SIZES;
+    if (t->classes < 1 || t->classes > 256 || (t->classes & (t->classes - 1)) != 0 ||
+        b[ENTRY_MASS].len != 4 * t->channels * (t->classes + SIZES) || b[LEVEL].len != 4 * t->channels * (t->classes - 1))
+        return 0;
+    Py_ssize_t blocks = 0;
+    for (Py_ssize_t i = 0; i < t->groups; i++) {
+        if (t->group[i] >= t->group[i + 1])
+            return 0;
+        blocks += (t->group[i + 1] - t->group[i] + LANES - 1) / LANES;
+    }
+    if (b[FACTOR].len / (8 * LANES) / t->channels != blocks || b[FACTOR].len != 8 * LANES * t->channels * blocks)
+        return 0;
+    for (Py_ssize_t i = 0; i < t->channels; i++)
+        if (t->order[i] < 0 || t->order[i] >= t->channels)
+            return 0;
+    for (Py_ssize_t i = 0; i < t->channels * (t->classes + SIZES); i++) {
+        const uint32_t mass = t->mass[i] & ~STEADY;
+        if (mass < 2 || mass > TOTAL - 2)
+            return 0;
+    }
+    if (s->images < 1 || s->rows < 1 || s->columns < 1 || s->images > PTRDIFF_MAX / s->rows ||
+        s->images * s->rows > PTRDIFF_MAX / s->columns)
+        return 0;
+    s->positions = s->images * s->rows * s->columns;
+    return s->positions <= PTRDIFF_MAX / 4 / t->channels && b[LOW].len == 4 * s->positions * t->channels &&
+           b[HIGH].len == b[LOW].len;
 }
 
-PyDoc_STRVAR(pack_doc, "pack(index, mass): words");
-
-static PyObject *pack(PyObject *Py_UNUSED(self), PyObject *arguments)
+static inline Py_ssize_t layer_plane(const Context *s, const Refinement *t, Py_ssize_t image, Py_ssize_t channel)
 {
-    Py_buffer index = {0}, mass = {0};
-    PyObject *result = NULL;
-    if (!PyArg_ParseTuple(arguments, "y*y*", &index, &mass))
-        return NULL;
-    const Py_ssize_t number = index.len;
-    const uint8_t *indices = index.buf;
-    const uint32_t *masses = mass.buf;
-    int usable = number <= PTRDIFF_MAX / 8 && mass.len == 4 * number;
-    for (Py_ssize_t i = 0; i < number && usable; i++) {
-        const uint32_t zero = masses[i] & ~STEADY;
-        usable = indices[i] <= 2 && zero >= 2 && zero <= TOTAL - 2 && zero % 2 == 0;
+    return (image * t->channels + t->order[channel]) * s->rows * s->columns;
+}
+
+/* The number of channels up to the last one that is not 0 everywhere, and how many of these are not. */
+static Py_ssize_t filled_channels(const Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t *used)
+{
+    Py_ssize_t count = 0;
+    for (Py_ssize_t channel = 0; channel < t->channels; channel++) {
+        int32_t any = 0;
+        for (Py_ssize_t image = 0; image < s->images; image++) {
+            const int32_t *plane = symbols + layer_plane(s, t, image, channel);
+            for (Py_ssize_t i = 0; i < s->rows * s->columns; i++)
+                any |= plane[i];
+        }
+        *used += any != 0;
+        count = any ? channel + 1 : count;
     }
-    unsigned char *words = usable ? allocate((size_t)number + 2, 4) : NULL, *out = words;
-    if (!words) {
-        if (usable)
-            PyErr_NoMemory();
-        else
-            PyErr_SetString(PyExc_ValueError, "arrays have other sizes or values than the coder needs");
-        goto done;
+    return count;
+}
+
+/* Append the features of channels [first, last) to the lists, where channel 0 is called `number`. */
+static void know(Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t first, Py_ssize_t last, Py_ssize_t number)
+{
+    const Py_ssize_t size = s->rows * s->columns;
+    for (; first < last; first += LANES) {
+        const Py_ssize_t channels = last - first < LANES ? last - first : LANES;
+        for (Py_ssize_t lane = 0; lane < channels; lane++) {
+            for (Py_ssize_t image = 0; image < s->images; image++) {
+                const int32_t *plane = symbols + layer_plane(s, t, image, first + lane);
+                for (Py_ssize_t i = 0; i < size; i++) {
+                    const int32_t magnitude = plane[i] < 0 ? -plane[i] : plane[i];
+                    s->index[image * size + i] = (uint8_t)(2 * (magnitude < CLIP ? magnitude : CLIP));
+                }
+            }
+            learn(s, s->index, lane);
+        }
+        for (Py_ssize_t i = 0; i < s->positions; i++)
+            append(s, i, channels, number + first);
     }
-    Py_BEGIN_ALLOW_THREADS
-    uint64_t state = 0;
-    for (Py_ssize_t i = number - 1; i >= 0; i--) {
-        const Interval found = interval(masses[i], indices[i]);
-        if (state >= (uint64_t)found.mass << 40) {
+}
+
+/* The mass of entry 0 at each position of a plane; inlined with a constant number of classes. */
+static inline void choose_masses(const int32_t *low, const int32_t *predictions, const int32_t *level, const uint32_t *mass,
+                                 Py_ssize_t classes, Py_ssize_t size, uint32_t *chosen)
+{
+    for (Py_ssize_t i = 0; i < size; i++) {
+        const int32_t magnitude = low[i] < 0 ? -low[i] : low[i];
+        const Py_ssize_t class = reached(level, classes, predictions[i * LANES]);
+        chosen[i] = mass[magnitude ? classes - 1 + (magnitude < SIZES ? magnitude : SIZES) : class];
+    }
+}
+
+static void plane_masses(const Context *s, const Refinement *t, Py_ssize_t channel, Py_ssize_t lane, Py_ssize_t image,
+                         const int32_t *low, uint32_t *chosen)
+{
+    const Py_ssize_t size = s->rows * s->columns;
+    const int32_t *predictions = s->predictions + image * size * LANES + lane, *level = t->level + channel * (t->classes - 1);
+    const uint32_t *mass = t->mass + channel * (t->classes + SIZES);
+    if (t->classes == 32)
+        choose_masses(low, predictions, level, mass, 32, size, chosen);
+    else
+        choose_masses(low, predictions, level, mass, t->classes, size, chosen);
+}
+
+/* Predict a block from the lists. */
+static void predict_block(Context *s, const int16_t *factor)
+{
+    for (Py_ssize_t i = 0; i < s->positions; i++)
+        add_known(s->predictions + i * LANES, factor, s->known + i * s->stride, s->filled[i]);
+}
+
+/* Where entry 2 begins. */
+static inline uint32_t last_entry(uint32_t mass)
+{
+    const uint32_t zero = mass & ~STEADY;
+    return mass & STEADY ? TOTAL - 1 : zero + (TOTAL - zero) / 2;
+}
+
+/* Decode a plane; returns whether its symbols are in range, and no entry is one that no encoder writes. */
+static int pull_plane(Stream *from, const uint32_t *masses, const int32_t *low, int32_t *high, Py_ssize_t size)
+{
+    uint64_t state = from->state;
+    const unsigned char *word = from->words + 4 * from->left;
+    int intact = 1;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        const uint32_t rest = (uint32_t)state & (TOTAL - 1), zero = masses[i] & ~STEADY, last = last_entry(masses[i]);
+        const int one = rest >= zero, two = rest >= last;
+        const uint32_t below = two ? last : one ? zero : 0, end = two ? TOTAL : one ? last : zero;
+        state = (uint64_t)(end - below) * (state >> 24) + (rest - below);
+        if (state >> 32 == 0 && word > from->words) {
+            word -= 4;
+            state = state << 32 | read_word(word);
+        }
+        const int32_t value = 2 * low[i];
+        high[i] = value < 0 ? value - one : value ? value + one : one - 2 * two;
+        intact &= !(two && value) && high[i] >= -MAX_SYMBOL && high[i] <= MAX_SYMBOL;
+    }
+    from->state = state;
+    from->left = (word - from->words) / 4;
+    return intact;
+}
+
+/* Encode a plane, its last position first; returns the end of the words. */
+static unsigned char *push_plane(uint64_t *to, const uint32_t *masses, const int32_t *low, const int32_t *high, Py_ssize_t size,
+                                 unsigned char *out)
+{
+    uint64_t state = *to;
+    for (Py_ssize_t i = size - 1; i >= 0; i--) {
+        const uint32_t zero = masses[i] & ~STEADY, last = last_entry(masses[i]);
+        const int one = low[i] ? high[i] & 1 : high[i] != 0, two = !low[i] && high[i] < 0;
+        const uint32_t below = two ? last : one ? zero : 0, mass = (two ? TOTAL : one ? last : zero) - below;
+        if (state >= (uint64_t)mass << 40) {
             out = write_word(out, state);
             state >>= 32;
         }
-        state = (state / found.mass << 24) + state % found.mass + found.below;
+        state = (state / mass << 24) + state % mass + below;
     }
-    for (; state; state >>= 32)
-        out = write_word(out, state);
-    Py_END_ALLOW_THREADS
-    result = PyBytes_FromStringAndSize((const char *)words, out - words);
-done:
-    free(words);
-    PyBuffer_Release(&index);
-    PyBuffer_Release(&mass);
-    return result;
+    *to = state;
+    return out;
 }
 
-PyDoc_STRVAR(unpack_doc, "unpack(words, state, left, mass, index): fill index; state and words left (at first 0, -1)");
-
-static PyObject *unpack(PyObject *Py_UNUSED(self), PyObject *arguments)
+/* The masses (count, P) of all entries; where there is a stream, it also decodes `high`. Returns whether that is intact. */
+static int refine(Context *s, const Refinement *t, const int32_t *low, int32_t *high, Stream *stream, uint32_t *masses)
 {
-    Py_buffer words = {0}, mass = {0}, index = {0};
+    const Py_ssize_t size = s->rows * s->columns;
+    const int16_t *factor = t->factor;
+    know(s, t, low, 0, t->channels, 0);
+    for (Py_ssize_t group = 0; group < t->groups && t->group[group] < s->count; group++) {
+        const Py_ssize_t first = t->group[group], last = t->group[group + 1] < s->count ? t->group[group + 1] : s->count;
+        for (Py_ssize_t channel = first; channel < last; channel++) {
+            const Py_ssize_t lane = (channel - first) % LANES;
+            if (!lane) {
+                predict_block(s, factor);
+                factor += 4 * t->channels * LANES;
+            }
+            for (Py_ssize_t image = 0; image < s->images; image++, masses += size) {
+                const Py_ssize_t plane = layer_plane(s, t, image, channel);
+                plane_masses(s, t, channel, lane, image, low + plane, masses);
+                if (stream && !pull_plane(stream, masses, low + plane, high + plane, size))
+                    return 0;
+            }
+        }
+        know(s, t, high, first, last, t->channels);
+    }
+    return !stream || (stream->state == 0 && stream->left == 0);
+}
+
+#define REFINEMENT_OF(b) &b[LAYER_ORDER], &b[GROUP], &b[FACTOR], &b[LEVEL], &b[ENTRY_MASS]
+
+PyDoc_STRVAR(encode_layer_doc, "encode_layer(low, high, images, rows, columns, tables): coded channels, words");
+
+static PyObject *encode_layer(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[LAYER_BUFFERS] = {{0}};
+    Refinement t = {0};
+    Context s = {0};
+    uint32_t *masses = NULL;
+    unsigned char *words = NULL, *out = NULL;
     PyObject *result = NULL;
-    unsigned long long given = 0;
-    Py_ssize_t left = 0;
-    if (!PyArg_ParseTuple(arguments, "y*Kny*w*", &words, &given, &left, &mass, &index))
+    if (!PyArg_ParseTuple(arguments, "y*y*nnny*y*y*y*y*", &b[LOW], &b[HIGH], &s.images, &s.rows, &s.columns, REFINEMENT_OF(b)))
         return NULL;
-    const Py_ssize_t number = index.len;
-    const uint32_t *masses = mass.buf;
-    int usable = number <= PTRDIFF_MAX / 8 && mass.len == 4 * number && words.len % 4 == 0 && left >= -1 && left <= words.len / 4;
-    for (Py_ssize_t i = 0; i < number && usable; i++)
-        usable = (masses[i] & ~STEADY) <= TOTAL - 2;
-    if (!usable) {
+    if (!layer_fits(b, &t, &s)) {
         PyErr_SetString(PyExc_ValueError, "arrays have other sizes or values than the coder needs");
         goto done;
     }
-    Stream stream = {words.buf, left, given};
     Py_BEGIN_ALLOW_THREADS
-    if (left < 0)
-        stream = open_stream(words.buf, words.len / 4);
-    uint8_t *out = index.buf;
-    for (Py_ssize_t i = 0; i < number; i++) {
-        const uint32_t rest = (uint32_t)stream.state & (TOTAL - 1), zero = masses[i] & ~STEADY;
-        const uint32_t last = masses[i] & STEADY ? TOTAL - 1 : zero + (TOTAL - zero) / 2; /* where index 2 begins */
-        out[i] = (uint8_t)((rest >= zero) + (rest >= last));
-        const Interval found = interval(masses[i], out[i]);
-        stream.state = (uint64_t)found.mass * (stream.state >> 24) + (rest - found.below);
-        if (stream.state >> 32 == 0 && stream.left)
-            stream.state = stream.state << 32 | read_word(stream.words + 4 * --stream.left);
+    const int32_t *low = b[LOW].buf, *high = b[HIGH].buf;
+    const Py_ssize_t size = s.rows * s.columns;
+    Py_ssize_t used = 0, filled = 0;
+    uint64_t state = 0;
+    filled_channels(&s, &t, low, &used);
+    s.count = filled_channels(&s, &t, high, &filled);
+    masses = allocate((size_t)(s.count * s.positions), sizeof(*masses));
+    words = allocate((size_t)(s.count * s.positions) + 2, 4); /* each entry adds at most one word, and the last state two */
+    if (masses && words && context_init(&s, 1, used + filled)) {
+        refine(&s, &t, low, b[HIGH].buf, NULL, masses);
+        out = words;
+        for (Py_ssize_t channel = s.count - 1; channel >= 0; channel--)
+            for (Py_ssize_t image = s.images - 1; image >= 0; image--) {
+                const Py_ssize_t plane = layer_plane(&s, &t, image, channel);
+                out = push_plane(&state, masses + channel * s.positions + image * size, low + plane, high + plane, size, out);
+            }
+        for (; state; state >>= 32)
+            out = write_word(out, state);
     }
     Py_END_ALLOW_THREADS
-    result = Py_BuildValue("Kn", (unsigned long long)stream.state, stream.left);
+    if (!out) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    PyObject *coded = PyBytes_FromStringAndSize((const char *)words, out - words);
+    if (coded)
+        result = Py_BuildValue("nO", s.count, coded);
+    Py_XDECREF(coded);
 done:
-    PyBuffer_Release(&words);
-    PyBuffer_Release(&mass);
-    PyBuffer_Release(&index);
+    context_free(&s);
+    free(masses);
+    free(words);
+    release(b, LAYER_BUFFERS);
+    return result;
+}
+
+PyDoc_STRVAR(decode_layer_doc, "decode_layer(words, count, low, high, images, rows, columns, tables): "
+                               "fill high; False if the words are damaged");
+
+static PyObject *decode_layer(PyObject *Py_UNUSED(self), PyObject *arguments)
+{
+    Py_buffer b[LAYER_BUFFERS] = {{0}};
+    Refinement t = {0};
+    Context s = {0};
+    uint32_t *masses = NULL;
+    PyObject *result = NULL;
+    int intact, ready;
+    if (!PyArg_ParseTuple(arguments, "y*ny*w*nnny*y*y*y*y*", &b[LAYER_WORDS], &s.count, &b[LOW], &b[HIGH], &s.images, &s.rows,
+                          &s.columns, REFINEMENT_OF(b)))
+        return NULL;
+    const Py_ssize_t number = b[LAYER_WORDS].len / 4;
+    if (!layer_fits(b, &t, &s) || s.count < 0 || s.count > t.channels || b[LAYER_WORDS].len != 4 * number) {
+        PyErr_SetString(PyExc_ValueError, "arrays have other sizes or values than the coder needs");
+        goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    Py_ssize_t used = 0;
+    Stream stream = open_stream(b[LAYER_WORDS].buf, number);
+    intact = filled_channels(&s, &t, b[LOW].buf, &used) <= s.count;
+    masses = allocate((size_t)(s.count * s.positions), sizeof(*masses));
+    ready = masses && context_init(&s, 1, used + s.count);
+    if (ready && intact) {
+        memset(b[HIGH].buf, 0, (size_t)b[HIGH].len);
+        intact = refine(&s, &t, b[LOW].buf, b[HIGH].buf, &stream, masses);
+    }
+    Py_END_ALLOW_THREADS
+    if (!ready) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    result = PyBool_FromLong(intact);
+done:
+    context_free(&s);
+    free(masses);
+    release(b, LAYER_BUFFERS);
     return result;
 }
 
 static PyMethodDef methods[] = {
     {"encode", encode, METH_VARARGS, encode_doc},
     {"decode", decode, METH_VARARGS, decode_doc},
-    {"pack", pack, METH_VARARGS, pack_doc},
-    {"unpack", unpack, METH_VARARGS, unpack_doc},
     {"encode_bits", encode_bits, METH_VARARGS, encode_bits_doc},
     {"decode_bits", decode_bits, METH_VARARGS, decode_bits_doc},
+    {"encode_layer", encode_layer, METH_VARARGS, encode_layer_doc},
+    {"decode_layer", decode_layer, METH_VARARGS, decode_layer_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -131,7 +131,7 @@ class ContextTables:
         channels, lanes = len(self.order), COMPILED_LANES
         blocks = -(-channels // lanes)
         weight = np.zeros((blocks * lanes, channels, 2), np.int16)
-        weight[:channels] = self._matrix.reshape(channels, channels, 2)
+        weight[:channels] = self._matrix.reshape(channels, channels, 2) // (OWN, 1)
         classes = 1 << self.threshold.shape[1].bit_length()
         fill = classes - self.table.shape[1]
         threshold = np.pad(self.threshold, [(0, 0), (0, fill)], constant_values=2**31 - 1)
