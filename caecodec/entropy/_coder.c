@@ -19,6 +19,11 @@
 #define SSE2
 #include <emmintrin.h>
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#define AVX2
+#include <immintrin.h>
+static int has_avx2; /* whether the processor does; set when the module is loaded */
+#endif
 
 enum { LANES = 16, CLIP = 8, OWN = 8, FEW = 8, MAX_SYMBOL = 1 << 24 };
 enum { LEFT = 1, UP = 2 };
@@ -91,9 +96,33 @@ static int context_init(Context *s, Py_ssize_t channels, Py_ssize_t listed)
     return 1;
 }
 
-/* Add the products of a position's list to the predictions of a block. */
-static inline void add_known(int32_t *prediction, const int16_t *weight, const Known *known, uint32_t number)
+/* The sums of the products of a position's list for each channel of a block. */
+#ifdef AVX2
+__attribute__((target("avx2"))) static void sum_known_avx2(int32_t *prediction, const int16_t *weight, const Known *known,
+                                                           uint32_t number)
 {
+    __m256i p0 = _mm256_setzero_si256(), p1 = p0, *out = (__m256i *)prediction;
+    for (const Known *end = known + number; known < end; known++) {
+        const __m256i *w = (const __m256i *)(weight + (size_t)known->channel * 2 * LANES);
+        int both;
+        memcpy(&both, &known->features, sizeof(both));
+        const __m256i features = _mm256_set1_epi32(both);
+        p0 = _mm256_add_epi32(p0, _mm256_madd_epi16(_mm256_loadu_si256(w), features));
+        p1 = _mm256_add_epi32(p1, _mm256_madd_epi16(_mm256_loadu_si256(w + 1), features));
+    }
+    _mm256_storeu_si256(out, p0);
+    _mm256_storeu_si256(out + 1, p1);
+}
+#endif
+
+static inline void sum_known(int32_t *prediction, const int16_t *weight, const Known *known, uint32_t number)
+{
+#ifdef AVX2
+    if (has_avx2) {
+        sum_known_avx2(prediction, weight, known, number);
+        return;
+    }
+#endif
 #ifdef SSE2
     __m128i p0 = _mm_setzero_si128(), p1 = p0, p2 = p0, p3 = p0, *out = (__m128i *)prediction;
     for (const Known *end = known + number; known < end; known++) {
@@ -120,14 +149,14 @@ static inline void add_known(int32_t *prediction, const int16_t *weight, const K
 #endif
 }
 
-/* Append the features of the first channels of the block to the list of a position; `number` is what the first is called. */
-static inline void append(Context *s, Py_ssize_t i, Py_ssize_t channels, Py_ssize_t number)
+/* Append the features of the first channels of the block, which have these numbers, to the list of a position. */
+static inline void append(Context *s, Py_ssize_t i, const uint32_t *numbers, Py_ssize_t channels)
 {
     Known *known = s->known + i * s->stride;
     uint32_t filled = s->filled[i];
     for (Py_ssize_t lane = 0; lane < channels; lane++) {
         const Features features = s->block[lane * s->positions + i];
-        known[filled] = (Known){features, (uint32_t)(number + lane)};
+        known[filled] = (Known){features, numbers[lane]};
         filled += features.sum != 0;
     }
     s->filled[i] = filled;
@@ -137,10 +166,12 @@ static inline void append(Context *s, Py_ssize_t i, Py_ssize_t channels, Py_ssiz
 static void begin_block(Context *s, const Tables *t, Py_ssize_t channel)
 {
     const int16_t *weight = t->weight + channel / LANES * t->channels * 2 * LANES;
+    uint32_t numbers[LANES];
+    for (int lane = 0; lane < LANES; lane++)
+        numbers[lane] = (uint32_t)(channel - LANES + lane);
     for (Py_ssize_t i = 0; i < s->positions; i++) {
-        if (channel)
-            append(s, i, LANES, channel - LANES);
-        add_known(s->predictions + i * LANES, weight, s->known + i * s->stride, s->filled[i]);
+        append(s, i, numbers, channel ? LANES : 0);
+        sum_known(s->predictions + i * LANES, weight, s->known + i * s->stride, s->filled[i]);
     }
 }
 
@@ -839,7 +870,7 @@ done:
     return result;
 }
 
-/* Layered coding: the symbols `low` of one layer are refined to those of the next one, `high`; both are (images, M, rows, columns).
+/* Layered coding: the symbols `low` of a layer are refined to those of the next one, `high`; both are (images, M, rows, columns).
 
    Channels are predicted in blocks of up to LANES of one group, from the layer below and the groups before. Lists of positions
    have both: number j is channel j of the layer below, and number M + j of this one. */
@@ -915,24 +946,32 @@ static Py_ssize_t filled_channels(const Context *s, const Refinement *t, const i
     return count;
 }
 
-/* Append the features of channels [first, last) to the lists, where channel 0 is called `number`. */
+/* Append the features of channels [first, last) to the lists, where channel 0 has this number. */
 static void know(Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t first, Py_ssize_t last, Py_ssize_t number)
 {
     const Py_ssize_t size = s->rows * s->columns;
-    for (; first < last; first += LANES) {
-        const Py_ssize_t channels = last - first < LANES ? last - first : LANES;
-        for (Py_ssize_t lane = 0; lane < channels; lane++) {
-            for (Py_ssize_t image = 0; image < s->images; image++) {
-                const int32_t *plane = symbols + layer_plane(s, t, image, first + lane);
-                for (Py_ssize_t i = 0; i < size; i++) {
-                    const int32_t magnitude = plane[i] < 0 ? -plane[i] : plane[i];
-                    s->index[image * size + i] = (uint8_t)(2 * (magnitude < CLIP ? magnitude : CLIP));
-                }
+    uint32_t numbers[LANES];
+    Py_ssize_t waiting = 0; /* channels in the block; those that are 0 everywhere are left out */
+    for (Py_ssize_t channel = first; channel < last; channel++) {
+        uint8_t any = 0;
+        for (Py_ssize_t image = 0; image < s->images; image++) {
+            const int32_t *plane = symbols + layer_plane(s, t, image, channel);
+            uint8_t *index = s->index + image * size;
+            for (Py_ssize_t i = 0; i < size; i++) {
+                const int32_t magnitude = plane[i] < 0 ? -plane[i] : plane[i];
+                index[i] = (uint8_t)(2 * (magnitude < CLIP ? magnitude : CLIP));
+                any |= index[i];
             }
-            learn(s, s->index, lane);
         }
-        for (Py_ssize_t i = 0; i < s->positions; i++)
-            append(s, i, channels, number + first);
+        if (any) {
+            learn(s, s->index, waiting);
+            numbers[waiting++] = (uint32_t)(number + channel);
+        }
+        if (waiting == LANES || channel == last - 1) {
+            for (Py_ssize_t i = 0; i < s->positions; i++)
+                append(s, i, numbers, waiting);
+            waiting = 0;
+        }
     }
 }
 
@@ -963,7 +1002,7 @@ static void plane_masses(const Context *s, const Refinement *t, Py_ssize_t chann
 static void predict_block(Context *s, const int16_t *factor)
 {
     for (Py_ssize_t i = 0; i < s->positions; i++)
-        add_known(s->predictions + i * LANES, factor, s->known + i * s->stride, s->filled[i]);
+        sum_known(s->predictions + i * LANES, factor, s->known + i * s->stride, s->filled[i]);
 }
 
 /* Where entry 2 begins. */
@@ -1157,5 +1196,8 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__coder(void)
 {
+#ifdef AVX2
+    has_avx2 = __builtin_cpu_supports("avx2");
+#endif
     return PyModuleDef_Init(&module);
 }

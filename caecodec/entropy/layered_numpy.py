@@ -1,7 +1,6 @@
 """Refinements in numpy and constriction (FORMAT.md, 25: Layers); `layered_compiled` is faster.
 
-With a mass of z of 2^24, index 0 has z, and indices 1 and 2 have half of the rest each; or, with STEADY_FLAG, index 1 has the rest
-but 1.
+Of 2^24, index 0 has the mass z, and 1 and 2 have half of the rest each; or, with STEADY_FLAG, index 1 has the rest but 1.
 """
 
 from collections.abc import Iterator
@@ -88,7 +87,7 @@ def _predictions(tables: RefinementTables, count: int, known: Bytes, own: Bytes)
 
 
 def _masses(tables: RefinementTables, first: int, magnitudes: Symbols, predicted: Floats) -> Masses:
-    """The mass of index 0 at each position of channels from `first` on,, in order: with STEADY_FLAG where the layer below is not 0."""
+    """The mass of index 0 at each position of channels from `first` on, in order; with STEADY_FLAG if it is not 0 below."""
     part = slice(first, first + len(predicted))
     classes = np.zeros(predicted.shape, np.uint8)
     for level in tables.levels[part].T:

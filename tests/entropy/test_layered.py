@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caecodec.bitstream import varint
-from caecodec.entropy import _coder, context_compiled, layered, layered_coder
+from caecodec.entropy import _coder, context_compiled, layered_compiled, layered_numpy
 from caecodec.entropy.layered import MODEL, middles, quantised
-from caecodec.entropy.layered_tables import layers_of
+from caecodec.entropy.layered_tables import STEADY_FLAG, layers_of
 from caecodec.entropy.streams import MAX_SYMBOL, CodedSymbols
 from caecodec.entropy.tables import TOTAL
 from caecodec.errors import CorruptionError, WeightsError
@@ -53,6 +53,13 @@ def outcome(coded, tables, shape):
         return str(error)
 
 
+def compiled_decodes(coded, symbols, tables):
+    """Each refinement is decoded by the extension itself, without help from numpy."""
+    for shift, part in enumerate(reversed(tables.refinements)):
+        found = layered_compiled.decode(coded.streams[-1 - shift], quantised(symbols, shift + 1), part)
+        np.testing.assert_array_equal(found, quantised(symbols, shift))
+
+
 def same(coded, tables, shape):
     """Both coders come to the same middles or the same error; returns whether it is an error."""
     found = outcome(coded, tables, shape)
@@ -70,6 +77,7 @@ def test_round_trip(shape, seed, spread, layers):
     tables = seeded_layers(seed % 1000, layers=layers, classes=1 + seed % 6, masses=2 + seed % 9)
     symbols = random_symbols(seed, shape, spread)
     coded = MODEL.encode(symbols, tables)
+    compiled_decodes(coded, symbols, tables)
     with fallback():
         assert MODEL.encode(symbols, tables) == coded
         np.testing.assert_array_equal(MODEL.decode(coded, tables, shape), 2 * symbols)
@@ -78,12 +86,15 @@ def test_round_trip(shape, seed, spread, layers):
         np.testing.assert_array_equal(found, middles(quantised(symbols, layers - count), layers - count))
 
 
-@pytest.mark.parametrize(("channels", "classes", "masses"), [(1, 1, 2), (2, 256, 256), (40, 24, 256)])
+@pytest.mark.parametrize(("channels", "classes", "masses"), [(1, 1, 2), (2, 256, 256), (40, 24, 256), (100, 33, 9)])
 def test_any_size_of_tables(channels, classes, masses):
     tables = seeded_layers(3, channels, 3, classes, masses)
     symbols = random_symbols(1, (2, channels, 5, 6))
     coded = MODEL.encode(symbols, tables)
     np.testing.assert_array_equal(MODEL.decode(coded, tables, symbols.shape), 2 * symbols)
+    compiled_decodes(coded, symbols, tables)
+    with fallback():
+        assert MODEL.encode(symbols, tables) == coded
     assert not same(coded, tables, symbols.shape)
 
 
@@ -177,8 +188,10 @@ def test_a_choice_that_no_encoder_makes():
     """Entry 2, of mass 1, of a symbol that is not 0."""
     tables, shape = seeded_layers(0, layers=2), (1, CHANNELS, 1, 1)
     coded = MODEL.encode(np.full(shape, 2, np.int32), tables)
-    mass = layered._masses(tables.refinements[0], 0, np.ones((CHANNELS, 1), np.int32), np.zeros((CHANNELS, 1), np.float32))
-    words = varint.pack(CHANNELS) + layered_coder.encode(np.full(CHANNELS, 2, np.uint8), mass)
+    mass = layered_numpy._masses(
+        tables.refinements[0], 0, np.ones((CHANNELS, 1), np.int32), np.zeros((CHANNELS, 1), np.float32)
+    )
+    words = varint.pack(CHANNELS) + layered_numpy._pack(np.full(CHANNELS, 2, np.uint8), mass)
     with pytest.raises(CorruptionError, match="choice that no encoder makes"):
         MODEL.decode(CodedSymbols((*coded.streams[:-1], words), coded.escapes), tables, shape)
 
@@ -192,11 +205,11 @@ def test_symbols_beyond_the_range(layers):
     base = MODEL.encode(np.full(shape, MAX_SYMBOL, np.int32), seeded_layers(0, layers=1))
     with pytest.raises(CorruptionError, match=rf"symbol of layer 1 beyond \+-{MAX_SYMBOL >> layers - 1}:"):
         MODEL.decode(base, lower(tables, 1), shape)
-    mass = np.full(CHANNELS, 2, np.uint32) | layered_coder.STEADY_FLAG
+    mass = np.full(CHANNELS, 2, np.uint32) | STEADY_FLAG
     steady = dataclasses.replace(
         tables.refinements[0], mass=np.array([2]), zero=np.zeros((CHANNELS, 5), int), steady=np.zeros((CHANNELS, 3), int)
     )
-    words = varint.pack(CHANNELS) + layered_coder.encode(np.ones(CHANNELS, np.uint8), mass)
+    words = varint.pack(CHANNELS) + layered_numpy._pack(np.ones(CHANNELS, np.uint8), mass)
     two = dataclasses.replace(tables, refinements=(steady,), above=0)
     with pytest.raises(CorruptionError, match=rf"symbol beyond \+-{MAX_SYMBOL}:"):
         MODEL.decode(CodedSymbols((*base.streams, words), base.escapes), two, shape)
@@ -247,6 +260,16 @@ def test_tables_of_values_that_no_encoder_has(part, value):
         dataclasses.replace(REFINEMENT, **{part: tensor})
 
 
+@pytest.mark.parametrize(("part", "value"), [("below", 2**15), ("below", -(2**15) - 1), ("before", 2**15)])
+def test_weights_of_more_than_16_bits(part, value):
+    tensor = np.zeros_like(getattr(REFINEMENT, part))
+    tensor.reshape(-1)[0] = np.sign(value) * (abs(value) - 1)
+    fine = dataclasses.replace(REFINEMENT, **{part: tensor})
+    tensor.reshape(-1)[0] = value
+    with pytest.raises(WeightsError, match=f"values of .*{part}"):
+        dataclasses.replace(fine, **{part: tensor})
+
+
 def test_thresholds_that_descend():
     with pytest.raises(WeightsError, match="values of threshold"):
         dataclasses.replace(REFINEMENT, threshold=REFINEMENT.threshold[:, ::-1])
@@ -295,40 +318,40 @@ def test_the_number_of_layers():
     assert layers_of(names[1:]) == 0
 
 
-def test_the_coder():
-    """The compiled coder writes what constriction writes, of the smallest and the largest mass too."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        size = int(rng.integers(0, 400))
-        mass = rng.choice([2, TOTAL - 2, *(2 * rng.integers(1, TOTAL // 2, 6))], size).astype(np.uint32)
-        steady = rng.random(size) < 0.5
-        mass[steady] |= layered_coder.STEADY_FLAG
-        index = rng.integers(0, np.where(steady, 2, 3)).astype(np.uint8)
-        words = layered_coder.encode(index, mass)
-        cuts = np.sort(rng.integers(0, size + 1, 2))
-        for patch in (mock.MagicMock(), fallback()):
-            with patch:
-                assert layered_coder.encode(index, mass) == words
-                decoder = layered_coder.LayerDecoder(words)
-                found = [decoder.decode(part) for part in np.split(mass, cuts)]
-                decoder.finish()
-            np.testing.assert_array_equal(np.concatenate(found), index)
+@given(st.binary(max_size=400), st.integers(0, CHANNELS), st.integers(0, 2**32))
+def test_random_bytes(words, count, seed):
+    tables = seeded_layers(seed % 1000, layers=2)
+    coded = MODEL.encode(random_symbols(seed, SHAPE), tables)
+    streams = (*coded.streams[:-1], varint.pack(count) + words[: len(words) // 4 * 4])
+    same(coded._replace(streams=streams), tables, SHAPE)
 
 
-@pytest.mark.parametrize(("index", "mass"), [
-    ([0], [2, 2]), ([3], [2]), ([0], [0]), ([0], [1]), ([0], [3]), ([0], [TOTAL]), ([0], [TOTAL - 1]), ([0], [2**30]),
-])  # fmt: skip
-def test_what_the_extension_refuses_to_encode(index, mass):
-    with pytest.raises(ValueError, match="than the coder needs"):
-        _coder.pack(np.array(index, np.uint8), np.array(mass, np.uint32))
+def arguments(shape=SHAPE):
+    n, _, rows, columns = shape
+    return [np.zeros(shape, np.int32), np.ones(shape, np.int32), n, rows, columns, *REFINEMENT.for_compiled_coder]
 
 
-@pytest.mark.parametrize(("words", "left", "mass"), [
-    (b"1234", -2, [2]), (b"1234", 2, [2]), (b"123", -1, [2]), (b"1234", -1, [2, 2]), (b"1234", -1, [TOTAL]),
-])  # fmt: skip
-def test_what_the_extension_refuses_to_decode(words, left, mass):
-    with pytest.raises(ValueError, match="than the coder needs"):
-        _coder.unpack(words, 0, left, np.array(mass, np.uint32), np.empty(1, np.uint8))
+def test_wrong_sizes_are_refused():
+    """No array that is passed to the extension makes it read or write beyond one."""
+    good = arguments()
+    _coder.encode_layer(*good)
+    order, group, factor, level, mass = good[5:]
+    for place, changed in [
+        (0, good[0][:, 1:]), (1, good[1][:, 1:]), (2, 0), (2, 2), (2, 2**62), (3, -3), (3, 2**62), (4, 5), (4, 0),
+        (5, order[1:]), (5, order[:0]), (5, np.full_like(order, CHANNELS)), (5, np.full_like(order, -1)),
+        (6, group[:1]), (6, group[:0]), (6, group[1:]), (6, group[:-1]), (6, group[::-1]), (6, np.append(group, group[-1])),
+        (7, factor[1:]), (7, factor[:, 1:]), (7, factor.reshape(-1)[1:]), (8, level[:, 1:]), (8, level[1:]), (9, mass[:, 1:]),
+        (9, mass[1:]), (9, mass & STEADY_FLAG), (9, mass | np.uint32(2**30)), (9, np.full_like(mass, TOTAL - 1)),
+    ]:  # fmt: skip
+        wrong = [*good]
+        wrong[place] = np.ascontiguousarray(changed) if isinstance(changed, np.ndarray) else changed
+        with pytest.raises(ValueError, match="other sizes"):
+            _coder.encode_layer(*wrong)
+    for words, count in ((b"", -1), (b"", CHANNELS + 1), (b"abc", CHANNELS)):
+        with pytest.raises(ValueError, match="other sizes"):
+            _coder.decode_layer(words, count, *good)
+    with pytest.raises((TypeError, BufferError)):
+        _coder.decode_layer(b"", 0, good[0], bytes(good[1].nbytes), *good[2:])
 
 
 def test_fit():
