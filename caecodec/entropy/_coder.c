@@ -47,7 +47,7 @@ typedef struct {
 
 typedef struct {
     Features features;
-    uint32_t channel;
+    uint32_t at; /* where the weights of the channel begin among those of a block */
 } Known;
 
 typedef struct {
@@ -103,7 +103,7 @@ __attribute__((target("avx2"))) static void sum_known_avx2(int32_t *prediction, 
 {
     __m256i p0 = _mm256_setzero_si256(), p1 = p0, *out = (__m256i *)prediction;
     for (const Known *end = known + number; known < end; known++) {
-        const __m256i *w = (const __m256i *)(weight + (size_t)known->channel * 2 * LANES);
+        const __m256i *w = (const __m256i *)(weight + known->at);
         int both;
         memcpy(&both, &known->features, sizeof(both));
         const __m256i features = _mm256_set1_epi32(both);
@@ -126,7 +126,7 @@ static inline void sum_known(int32_t *prediction, const int16_t *weight, const K
 #ifdef SSE2
     __m128i p0 = _mm_setzero_si128(), p1 = p0, p2 = p0, p3 = p0, *out = (__m128i *)prediction;
     for (const Known *end = known + number; known < end; known++) {
-        const __m128i *w = (const __m128i *)(weight + (size_t)known->channel * 2 * LANES);
+        const __m128i *w = (const __m128i *)(weight + known->at);
         int both;
         memcpy(&both, &known->features, sizeof(both));
         const __m128i features = _mm_set1_epi32(both);
@@ -142,21 +142,21 @@ static inline void sum_known(int32_t *prediction, const int16_t *weight, const K
 #else
     memset(prediction, 0, LANES * sizeof(int32_t));
     for (uint32_t i = 0; i < number; i++) {
-        const int16_t *w = weight + (size_t)known[i].channel * 2 * LANES;
+        const int16_t *w = weight + known[i].at;
         for (int lane = 0; lane < LANES; lane++)
             prediction[lane] += w[2 * lane] * known[i].features.magnitude + w[2 * lane + 1] * known[i].features.sum;
     }
 #endif
 }
 
-/* Append the features of the first channels of the block, which have these numbers, to the list of a position. */
-static inline void append(Context *s, Py_ssize_t i, const uint32_t *numbers, Py_ssize_t channels)
+/* Append the features of the first channels of the block, whose weights begin here, to the list of a position. */
+static inline void append(Context *s, Py_ssize_t i, const uint32_t *at, Py_ssize_t channels)
 {
     Known *known = s->known + i * s->stride;
     uint32_t filled = s->filled[i];
     for (Py_ssize_t lane = 0; lane < channels; lane++) {
         const Features features = s->block[lane * s->positions + i];
-        known[filled] = (Known){features, numbers[lane]};
+        known[filled] = (Known){features, at[lane]};
         filled += features.sum != 0;
     }
     s->filled[i] = filled;
@@ -166,11 +166,11 @@ static inline void append(Context *s, Py_ssize_t i, const uint32_t *numbers, Py_
 static void begin_block(Context *s, const Tables *t, Py_ssize_t channel)
 {
     const int16_t *weight = t->weight + channel / LANES * t->channels * 2 * LANES;
-    uint32_t numbers[LANES];
+    uint32_t at[LANES];
     for (int lane = 0; lane < LANES; lane++)
-        numbers[lane] = (uint32_t)(channel - LANES + lane);
+        at[lane] = (uint32_t)(2 * LANES * (channel - LANES + lane));
     for (Py_ssize_t i = 0; i < s->positions; i++) {
-        append(s, i, numbers, channel ? LANES : 0);
+        append(s, i, at, channel ? LANES : 0);
         sum_known(s->predictions + i * LANES, weight, s->known + i * s->stride, s->filled[i]);
     }
 }
@@ -875,16 +875,16 @@ done:
    Channels are predicted in blocks of up to LANES of one group, from the layer below and the groups before. Lists of positions
    have both: number j is channel j of the layer below, and number M + j of this one. */
 
-#define STEADY ((uint32_t)1 << 31) /* in a mass: of a symbol that is not 0 below, and so has no entry 2 but of mass 1 */
+#define STEADY ((uint32_t)1 << 31) /* in a mass: of a symbol that is not 0 in the layer below; then entry 2 has mass 1 */
 enum { SIZES = 3 };                /* magnitudes from this one on have the same mass */
 enum { LOW, HIGH, LAYER_ORDER, GROUP, FACTOR, LEVEL, ENTRY_MASS, LAYER_WORDS, LAYER_BUFFERS };
 
 typedef struct {
-    const int32_t *order; /* (M,): the channels in coding order; all other arrays are in this order */
-    const int32_t *group; /* (groups + 1,), ascending: the first channel of each group, and M */
+    const int32_t *order;  /* (M,): the channels in coding order; all other arrays are in this order */
+    const int32_t *group;  /* (groups + 1,), ascending: the first channel of each group, and M */
     const int16_t *factor; /* (blocks, 2 M, LANES, 2): of magnitude and 3x3 sum; each group has blocks of its own */
-    const int32_t *level; /* (M, classes - 1), ascending; classes is a power of two */
-    const uint32_t *mass; /* (M, classes + SIZES): of entry 0 in each class, and at each magnitude with STEADY */
+    const int32_t *level;  /* (M, classes - 1), ascending; classes is a power of two */
+    const uint32_t *mass;  /* (M, classes + SIZES): of entry 0 in each class, and at each magnitude with STEADY */
     Py_ssize_t channels, groups, classes;
 } Refinement;
 
@@ -929,10 +929,11 @@ static inline Py_ssize_t layer_plane(const Context *s, const Refinement *t, Py_s
     return (image * t->channels + t->order[channel]) * s->rows * s->columns;
 }
 
-/* The number of channels up to the last one that is not 0 everywhere, and how many of these are not. */
+/* The number of channels up to the last one that is not 0 everywhere; `used` becomes the number of those that are not. */
 static Py_ssize_t filled_channels(const Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t *used)
 {
     Py_ssize_t count = 0;
+    *used = 0;
     for (Py_ssize_t channel = 0; channel < t->channels; channel++) {
         int32_t any = 0;
         for (Py_ssize_t image = 0; image < s->images; image++) {
@@ -946,33 +947,37 @@ static Py_ssize_t filled_channels(const Context *s, const Refinement *t, const i
     return count;
 }
 
-/* Append the features of channels [first, last) to the lists, where channel 0 has this number. */
-static void know(Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t first, Py_ssize_t last, Py_ssize_t number)
+/* Append the features of channels [first, last) to the lists, where channel 0 has this number; returns whether all symbols are in
+   range. */
+static int know(Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t first, Py_ssize_t last, Py_ssize_t number)
 {
     const Py_ssize_t size = s->rows * s->columns;
-    uint32_t numbers[LANES];
+    uint32_t at[LANES];
     Py_ssize_t waiting = 0; /* channels in the block; those that are 0 everywhere are left out */
+    int intact = 1;
     for (Py_ssize_t channel = first; channel < last; channel++) {
-        uint8_t any = 0;
+        int32_t most = 0;
         for (Py_ssize_t image = 0; image < s->images; image++) {
             const int32_t *plane = symbols + layer_plane(s, t, image, channel);
             uint8_t *index = s->index + image * size;
             for (Py_ssize_t i = 0; i < size; i++) {
                 const int32_t magnitude = plane[i] < 0 ? -plane[i] : plane[i];
                 index[i] = (uint8_t)(2 * (magnitude < CLIP ? magnitude : CLIP));
-                any |= index[i];
+                most = magnitude > most ? magnitude : most;
             }
         }
-        if (any) {
+        intact = intact && most <= MAX_SYMBOL;
+        if (most) {
             learn(s, s->index, waiting);
-            numbers[waiting++] = (uint32_t)(number + channel);
+            at[waiting++] = (uint32_t)(2 * LANES * (number + channel));
         }
         if (waiting == LANES || channel == last - 1) {
             for (Py_ssize_t i = 0; i < s->positions; i++)
-                append(s, i, numbers, waiting);
+                append(s, i, at, waiting);
             waiting = 0;
         }
     }
+    return intact;
 }
 
 /* The mass of entry 0 at each position of a plane; inlined with a constant number of classes. */
@@ -1012,7 +1017,7 @@ static inline uint32_t last_entry(uint32_t mass)
     return mass & STEADY ? TOTAL - 1 : zero + (TOTAL - zero) / 2;
 }
 
-/* Decode a plane; returns whether its symbols are in range, and no entry is one that no encoder writes. */
+/* Decode a plane; returns whether no entry is one that no encoder writes. */
 static int pull_plane(Stream *from, const uint32_t *masses, const int32_t *low, int32_t *high, Py_ssize_t size)
 {
     uint64_t state = from->state;
@@ -1028,8 +1033,8 @@ static int pull_plane(Stream *from, const uint32_t *masses, const int32_t *low, 
             state = state << 32 | read_word(word);
         }
         const int32_t value = 2 * low[i];
-        high[i] = value < 0 ? value - one : value ? value + one : one - 2 * two;
-        intact &= !(two && value) && high[i] >= -MAX_SYMBOL && high[i] <= MAX_SYMBOL;
+        high[i] = value + ((value < 0) | two ? -one : one);
+        intact &= !(two & (value != 0));
     }
     from->state = state;
     from->left = (word - from->words) / 4;
@@ -1076,7 +1081,8 @@ static int refine(Context *s, const Refinement *t, const int32_t *low, int32_t *
                     return 0;
             }
         }
-        know(s, t, high, first, last, t->channels);
+        if (!know(s, t, high, first, last, t->channels) && stream)
+            return 0;
     }
     return !stream || (stream->state == 0 && stream->left == 0);
 }
@@ -1102,7 +1108,7 @@ static PyObject *encode_layer(PyObject *Py_UNUSED(self), PyObject *arguments)
     Py_BEGIN_ALLOW_THREADS
     const int32_t *low = b[LOW].buf, *high = b[HIGH].buf;
     const Py_ssize_t size = s.rows * s.columns;
-    Py_ssize_t used = 0, filled = 0;
+    Py_ssize_t used, filled;
     uint64_t state = 0;
     filled_channels(&s, &t, low, &used);
     s.count = filled_channels(&s, &t, high, &filled);
@@ -1156,7 +1162,7 @@ static PyObject *decode_layer(PyObject *Py_UNUSED(self), PyObject *arguments)
         goto done;
     }
     Py_BEGIN_ALLOW_THREADS
-    Py_ssize_t used = 0;
+    Py_ssize_t used;
     Stream stream = open_stream(b[LAYER_WORDS].buf, number);
     intact = filled_channels(&s, &t, b[LOW].buf, &used) <= s.count;
     masses = allocate((size_t)(s.count * s.positions), sizeof(*masses));
