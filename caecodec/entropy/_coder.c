@@ -870,7 +870,7 @@ done:
     return result;
 }
 
-/* Layered coding: the symbols `low` of a layer are refined to those of the next one, `high`; both are (images, M, rows, columns).
+/* Layered coding: the symbols `low` of a layer are refined to those of the next, `high`; both are (images, M, rows, columns).
 
    Channels are predicted in blocks of up to LANES of one group, from the layer below and the groups before. Lists of positions
    have both: number j is channel j of the layer below, and number M + j of this one. */
@@ -947,7 +947,7 @@ static Py_ssize_t filled_channels(const Context *s, const Refinement *t, const i
     return count;
 }
 
-/* Append the features of channels [first, last) to the lists, where channel 0 has this number; returns whether all symbols are in
+/* Append the features of channels [first, last) to the lists, where channel 0 has this number; returns whether symbols are in
    range. */
 static int know(Context *s, const Refinement *t, const int32_t *symbols, Py_ssize_t first, Py_ssize_t last, Py_ssize_t number)
 {
