@@ -194,3 +194,17 @@ def test_options_that_make_no_sense(capsys):
         assert "must be" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="no folder of images"):
         command.main(["nowhere"])
+
+
+@pytest.mark.slow
+def test_slide(tmp_path):
+    found = tmp_path / "found.json"
+    script = ROOT / "tests" / "benchmarks" / "slide.py"
+    printed = processes.run(script, "--megapixels", "0.6", "--runs", "photo-fast;JPEG", "--json", found, cwd=tmp_path).stdout
+    results = json.loads(found.read_text())
+    ours, jpeg = results["rows"]
+    assert results["size"].startswith("768 x 768, 1 MP")
+    assert abs(ours["psnr"] - jpeg["psnr"]) < 1
+    assert ours["ratio"] > jpeg["ratio"] > 5
+    assert ours["largest"] <= ours["together"]
+    assert "| photo-fast | " in printed
