@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import skimage.data
 from helpers import processes
 from helpers.paths import ROOT
 from PIL import Image
@@ -21,11 +20,11 @@ TINY = "--chunks 64 --count 2 --concurrency 2 --seconds 0.01 --across 2 --rounds
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, photograph):
     """The output and the JSON of the README's command, with tiny inputs."""
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "photos").mkdir()
-    Image.fromarray(skimage.data.astronaut()).save(folder / "photos" / "astronaut.png")
+    Image.fromarray(photograph).save(folder / "photos" / "astronaut.png")
     (found,) = re.findall("(?m)^python (tests/benchmarks) (.*)$", (ROOT / "tests" / "benchmarks" / "README.md").read_text())
     line = [ROOT / found[0], *shlex.split(found[1]), *TINY.split()]
     done = processes.run(*line, cwd=folder)

@@ -12,9 +12,8 @@ from caecodec.entropy.context_tables import LEFT, UP
 
 
 @pytest.mark.skipif(not device.available(), reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
-@pytest.mark.slow
-def test_kernels():
-    on = "cuda" if torch.cuda.is_available() else "cpu"
+@pytest.mark.parametrize("on", ["cuda"] if torch.cuda.is_available() else [pytest.param("cpu", marks=pytest.mark.slow)])
+def test_kernels(on):
     environment = processes.environment(**({} if on == "cuda" else {"TRITON_INTERPRET": "1"}))
     script = Path(__file__).with_name("check_kernels.py")
     assert processes.run(script, on, env=environment).stdout == "same bytes\n"
