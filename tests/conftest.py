@@ -37,7 +37,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """With `-k cuda`, do not read files without such tests: a machine with a GPU need not have the packages that they import."""
+    """With `-k cuda`, read no files without such tests: a machine with a GPU need not have the packages that they import."""
     if config.option.keyword != "cuda":
         return None
     files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]

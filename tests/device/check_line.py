@@ -14,6 +14,7 @@ from helpers.images import random_image
 from helpers.paths import TINY, TINY_CONTEXT
 
 import caecodec
+from benchmarks import line_stages
 from caecodec.bitstream import autoencoder
 from caecodec.codecs import decoding
 from caecodec.codecs.autoencoder import codec
@@ -142,6 +143,17 @@ def check_tensor(image):
     on_cpu()
 
 
+def check_stages(side):
+    """A batch whose stages are timed; each has a name."""
+    parts = [random_image(side, side, 3, seed=seed) for seed in range(2)]
+    batches = line_stages.Batches(parts, 4, DEVICE, TINY_CONTEXT)
+    for direction, stages in (("encode", {"chunks in", "features", "tables"}), ("decode", {"words in"})):
+        found = line_stages.timed(batches.of(direction, 2), DEVICE == "cuda", 1)
+        assert {"pixels", "network", "differences", "symbols", "escapes", *stages} <= set(found["stages"])
+        assert all(times["device_ms"] > 0 for name, times in found["stages"].items() if name != line_stages.OUTSIDE)
+        assert found["first_ms"] > 0 < found["ms"]
+
+
 def main():
     sides = (16, 250) if DEVICE == "cuda" else (16,)
     for side in sides:
@@ -150,6 +162,7 @@ def main():
         check_zarr(side)
         check_targets(side)
     check_tensor(random_image(20, 17, 3))
+    check_stages(16)
     print("same chunks")
 
 
