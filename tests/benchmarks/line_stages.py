@@ -1,7 +1,7 @@
 """Each stage of the line of a CUDA device: its time by the device and by the host, and what it does, counted without a device.
 
-A stage is a range of `record_function` in the line. To time them, the ranges record events of the device; to count, the line runs on
-PyTorch's meta device, whose tensors have shapes but no values, and every operation, copy and launch of a kernel is noted.
+A stage is a range of `record_function` in the line. To time stages, the ranges record events of the device. To count, the line
+runs on PyTorch's meta device, whose tensors have shapes but no values, and every operation, copy and launch is noted.
 """
 
 import time
@@ -35,7 +35,6 @@ from caecodec.entropy.streams import CodedSymbols
 from .images import Pixels, chunks
 from .speed import DIRECTIONS, Say
 
-COUNTS = (1, 16, 256)  # chunks in a batch
 MOST_PIXELS = 2**24  # in a batch
 ROUNDS = 5
 OUTSIDE = "between stages"
@@ -133,8 +132,11 @@ class Clock:
         return found
 
 
-def timed(run: Callable[[], Any], on_device: bool, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Run a batch once, and then `rounds` times: `first_ms`, `ms` and `pinned` (new allocations), and for each stage two times."""
+def timed(run: Callable[[], Any], on_device: bool, rounds: int) -> dict[str, Any]:
+    """Run a batch once, and then `rounds` times: milliseconds of the first, of a typical one, and of its stages.
+
+    `pinned` says how many of these rounds' allocations of pinned memory went to the driver.
+    """
     start = time.perf_counter()
     run()
     first, found, whole = time.perf_counter() - start, [], []
@@ -170,6 +172,7 @@ def trace(run: Callable[[], Any], path: Path) -> None:
         run()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+    path.parent.mkdir(parents=True, exist_ok=True)
     profile.export_chrome_trace(str(path))
 
 
@@ -310,7 +313,7 @@ def counted(run: Callable[[], Any]) -> Count:
         for module in (cuda, device_lists):
             stack.enter_context(mock.patch.object(module, "fetch", count.fetch))
         for module in (device_entropy, device_context):
-            stack.enter_context(mock.patch.object(module, "load_kernels", lambda: CountedKernels(count)))
+            stack.enter_context(mock.patch.object(module, "load_kernels", return_value=CountedKernels(count)))
         stack.enter_context(stages_as(count.stage))
         stack.enter_context(count)
         run()
@@ -321,7 +324,7 @@ def count_all(
     parts: list[Pixels], quality: int, counts: Sequence[int], weights: str | Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows of what batches of so many chunks do, for both directions."""
-    with mock.patch.object(device_entropy, "available", lambda: True):
+    with mock.patch.object(device_entropy, "available", return_value=True):
         batches = Batches(parts[:1], quality, "meta", weights)
         for direction in DIRECTIONS:
             for number in counts:
@@ -333,10 +336,16 @@ def count_all(
 
 
 def time_all(
-    parts: list[Pixels], quality: int, device: str, counts: Sequence[int], rounds: int, folder: Path | None
+    parts: list[Pixels],
+    quality: int,
+    device: str,
+    counts: Sequence[int],
+    folder: Path | None,
+    rounds: int = ROUNDS,
+    weights: str | Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of `timed` batches of so many chunks, for both directions; the largest batches leave traces in a folder."""
-    batches = Batches(parts, quality, device)
+    batches = Batches(parts, quality, device, weights)
     for direction in DIRECTIONS:
         for number in counts:
             run = batches.of(direction, number)
@@ -347,18 +356,25 @@ def time_all(
 
 
 def run(
-    images: list[Pixels], qualities: list[int], sides: list[int], device: str | None, folder: Path | None, say: Say
+    images: list[Pixels],
+    qualities: list[int],
+    sides: list[int],
+    counts: list[int],
+    device: str | None,
+    folder: Path | None,
+    say: Say,
 ) -> list[dict[str, Any]]:
-    """For each quality, side of chunks, direction and number of chunks in a batch, a row of counts, and one of times on a device."""
+    """Rows of counts and, if there is a device, of times, for each quality, side of chunks, direction and chunks in a batch."""
     rows = []
     for quality in qualities:
         for side in sides:
-            counts = [count for count in COUNTS if count * side**2 <= MOST_PIXELS]
-            parts = chunks(images, side, min(16, max(counts)))
+            fitting = [count for count in counts if count * side**2 <= MOST_PIXELS]
+            if not fitting:
+                continue
+            parts = chunks(images, side, min(16, max(fitting)))
             cell = {"quality": quality, "chunk": side}
             say(f"stages of a device: quality {quality}, chunks of {side}")
-            rows += [{**cell, "device": "counted", **row} for row in count_all(parts, quality, counts)]
-            if device:
-                timed_rows = time_all(parts, quality, device, counts, ROUNDS, folder)
-                rows += [{**cell, "device": device, **row} for row in timed_rows]
+            rows += [{**cell, **row} for row in count_all(parts, quality, fitting)]
+            if device and device_entropy.available():
+                rows += [{**cell, **row} for row in time_all(parts, quality, device, fitting, folder)]
     return rows

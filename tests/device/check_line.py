@@ -5,16 +5,18 @@ On a GPU or, with TRITON_INTERPRET=1, in Triton's interpreter: `PYTHONPATH=.:tes
 
 import dataclasses
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
+from benchmarks import line_stages, tables
 from helpers.images import random_image
 from helpers.paths import TINY, TINY_CONTEXT
 
 import caecodec
-from benchmarks import line_stages
 from caecodec.bitstream import autoencoder
 from caecodec.codecs import decoding
 from caecodec.codecs.autoencoder import codec
@@ -144,14 +146,20 @@ def check_tensor(image):
 
 
 def check_stages(side):
-    """A batch whose stages are timed; each has a name."""
+    """The stages of batches are timed, and traced."""
     parts = [random_image(side, side, 3, seed=seed) for seed in range(2)]
-    batches = line_stages.Batches(parts, 4, DEVICE, TINY_CONTEXT)
-    for direction, stages in (("encode", {"chunks in", "features", "tables"}), ("decode", {"words in"})):
-        found = line_stages.timed(batches.of(direction, 2), DEVICE == "cuda", 1)
-        assert {"pixels", "network", "differences", "symbols", "escapes", *stages} <= set(found["stages"])
-        assert all(times["device_ms"] > 0 for name, times in found["stages"].items() if name != line_stages.OUTSIDE)
-        assert found["first_ms"] > 0 < found["ms"]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(line_stages.time_all(parts, 4, DEVICE, (1, 2), Path(folder), 1, TINY_CONTEXT))
+        traces = {path.name.split("-")[1]: path.read_text() for path in Path(folder).iterdir()}
+    assert [(row["direction"], row["chunks"]) for row in rows] == [("encode", 1), ("encode", 2), ("decode", 1), ("decode", 2)]
+    for row in rows:
+        names = {"pixels", "network", "differences", "symbols", "escapes"}
+        names |= {"chunks in", "features", "tables", "words out"} if row["direction"] == "encode" else {"words in"}
+        assert names <= set(row["stages"])
+        assert all(times["device_ms"] > 0 for name, times in row["stages"].items() if name != line_stages.OUTSIDE)
+        assert row["first_ms"] > 0 < row["ms"]
+        assert all(f'"{name}"' in traces[row["direction"]] for name in names)
+    assert len(list(tables.line_stages([{**row, "quality": 4, "chunk": side} for row in rows]))) == 4
 
 
 def main():

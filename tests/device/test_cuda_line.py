@@ -5,11 +5,11 @@ from unittest import mock
 
 import pytest
 import torch
+from benchmarks import line_stages
 from helpers import processes
 from helpers.images import random_image
 from helpers.paths import TINY_CONTEXT
 
-from benchmarks import line_stages
 from caecodec.chunks import transfers
 from caecodec.engine import cuda
 from caecodec.entropy import device, device_lists

@@ -19,7 +19,7 @@ from caecodec.training.loop import Training
 from caecodec.training.loss import rate_distortion, squared_error
 from caecodec.training.recipe import LMBDAS, Recipe
 
-PICTURES = [random_image(256, 256, 3, seed=seed) for seed in range(3)]
+PICTURES = [random_image(96, 96, 3, seed=seed).repeat(4, axis=0).repeat(4, axis=1) for seed in range(3)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
 
 
