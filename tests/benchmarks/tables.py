@@ -166,14 +166,25 @@ def startup(rows: list[dict[str, Any]]) -> str:
 
 def scaling(rows: list[dict[str, Any]]) -> str:
     """Speeds and memory by size."""
-    head = ["MP", "device", "by", "write MP/s", "read MP/s", "PSNR", "peak MiB", "array in memory MiB", "above it MiB"]
+    head = [
+        "MP",
+        "device",
+        "by",
+        "first chunk s",
+        "write MP/s",
+        "read MP/s",
+        "PSNR",
+        "peak MiB",
+        "array in memory MiB",
+        "above it MiB",
+    ]
 
     def line(row: dict[str, Any]) -> list[str]:
         region = f"regions of {row['region']}" if row["region"] else "one call"
         start = [str(row["size"]), row["device"], region]
         if row["missing"]:
             return [*start, row["missing"]]
-        speeds = [number(row["write_mp_s"]), number(row["read_mp_s"]), f"{row['psnr']:.2f}"]
+        speeds = [number(row["first_s"]), number(row["write_mp_s"]), number(row["read_mp_s"]), f"{row['psnr']:.2f}"]
         return [*start, *speeds, mib(row["peak"]), mib(row["array"]), mib(row["above"])]
 
     return table(head, map(line, rows))

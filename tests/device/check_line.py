@@ -147,11 +147,11 @@ def check_tensor(image):
 
 def check_stages(side):
     """The stages of batches are timed, and traced."""
-    parts = [random_image(side, side, 3, seed=seed) for seed in range(2)]
+    parts = [random_image(side, side, 3)]
     with tempfile.TemporaryDirectory() as folder:
-        rows = list(line_stages.time_all(parts, 4, DEVICE, (1, 2), Path(folder), 1, TINY_CONTEXT))
+        rows = list(line_stages.time_all(parts, 4, DEVICE, (1,), Path(folder), 1, TINY_CONTEXT))
         traces = {path.name.split("-")[1]: path.read_text() for path in Path(folder).iterdir()}
-    assert [(row["direction"], row["chunks"]) for row in rows] == [("encode", 1), ("encode", 2), ("decode", 1), ("decode", 2)]
+    assert [row["direction"] for row in rows] == ["encode", "decode"]
     for row in rows:
         names = {"pixels", "network", "differences", "symbols", "escapes"}
         names |= {"chunks in", "features", "tables", "words out"} if row["direction"] == "encode" else {"words in"}
@@ -159,7 +159,7 @@ def check_stages(side):
         assert all(times["device_ms"] > 0 for name, times in row["stages"].items() if name != line_stages.OUTSIDE)
         assert row["first_ms"] > 0 < row["ms"]
         assert all(f'"{name}"' in traces[row["direction"]] for name in names)
-    assert len(list(tables.line_stages([{**row, "quality": 4, "chunk": side} for row in rows]))) == 4
+    assert len(list(tables.line_stages([{**row, "quality": 4, "chunk": side} for row in rows]))) == 2
 
 
 def main():
