@@ -55,7 +55,7 @@ def child(source: str, folder: str, size: int, region: int, device: str) -> dict
 
     Returns seconds, speeds, `psnr`, and bytes of memory: `peak` is that of the process, `array` the pixels held at once, and
     `above` the peak minus `array` and minus the memory before the first write, when libraries and network are loaded. That is
-    after a first chunk, of which `first_s` is the time: a small one or, on a GPU, whose kernels are compiled for it, a whole one.
+    after a first chunk, which took `first_s`: a small one or, on a GPU, whose kernels are compiled for it, a whole one.
     """
     import numpy as np
     import zarr
@@ -102,8 +102,8 @@ def child(source: str, folder: str, size: int, region: int, device: str) -> dict
     peak, held = fresh.peak_bytes(), step * step * 3
     rates = {f"{name}_mp_s": side * side / 1e6 / taken for name, taken in seconds.items()}
     return {
-        "first_s": first_s, "write_s": seconds["write"], "read_s": seconds["read"], **rates, "psnr": psnr(errors, side * side * 3),
-        "bpp": 8 * stored / side**2, "peak": peak, "array": held, "above": peak - before - held,
+        "first_s": first_s, "write_s": seconds["write"], "read_s": seconds["read"], **rates,
+        "psnr": psnr(errors, side * side * 3), "bpp": 8 * stored / side**2, "peak": peak, "array": held, "above": peak - before - held,
     }  # fmt: skip
 
 
