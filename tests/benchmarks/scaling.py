@@ -103,7 +103,8 @@ def child(source: str, folder: str, size: int, region: int, device: str) -> dict
     rates = {f"{name}_mp_s": side * side / 1e6 / taken for name, taken in seconds.items()}
     return {
         "first_s": first_s, "write_s": seconds["write"], "read_s": seconds["read"], **rates,
-        "psnr": psnr(errors, side * side * 3), "bpp": 8 * stored / side**2, "peak": peak, "array": held, "above": peak - before - held,
+        "psnr": psnr(errors, side * side * 3), "bpp": 8 * stored / side**2, "peak": peak, "array": held,
+        "above": peak - before - held,
     }  # fmt: skip
 
 
