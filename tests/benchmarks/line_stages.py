@@ -227,7 +227,8 @@ class Count(TorchDispatchMode):
             result = function.decompose(*args, **kwargs)
         if result is not NotImplemented:
             return result
-        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        given = {name: value for name, value in kwargs.items() if name != "out"}
+        read = [leaf for leaf in tree_leaves((args, given)) if isinstance(leaf, torch.Tensor)]
         if function is torch.ops.aten._local_scalar_dense.default and read[0].is_meta:
             self.waits["others"] += 1
             return 0
@@ -235,6 +236,8 @@ class Count(TorchDispatchMode):
             self.waits["others"] += 1
             return torch.zeros(read[0].shape, dtype=kwargs.get("dtype") or read[0].dtype)
         result = function(*args, **kwargs)
+        if function is torch.ops.aten.convolution.default and any(_channels_last(tensor) for tensor in read[:2]):
+            result = result.contiguous(memory_format=torch.channels_last)  # as cuDNN returns it
         written = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_meta]
         if not written or function.is_view or "empty" in function.__name__ or function is torch.ops.aten.detach.default:
             return result
@@ -242,10 +245,15 @@ class Count(TorchDispatchMode):
         if read and not any(tensor.is_meta for tensor in read):
             self.work.copied += sum(tensor.nbytes for tensor in written)
             return result
-        self.work.bytes += sum(tensor.nbytes for tensor in (*read, *written))
+        different = {id(tensor): tensor for tensor in read}.values()  # a square reads its operand once
+        self.work.bytes += sum(tensor.nbytes for tensor in (*different, *written))
         flops = flop_registry.get(function._overloadpacket)
         self.work.operations += flops(*args, **kwargs, out_val=result) if flops else sum(tensor.numel() for tensor in written)
         return result
+
+
+def _channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 class CountedKernels:
