@@ -1,5 +1,6 @@
 """Photographs and networks that the tests share. The tiny network is seeded, so nothing depends on the shipped weights."""
 
+import importlib.util
 import os
 import signal
 
@@ -9,7 +10,6 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import hypothesis
 import pytest
 from helpers.paths import PACKAGE, TINY
 
@@ -18,11 +18,14 @@ from caecodec import settings
 # Shells start background jobs with interrupts ignored, and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Any example may take long on a busy machine, or where it is the first.
-COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile("quick", max_examples=30, **COMMON)
-hypothesis.settings.register_profile("thorough", max_examples=200, **COMMON)
-hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough for the other
+if importlib.util.find_spec("hypothesis"):  # no test of a GPU needs it
+    import hypothesis
+
+    # Any example may take long on a busy machine, or where it is the first.
+    COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    hypothesis.settings.register_profile("quick", max_examples=30, **COMMON)
+    hypothesis.settings.register_profile("thorough", max_examples=200, **COMMON)
+    hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough for the other
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -31,6 +34,14 @@ def pytest_xdist_auto_num_workers(config):
         return min(4, os.cpu_count() or 1)
     config.option.dist = "no"
     return 0
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With `-k cuda`, read no files without such tests: a machine with a GPU need not have the packages that they import."""
+    if config.option.keyword != "cuda":
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("cuda" in file.read_text() for file in files) else True
 
 
 def pytest_report_header():

@@ -7,7 +7,6 @@ padded to the stride.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from .planes import COLOURS, MAX_LEVEL
 from .ranges import LEVELS, Ranges
 from .spec import ChunkSpec
+from .transfers import send
 
 
 def to_images(chunks: Tensor, specs: Sequence[ChunkSpec], stride: int) -> Tensor:
@@ -87,18 +87,15 @@ def _joined(specs: Sequence[ChunkSpec]) -> Ranges | None:
 
 def _varying(ranges: Ranges, device: torch.device) -> Tensor:
     """The indices of the planes that the network codes: those that are not constant."""
-    return torch.from_numpy(np.flatnonzero(~ranges.constant)).to(device, non_blocking=True)
-
-
-def _send(values: npt.NDArray[np.float64], device: torch.device) -> Tensor:
-    return torch.from_numpy(values[:, None, None]).to(device, non_blocking=True)
+    return send(np.flatnonzero(~ranges.constant), device)
 
 
 def _forward(images: Tensor, ranges: Ranges) -> Tensor:
     """`Ranges.forward` of (n, height, width, channels)."""
     low, high = ranges.low.astype(np.float64) / 2, ranges.high.astype(np.float64) / 2
     width = np.where(high > low, high - low, 1)
-    level = ((images.double() / 2 - _send(low, images.device)) / _send(width, images.device)).clamp(0, 1)
+    bottom, span = (send(values[:, None, None], images.device) for values in (low, width))
+    level = ((images.double() / 2 - bottom) / span).clamp(0, 1)
     for power in (2, 4):
         level = torch.where(_at_least(ranges, power, images.device), level.sqrt(), level)
     return level.float()
@@ -109,9 +106,9 @@ def _inverse(levels: Tensor, ranges: Ranges) -> Tensor:
     level = levels.double().clamp(0, 1)
     for power in (2, 4):
         level = torch.where(_at_least(ranges, power, levels.device), level.square(), level)
-    low, high = _send(ranges.low.astype(np.float64), levels.device), _send(ranges.high.astype(np.float64), levels.device)
+    low, high = (send(bound.astype(np.float64)[:, None, None], levels.device) for bound in (ranges.low, ranges.high))
     return low * (1 - level) + high * level
 
 
 def _at_least(ranges: Ranges, power: int, device: torch.device) -> Tensor:
-    return torch.from_numpy((ranges.power >= power)[:, None, None]).to(device, non_blocking=True)
+    return send((ranges.power >= power)[:, None, None], device)

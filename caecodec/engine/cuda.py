@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from ..chunks import device_planes
 from ..chunks.pending import Pending
+from ..chunks.transfers import fetch, stack
 from ..entropy import device as device_entropy
 from ..entropy.model import DeviceCoder, Prepared, Shape
 from ..entropy.streams import CodedSymbols
@@ -138,7 +140,7 @@ class CudaLine(Line):
         self._load, self._networks, self._cpu = load, Networks(load), cpu
         self._lock = threading.Lock()
         self._tables: dict[tuple[PlacedNetwork, str], Any] = {}
-        self._pool = Pool(f"caecodec-{device}-line", self._run, None)
+        self._pool = Pool(f"caecodec-{device}-line", self.run, None)
         self._streams: queue.SimpleQueue[torch.cuda.Stream] = queue.SimpleQueue()
         if self._device.type == "cuda":
             for _ in range(LANES):
@@ -195,7 +197,7 @@ class CudaLine(Line):
         return task.entropy.on_device() if takes else None, shape, limit, cost, now.memory
 
     @torch.inference_mode()
-    def _run(self, first: ChunkJob, jobs: list[Any]) -> Sequence[Any]:
+    def run(self, first: ChunkJob, jobs: list[Any]) -> Sequence[Any]:
         """Run jobs that fit together as one batch; a result for each."""
         with self._stream():
             network, tables = self._parts(first)
@@ -219,7 +221,7 @@ class CudaLine(Line):
     @contextmanager
     def _stream(self) -> Iterator[None]:
         """Run on a stream that nothing else uses."""
-        if self._device.type == "cpu":
+        if self._device.type != "cuda":
             yield
             return
         stream = self._streams.get()
@@ -232,14 +234,15 @@ class CudaLine(Line):
 
 def _decode(jobs: list[DecodeJob], network: InferenceNetwork, tables: Any) -> list[Tensor | None]:
     symbols, damaged = jobs[0].coder.decode([job.prepared for job in jobs], tables, jobs[0].shape)
-    images = network.synthesis(symbols)
-    damaged |= device_planes.implausible(images, len(jobs))
-    chunks = device_planes.to_chunks(images, [job.task.spec for job in jobs])
-    if not jobs[0].keep:
-        chunks = _fetch(chunks)
-    flags = _fetch(damaged)
-    if damaged.is_cuda:
-        torch.cuda.current_stream().synchronize()
+    with record_function("network"):
+        images = network.synthesis(symbols)
+    with record_function("pixels"):
+        damaged |= device_planes.implausible(images, len(jobs))
+        chunks = device_planes.to_chunks(images, [job.task.spec for job in jobs])
+    if jobs[0].keep:
+        (flags,) = fetch(damaged)
+    else:
+        flags, chunks = fetch(damaged, chunks)
     return [None if flag else chunk for chunk, flag in zip(chunks.unbind(0), flags.tolist(), strict=True)]
 
 
@@ -250,17 +253,9 @@ def _encode(
         if job.ready is not None:
             job.ready.wait()
     chunks = [job.chunk for job in jobs]
-    if chunks[0].is_cuda:
-        batch = torch.stack(chunks)
-    else:
-        batch = torch.empty((len(jobs), *chunks[0].shape), dtype=chunks[0].dtype, pin_memory=device.type == "cuda")
-        batch = torch.stack(chunks, out=batch).to(device, non_blocking=True)
-    images = device_planes.to_images(batch, [job.task.spec for job in jobs], stride)
-    return jobs[0].coder.encode(network.analysis(images), tables, jobs[0].images)
-
-
-def _fetch(values: Tensor) -> Tensor:
-    """Copy values to pinned memory; the copy is complete once the stream has been synchronised."""
-    if not values.is_cuda:
-        return values
-    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+    batch = torch.stack(chunks) if chunks[0].is_cuda else stack(chunks, device)
+    with record_function("pixels"):
+        images = device_planes.to_images(batch, [job.task.spec for job in jobs], stride)
+    with record_function("network"):
+        symbols = network.analysis(images)
+    return jobs[0].coder.encode(symbols, tables, jobs[0].images)

@@ -2,7 +2,9 @@
 
     Coded of N payloads ── words, escapes ──▶ device ── kernels ── index ── values ──▶ symbols (N n, M, rows, columns)
 
-Decoding never waits for the device: damage is reported as a tensor of flags that the caller must check.
+Decoding never waits for the device: damage is reported as a tensor of flags that the caller must check. Encoding waits once,
+for a copy that holds the words and escapes of all payloads; a second time only if they are more than was thought. The ranges
+of `record_function` are the stages that a profiler shows.
 """
 
 import importlib.util
@@ -16,10 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from ..bitstream import varint
+from ..chunks.transfers import send
 from . import streams
 from .context_tables import LEFT, UP
+from .device_lists import Escapes, Words, fetch_coded
 from .model import DeviceCoder, Shape
 from .streams import MAX_SYMBOL, CodedSymbols, StreamLayout
 
@@ -167,53 +172,61 @@ class KernelCoder(DeviceCoder[T]):
         device = tables.row.device
         n, channels, height, columns = shape
         layout = streams.bands(n * height, columns, channels)
-        lengths = np.concatenate([part.lengths for part in batch])
-        words = _send(np.concatenate([*(part.words for part in batch), np.zeros(1, np.int32)]), device)
-        left, begin = _send(lengths.astype(np.int32), device), _send(np.cumsum(lengths) - lengths, device)
-        count = _send(np.array([part.coded for part in batch], np.int32), device)
-        index = torch.zeros(len(batch), channels, n * height * columns, dtype=self.index_dtype, device=device)
-        state = torch.zeros(len(lengths), dtype=torch.int64, device=device)
-        features, rows = self.scratch(index)
-        sizes = (channels, n * height, height, columns, len(layout), tables.classes)
-        steps = self.launches(channels, len(layout))
-        for first in steps:
-            last = min(first + steps.step, channels)
-            load_kernels().decode[(len(lengths),)](
-                words, begin, left, state, index, features, rows, tables.cumulative, tables.row, tables.length, tables.mode,
-                tables.weight, tables.threshold, count, first, last, *sizes, context=self.contextual,
-                padded_classes=_power(tables.classes), block=_block(layout, columns), num_warps=WARPS,
-            )  # fmt: skip
-        unread = ((left != 0) | (state != 0)).view(len(batch), -1).any(1)
-        values, wrong = self._all_values(index, batch, tables, layout, columns)
-        values = values.view(len(batch), channels, n, height, columns)
-        for channel, kind in tables.difference:
-            sums = integrate(values[:, channel].long(), kind)
-            wrong |= (sums.abs() > MAX_SYMBOL).flatten(1).any(1)
-            values[:, channel] = sums.int()
-        symbols = values.transpose(1, 2).reshape(-1, channels, height, columns)
-        return self.restore(symbols, tables), unread | wrong
+        with record_function("words in"):
+            lengths = np.concatenate([part.lengths for part in batch])
+            words = send(np.concatenate([*(part.words for part in batch), np.zeros(1, np.int32)]), device)
+            left, begin = send(lengths.astype(np.int32), device), send(np.cumsum(lengths) - lengths, device)
+            count = send(np.array([part.coded for part in batch], np.int32), device)
+        with record_function("symbols"):
+            index = torch.zeros(len(batch), channels, n * height * columns, dtype=self.index_dtype, device=device)
+            state = torch.zeros(len(lengths), dtype=torch.int64, device=device)
+            features, rows = self.scratch(index)
+            sizes = (channels, n * height, height, columns, len(layout), tables.classes)
+            steps = self.launches(channels, len(layout))
+            for first in steps:
+                last = min(first + steps.step, channels)
+                load_kernels().decode[(len(lengths),)](
+                    words, begin, left, state, index, features, rows, tables.cumulative, tables.row, tables.length, tables.mode,
+                    tables.weight, tables.threshold, count, first, last, *sizes, context=self.contextual,
+                    padded_classes=_power(tables.classes), block=_block(layout, columns), num_warps=WARPS,
+                )  # fmt: skip
+            unread = ((left != 0) | (state != 0)).view(len(batch), -1).any(1)
+        with record_function("escapes"):
+            values, wrong = self._all_values(index, batch, tables, layout, columns)
+        with record_function("differences"):
+            values = values.view(len(batch), channels, n, height, columns)
+            for channel, kind in tables.difference:
+                sums = integrate(values[:, channel].long(), kind)
+                wrong |= (sums.abs() > MAX_SYMBOL).flatten(1).any(1)
+                values[:, channel] = sums.int()
+            symbols = values.transpose(1, 2).reshape(-1, channels, height, columns)
+            return self.restore(symbols, tables), unread | wrong
 
     def encode(self, symbols: Tensor, tables: DeviceTables, count: int) -> list[CodedSymbols]:
         """See `DeviceCoder.encode`."""
         total, channels, height, columns = symbols.shape
         size = total // count
         layout = streams.bands(count * height, columns, channels)
-        ordered = self.arrange(symbols, tables)
-        values = ordered.view(size, count, channels, height, columns).transpose(1, 2).contiguous()
-        for channel, kind in tables.difference:
-            values[:, channel] = difference(values[:, channel], kind)
-        values = values.view(size, channels, -1)
-        index, escaped = self._index(values, tables)
-        coded = self.used(index)
-        words, written = self._push(index, coded, tables, layout, (channels, count * height, height, columns))
-        escapes = _pack_escapes(values, escaped, tables, layout, columns)
-        counts, lengths = coded.tolist(), written.view(size, -1).tolist()
-        parts = np.split(words, np.cumsum([length for each in lengths for length in each])[:-1])
-        streams_of = iter(part.astype("<i4").tobytes() for part in parts)
-        return [
-            CodedSymbols(tuple(next(streams_of) for _ in each), self.pack_count(used) + listed)
-            for each, used, listed in zip(lengths, counts, escapes, strict=True)
-        ]
+        with record_function("differences"):
+            ordered = self.arrange(symbols, tables)
+            values = ordered.view(size, count, channels, height, columns).transpose(1, 2).contiguous()
+            for channel, kind in tables.difference:
+                values[:, channel] = difference(values[:, channel], kind)
+            values = values.view(size, channels, -1)
+        with record_function("escapes"):
+            index, escaped = self._index(values, tables)
+            coded = self.used(index)
+            listed = _list_escapes(values, escaped, tables, layout, columns)
+        words = self._push(index, coded, tables, layout, (channels, count * height, height, columns))
+        counts, lengths, ends, found, numbers = fetch_coded(coded, words, listed)
+        with record_function("bytes"):
+            parts = np.split(found, np.cumsum(lengths)[:-1])
+            streams_of = iter(part.astype("<i4").tobytes() for part in parts)
+            escapes = [varint.pack_many(part.astype(np.uint32)) for part in np.split(numbers, ends[:-1])]
+            return [
+                CodedSymbols(tuple(next(streams_of) for _ in layout), self.pack_count(int(used)) + each)
+                for used, each in zip(counts, escapes, strict=True)
+            ]
 
     def _index(self, values: Tensor, tables: DeviceTables) -> tuple[Tensor, Tensor]:
         """The entry of each value (N, M, P), and which values escape."""
@@ -233,10 +246,10 @@ class KernelCoder(DeviceCoder[T]):
         if not sizes.any():
             return values, escaped.flatten(1).any(1)
         rank = _in_order(escaped, layout, columns).cumsum(1, dtype=torch.int32)
-        listed = _send(sizes.astype(np.int32), index.device)
+        listed = send(sizes.astype(np.int32), index.device)
         wrong = rank[:, -1] != listed
         place = _from_order(rank, layout, columns, escaped.shape[1]) + (listed.cumsum(0) - listed)[:, None, None] - 1
-        escapes = _send(np.concatenate([part.escapes for part in batch]), index.device)
+        escapes = send(np.concatenate([part.escapes for part in batch]), index.device)
         number = escapes[place.clamp_(0, len(escapes) - 1)]
         outside = torch.where(number % 2 == 1, tables.low[:, None] - (number + 1) // 2, tables.high[:, None] + number // 2)
         values = torch.where(escaped, outside, values)
@@ -244,27 +257,27 @@ class KernelCoder(DeviceCoder[T]):
 
     def _push(
         self, index: Tensor, count: Tensor, tables: DeviceTables, layout: StreamLayout, sizes: tuple[int, int, int, int]
-    ) -> tuple[npt.NDArray[np.int32], Tensor]:
-        """The words of all streams, one after the other, and the number of words of each (streams,)."""
+    ) -> Words:
+        """Encode all streams."""
         channels, rows, _, columns = sizes
         total, options = len(index) * len(layout), {"block": _block(layout, columns), "num_warps": WARPS}
-        features, _ = self.scratch(index)
-        low, mass = torch.empty_like(index, dtype=torch.int32), torch.empty_like(index, dtype=torch.int32)
-        words = torch.empty(index.numel() + 2 * total, dtype=torch.int32, device=index.device)
-        written = torch.empty(total, dtype=torch.int32, device=index.device)
         kernels, grid = load_kernels(), (total, channels)
-        self.measure(index, features, sizes, len(layout), **options)
-        kernels.choose[grid](
-            index, features, low, mass, tables.cumulative, tables.row, tables.length, tables.weight, tables.threshold,
-            channels, rows, columns, len(layout), tables.classes,
-            context=self.contextual, padded_classes=_power(tables.classes), **options,
-        )  # fmt: skip
-        kernels.encode[(total,)](low, mass, count, words, written, channels, rows, columns, len(layout), num_warps=1)
-        room = np.array([(stop - start) * columns * channels + 2 for start, stop in layout] * len(index))
-        begin = _send(np.cumsum(room) - room, index.device)
-        gaps = begin - (written.cumsum(0) - written)
-        places = torch.arange(int(written.sum()), device=index.device) + gaps.repeat_interleave(written)
-        return words[places].cpu().numpy(), written
+        with record_function("features"):
+            features, _ = self.scratch(index)
+            self.measure(index, features, sizes, len(layout), **options)
+        with record_function("tables"):
+            low, mass = torch.empty_like(index, dtype=torch.int32), torch.empty_like(index, dtype=torch.int32)
+            kernels.choose[grid](
+                index, features, low, mass, tables.cumulative, tables.row, tables.length, tables.weight, tables.threshold,
+                channels, rows, columns, len(layout), tables.classes,
+                context=self.contextual, padded_classes=_power(tables.classes), **options,
+            )  # fmt: skip
+        with record_function("symbols"):
+            words = torch.empty(index.numel() + 2 * total, dtype=torch.int32, device=index.device)
+            written = torch.empty(total, dtype=torch.int32, device=index.device)
+            kernels.encode[(total,)](low, mass, count, words, written, channels, rows, columns, len(layout), num_warps=1)
+            room = np.array([(stop - start) * columns * channels + 2 for start, stop in layout] * len(index))
+            return Words(words, send(np.cumsum(room) - room, index.device), written)
 
 
 def difference(values: Tensor, kind: int) -> Tensor:
@@ -286,14 +299,12 @@ def integrate(values: Tensor, kind: int) -> Tensor:
     return out.cumsum(-1)
 
 
-def _pack_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout: StreamLayout, columns: int) -> list[bytes]:
-    """The escape list of each payload."""
+def _list_escapes(values: Tensor, escaped: Tensor, tables: DeviceTables, layout: StreamLayout, columns: int) -> Escapes:
+    """The escapes among values (N, M, P)."""
     below = 2 * (tables.low[:, None] - values) - 1
     number = torch.where(below > 0, below, 2 * (values - tables.high[:, None]))
-    order = _in_order(escaped, layout, columns)
-    listed = _in_order(number, layout, columns)[order].cpu().numpy().astype(np.uint32)
-    ends = np.cumsum(order.sum(1).cpu().numpy())
-    return [varint.pack_many(part) for part in np.split(listed, ends[:-1])]
+    rank = _in_order(escaped, layout, columns).flatten().cumsum(0, dtype=torch.int32)
+    return Escapes(_in_order(number, layout, columns).flatten(), rank, rank.view(len(values), -1)[:, -1])
 
 
 def _in_order(planes: Tensor, layout: StreamLayout, columns: int) -> Tensor:
@@ -305,12 +316,6 @@ def _from_order(flat: Tensor, layout: StreamLayout, columns: int, channels: int)
     """Invert `_in_order`."""
     sizes = [(stop - start) * columns * channels for start, stop in layout]
     return torch.cat([part.view(len(flat), channels, -1) for part in torch.split(flat, sizes, 1)], 2)
-
-
-def _send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Copy an array to the device, without waiting for the copy."""
-    tensor = torch.from_numpy(values)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _power(number: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import fresh, images, scaling, speed, stages, startup, tables, targets, through_zarr
+from . import fresh, images, line_stages, scaling, speed, stages, startup, tables, targets, through_zarr
 
 PARTS = ("speed", "stages", "zarr", "startup", "scaling")
 DEVICES = ("cpu", "cuda")
@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=5, help="time for each codec, direction and cell, default %(default)s")
     parser.add_argument("--count", type=int, help="chunks per cell; default about two megapixels, at least one per caller")
     parser.add_argument("--across", type=int, default=8, help="chunks along a side of arrays for zarr, default %(default)s")
+    parser.add_argument(
+        "--batches", type=_numbers(1, 4096), default=[1, 16, 256], help="chunks in a batch of a GPU's stages, default 1,16,256"
+    )
+    parser.add_argument(
+        "--traces", type=Path, metavar="FOLDER", help="write traces of a GPU's stages here, for ui.perfetto.dev"
+    )
     parser.add_argument("--rounds", type=int, default=startup.ROUNDS, help="rounds of start-up, default %(default)s")
     parser.add_argument(
         "--up-to", type=int, default=64, help="largest array for scaling, in megapixels, default %(default)s; 1024 takes long"
@@ -144,14 +150,18 @@ def _say(text: str) -> None:
 
 def _measure(part: str, options: argparse.Namespace, found: list[images.Pixels], devices: list[str]) -> list[dict[str, Any]]:
     if part == "startup":
-        return startup.run(found, options.rounds, _say)
+        return startup.run(found, devices, options.rounds, _say)
     if part == "scaling":
         return scaling.run(found, options.up_to, options.regions, devices, _say)
     common = (found, options.qualities, options.chunks)
     if part == "speed":
         return speed.run(*common, options.concurrency, devices, options.seconds, options.count, _say)
     if part == "stages":
-        return stages.run(*common, devices, options.seconds, options.count, _say)
+        rows = stages.run(*common, options.seconds, options.count, _say) if "cpu" in devices else []
+        if "cuda" in options.device:
+            present = "cuda" if "cuda" in devices else None
+            rows += line_stages.run(*common, options.batches, present, options.traces, _say)
+        return rows
     return through_zarr.run(*common, devices, options.seconds, options.across, _say)
 
 
@@ -165,7 +175,10 @@ def _show(part: str, rows: list[dict[str, Any]]) -> Iterator[str]:
         yield from tables.speed(rows)
         yield from tables.summary(rows)
     elif part == "stages":
-        yield f"Shares of the codec's time, with one chunk after the other:\n\n{tables.stages(rows)}"
+        shares = [row for row in rows if "shares" in row]
+        if shares:
+            yield f"Shares of the codec's time, with one chunk after the other:\n\n{tables.stages(shares)}"
+        yield from tables.line_stages(rows)
     elif part == "zarr":
         yield f"Arrays in memory, written and read through zarr with its default settings:\n\n{tables.zarr(rows)}"
     elif part == "startup":

@@ -93,17 +93,30 @@ def caecodec(name: str, quality: int, device: str) -> ComparedCodec:
 
 
 def network(quality: int, device: str) -> ComparedCodec:
-    """The engine's analysis and synthesis, from float32 images in memory to symbols and back."""
+    """The engine's analysis and synthesis, from float32 images in memory to symbols and back; on a GPU, in its memory."""
+    import torch
+
     from caecodec import weights
     from caecodec.engine import DevicePlacement, PlacedNetwork, engine
+    from caecodec.engine.networks import Networks
 
     source = weights.resolve(weights.Spec(weights.DEFAULT), "mse", quality)
     model = PlacedNetwork(source, quality, DevicePlacement.choose(device == "cuda"))
 
-    def prepare(chunk: Pixels) -> Any:
-        return (chunk[None].astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
+    def prepare(chunks: Pixels) -> Any:
+        """Chunks (side, side, 3), or many of them (n, side, side, 3)."""
+        images = (chunks.reshape(-1, *chunks.shape[-3:]).astype(np.float32) / np.float32(255)).transpose(0, 3, 1, 2)
+        return images if device == "cpu" else torch.from_numpy(images).to(device, memory_format=torch.channels_last)
 
-    run = partial(engine().run, model)
+    @torch.inference_mode()
+    def run_there(direction: str, batch: torch.Tensor | list[torch.Tensor]) -> list[torch.Tensor]:
+        parts = batch if isinstance(batch, list) else batch.split(model.placement.current_settings().max_batch)
+        found = [getattr(placed, direction)(part) for part in parts]
+        torch.cuda.synchronize()
+        return found
+
+    placed = None if device == "cpu" else Networks(engine().load).network(model)
+    run = partial(engine().run, model) if device == "cpu" else run_there
     return ComparedCodec(NETWORK, f"quality {quality}", partial(run, "analysis"), partial(run, "synthesis"), None, prepare)
 
 

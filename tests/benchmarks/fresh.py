@@ -19,13 +19,15 @@ print("\\n" + json.dumps(result))
 """
 
 
-def call(module: str, function: str, **arguments: Any) -> dict[str, Any]:
+def call(module: str, function: str, environment: dict[str, str] | None = None, /, **arguments: Any) -> dict[str, Any]:
     """Call a function of a module of this package in a new process, with arguments that JSON can hold.
+
+    The process has these variables besides those of this one.
 
     Raises RuntimeError, with the last line of its error output, if it fails.
     """
     command = [sys.executable, "-W", "ignore", "-c", _CODE, str(_TESTS), module, function, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})})
     if done.returncode:
         reason = "it was killed" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"{module}.{function} failed ({done.returncode}): {reason}")

@@ -85,13 +85,14 @@ def _cell(
     megapixels = sum(part.shape[0] * part.shape[1] for part in parts) / 1e6
     for name in ready:
         for direction in DIRECTIONS:
-            rows[name][direction] = _speed(times[name, direction], times.get((CAECODEC, direction)), megapixels)
+            ours = times.get((CAECODEC, direction))
+            rows[name][direction] = _speed(times[name, direction], ours, megapixels)
     return list(rows.values())
 
 
 def _times(
     ready: dict[str, ComparedCodec], parts: list[Pixels], concurrency: int, seconds: float, rows: dict[str, dict[str, Any]]
-) -> dict[tuple[str, str], list[float]]:
+) -> dict[tuple[str, str], timing.Turns]:
     """Seconds by codec and direction, taken in turns; adds PSNR and bits per pixel to the rows."""
     stored: dict[str, list[Any]] = {}
     decoded: dict[str, list[Any]] = {}
@@ -100,7 +101,6 @@ def _times(
         def tasks() -> Iterator[tuple[tuple[str, str], Callable[[], None]]]:
             for name, codec in ready.items():
                 inputs = [codec.prepare(part) for part in parts]
-                codec.decode(codec.encode(inputs[0]))  # warms up
 
                 def encode(name: str = name, codec: ComparedCodec = codec, inputs: list[Any] = inputs) -> None:
                     stored[name] = each(codec.encode, inputs)
@@ -121,14 +121,18 @@ def _times(
     return times
 
 
-def _speed(times: list[float], ours: list[float] | None, megapixels: float) -> dict[str, Any]:
-    """Speeds in the median round; an MB is 10^6 bytes of 8-bit RGB. `speedup` says how many times as fast caecodec is."""
-    typical = median(times)
+def _speed(times: timing.Turns, ours: timing.Turns | None, megapixels: float) -> dict[str, Any]:
+    """Speeds in the median round; an MB is 10^6 bytes of 8-bit RGB. `speedup` says how many times as fast caecodec is.
+
+    `first_s` is the time of the first call, in which a codec loads, compiles or allocates what it keeps.
+    """
+    typical = median(times.rounds)
     rate = megapixels / typical
     return {
+        "first_s": times.first,
         "seconds": typical,
-        "rounds": len(times),
+        "rounds": len(times.rounds),
         "mp_s": rate,
         "mb_s": 3 * rate,
-        "speedup": timing.ratio(ours, times) if ours else None,
+        "speedup": timing.ratio(ours.rounds, times.rounds) if ours else None,
     }

@@ -15,7 +15,7 @@ from caecodec.chunks.planes import Layout
 from caecodec.chunks.spec import ChunkSpec
 from caecodec.codecs.autoencoder import codec
 from caecodec.codecs.autoencoder.parameters import AutoencoderParameters
-from caecodec.engine import DevicePlacement, engine
+from caecodec.engine import engine
 from caecodec.entropy.streams import CodedSymbols
 
 from . import compared, timing
@@ -90,33 +90,28 @@ def run(
     images: list[Pixels],
     qualities: list[int],
     sides: list[int],
-    devices: list[str],
     seconds: float,
     count: int | None,
     say: Say,
 ) -> list[dict[str, Any]]:
-    """For each quality, side of chunks, device and direction, the share of each stage in the time of the whole codec.
+    """For each quality, side of chunks and direction, the share of each stage in the time of the whole codec on a CPU.
 
     Chunks run one after the other. `other` is the rest: checks, and what the stages gain or lose by being called separately.
-    Devices that process whole chunks are left out, because they have other stages.
+    The stages of a CUDA device are others: see `line_stages`.
     """
     rows = []
     for quality in qualities:
         for side in sides:
             parts = chunks(images, side, count or max(2, min(16, PIXELS // side**2)))
-            for device in devices:
-                if engine().line(DevicePlacement.choose(device)).batches:
-                    continue
-                say(f"stages: quality {quality}, chunks of {side}, {device}")
-                cell = {"quality": quality, "chunk": side, "device": device}
-                rows += [{**cell, **row} for row in _cell(parts, quality, device, seconds)]
+            say(f"stages: quality {quality}, chunks of {side}, cpu")
+            cell = {"quality": quality, "chunk": side, "device": "cpu"}
+            rows += [{**cell, **row} for row in _cell(parts, quality, "cpu", seconds)]
     return rows
 
 
 def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> list[dict[str, Any]]:
     line, whole = Line(quality, device), compared.caecodec(compared.CAECODEC, quality, device)
     payloads = [caecodec.encode(part, quality=quality) for part in parts]
-    line.decode(line.encode(parts[0]))  # warms up
     rows = []
     for direction in DIRECTIONS:
         inputs: list[Any] = parts if direction == "encode" else payloads
@@ -133,7 +128,7 @@ def _cell(parts: list[Pixels], quality: int, device: str, seconds: float) -> lis
                 function(one)
             spent.append(line.seconds)
 
-        times = timing.in_turn({"whole": once, "stages": stages}, seconds)
-        shares = {stage: 1 / timing.ratio([one[stage] for one in spent], times["whole"]) for stage in STAGES}
+        whole_time = timing.in_turn({"whole": once, "stages": stages}, seconds)["whole"].rounds
+        shares = {stage: 1 / timing.ratio([one[stage] for one in spent[1:]], whole_time) for stage in STAGES}
         rows.append({"direction": direction, "shares": {**shares, "other": 1 - sum(shares.values())}})
     return rows

@@ -13,39 +13,47 @@ from . import fresh
 ROUNDS = 5
 
 
-def run(images: list[Any], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def run(images: list[Any], devices: list[str], rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Medians in seconds over fresh processes: `import_s`, and `first_s` and `second_s` for decoding 256 x 256 pixels.
 
-    `start_s` is the time from the start of the process to the end of the first decode.
+    `start_s` is the time from the start of the process to the end of the first decode. On a GPU, `kernels` says whether these
+    processes find their kernels in Triton's cache, or compile them.
     """
     from . import compared
     from .images import chunks
 
     (chunk,) = chunks(images, 256, 1)
-    rows: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        tasks: dict[str, Path] = {}
+        found: list[tuple[dict[str, Any], Path, list[dict[str, float]]]] = []
         for name in (compared.CAECODEC, compared.COMPRESSAI):
+            payload = Path(folder) / name
             try:
-                payload = compared.build(name, 4, "cpu", 1).encode(chunk)
-                tasks[name] = Path(folder) / name
-                tasks[name].write_bytes(pickle.dumps(payload))
-                rows[name] = {"codec": name, "missing": None}
-            except compared.MissingError as missing:
-                rows[name] = {"codec": name, "missing": str(missing)}
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in tasks}
+                payload.write_bytes(pickle.dumps(compared.build(name, 4, "cpu", 1).encode(chunk)))
+                missing = None
+            except compared.MissingError as error:
+                missing = str(error)
+            for device in devices:
+                for kernels in ("cached", "compiled") if device == "cuda" and name == compared.CAECODEC else ("",):
+                    rows.append({"codec": name, "device": device, "kernels": kernels, "missing": missing})
+                    if missing is None:
+                        found.append((rows[-1], payload, []))
         for turn in range(rounds + 1):
             say(f"start-up: round {turn} of {rounds}")
-            for name, payload in tasks.items():
+            for row, payload, results in found:
+                cache = Path(folder) / (f"compiled-{turn}" if row["kernels"] == "compiled" else "cached")
                 start = time.time()
-                times = fresh.call("startup", "child", name=name, payload=str(payload))
-                found[name].append({**times, "start_s": times.pop("first_at") - start})
-    for name, results in found.items():
-        rows[name].update({key: median(result[key] for result in results[1:]) for key in results[0]})  # the first fills caches
-    return list(rows.values())
+                times = fresh.call(
+                    "startup", "child", {"TRITON_CACHE_DIR": str(cache)},
+                    name=row["codec"], device=row["device"], payload=str(payload),
+                )  # fmt: skip
+                results.append({**times, "start_s": times.pop("first_at") - start})
+    for row, _, results in found:
+        row.update({key: median(result[key] for result in results[1:]) for key in results[0]})  # the first fills caches
+    return rows
 
 
-def child(name: str, payload: str) -> dict[str, float]:
+def child(name: str, device: str, payload: str) -> dict[str, float]:
     """The seconds of import, first decode and second decode, and the time at which the first decode ended.
 
     CompressAI's network is built from caecodec's weights, as a part of its first decode.
@@ -59,7 +67,7 @@ def child(name: str, payload: str) -> dict[str, float]:
     from . import compared
 
     data = pickle.loads(Path(payload).read_bytes())
-    codec = compared.build(name, 4, "cpu", 1)
+    codec = compared.build(name, 4, device, 1)
     codec.decode(data)
     first, first_at = time.perf_counter(), time.time()
     codec.decode(data)

@@ -29,8 +29,8 @@ def mib(value: float | None) -> str:
 def speed(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Speeds and memory, in a table for each quality, device and number of callers."""
     head = [
-        "chunk", "codec", "setting", "bpp", "PSNR", "encode MP/s", "MB/s", "caecodec is", "decode MP/s", "MB/s", "caecodec is",
-        "peak MiB", "of that, work",
+        "chunk", "codec", "setting", "bpp", "PSNR", "encode MP/s", "MB/s", "caecodec is", "first s", "decode MP/s", "MB/s",
+        "caecodec is", "first s", "peak MiB", "of that, work",
     ]  # fmt: skip
 
     def cell(row: dict[str, Any]) -> tuple[int, str, int]:
@@ -86,7 +86,7 @@ def _speed(row: dict[str, Any]) -> list[str]:
     speeds = []
     for direction in ("encode", "decode"):
         found = row[direction]
-        speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
+        speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"]), number(found["first_s"])]
     taken = row["memory"]
     gpu = f" + {mib(taken['gpu'])} GPU" if taken["gpu"] else ""
     quality = [number(row["bpp"]), "" if row["psnr"] is None else f"{row['psnr']:.2f}"]
@@ -106,9 +106,38 @@ def stages(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def line_stages(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Two tables for each batch of a CUDA device: what each stage does, and how long it takes."""
+    for row in rows:
+        batch = f"a batch of {row.get('chunks')} chunks of {row['chunk']}, quality {row['quality']}: {row['direction']}"
+        if "work" in row:
+            waits = f"the host waits {row['waits']['fetch'] + row['waits']['others']} time(s) for the device"
+            head = ["stage", "launches", "MB moved", "MB copied", "10^9 operations"]
+            lines = [
+                [name, str(work["launches"]), *(number(work[what] / scale) for what, scale in _WORK)]
+                for name, work in row["work"].items()
+            ]
+            total = [sum(work[what] for work in row["work"].values()) / scale for what, scale in (("launches", 1), *_WORK)]
+            lines.append(["all", f"{total[0]:.0f}", *map(number, total[1:])])
+            yield f"Counted, {batch}; {waits}:\n\n{table(head, lines)}"
+        elif "stages" in row:
+            lines = [[name, number(times["device_ms"]), number(times["host_ms"])] for name, times in row["stages"].items()]
+            yield (
+                f"Timed, {batch}: {number(row['ms'])} ms, {number(1000 * row['megabytes'] / row['ms'])} MB/s; the first call "
+                f"took {number(row['first_ms'])} ms; {row['pinned']} new allocations of pinned memory:\n\n"
+                + table(["stage", "device ms", "host ms"], lines)
+            )
+
+
+_WORK = (("bytes", 1e6), ("copied", 1e6), ("operations", 1e9))
+
+
 def zarr(rows: list[dict[str, Any]]) -> str:
     """Speeds through zarr."""
-    head = ["quality", "device", "chunks", "", "write MP/s", "MB/s", "through zarr is", "read MP/s", "MB/s", "through zarr is"]
+    head = [
+        "quality", "device", "chunks", "", "write MP/s", "MB/s", "through zarr is", "first s", "read MP/s", "MB/s",
+        "through zarr is", "first s",
+    ]  # fmt: skip
 
     def line(row: dict[str, Any]) -> list[str]:
         start = [str(row["quality"]), row["device"], f"{row['chunks']} x {row['chunk']}", row["codec"]]
@@ -117,7 +146,7 @@ def zarr(rows: list[dict[str, Any]]) -> str:
         speeds = []
         for direction in ("write", "read"):
             found = row[direction]
-            speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"])]
+            speeds += [number(found["mp_s"]), number(found["mb_s"]), _times(found["speedup"]), number(found["first_s"])]
         return [*start, *speeds]
 
     return table(head, map(line, rows))
@@ -126,22 +155,36 @@ def zarr(rows: list[dict[str, Any]]) -> str:
 def startup(rows: list[dict[str, Any]]) -> str:
     """Seconds of fresh processes."""
     keys = ("import_s", "first_s", "start_s", "second_s")
-    return table(
-        ["", "import s", "first decode s", "both, and Python's start s", "second decode s"],
-        ([row["codec"], *([row["missing"]] if row["missing"] else [number(row[key]) for key in keys])] for row in rows),
-    )
+
+    def line(row: dict[str, Any]) -> list[str]:
+        found = [row["missing"]] if row["missing"] else [number(row[key]) for key in keys]
+        return [row["codec"], row["device"], row["kernels"], *found]
+
+    head = ["", "device", "kernels", "import s", "first decode s", "both, and Python's start s", "second decode s"]
+    return table(head, map(line, rows))
 
 
 def scaling(rows: list[dict[str, Any]]) -> str:
     """Speeds and memory by size."""
-    head = ["MP", "device", "by", "write MP/s", "read MP/s", "PSNR", "peak MiB", "array in memory MiB", "above it MiB"]
+    head = [
+        "MP",
+        "device",
+        "by",
+        "first chunk s",
+        "write MP/s",
+        "read MP/s",
+        "PSNR",
+        "peak MiB",
+        "array in memory MiB",
+        "above it MiB",
+    ]
 
     def line(row: dict[str, Any]) -> list[str]:
         region = f"regions of {row['region']}" if row["region"] else "one call"
         start = [str(row["size"]), row["device"], region]
         if row["missing"]:
             return [*start, row["missing"]]
-        speeds = [number(row["write_mp_s"]), number(row["read_mp_s"]), f"{row['psnr']:.2f}"]
+        speeds = [number(row["first_s"]), number(row["write_mp_s"]), number(row["read_mp_s"]), f"{row['psnr']:.2f}"]
         return [*start, *speeds, mib(row["peak"]), mib(row["array"]), mib(row["above"])]
 
     return table(head, map(line, rows))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Key = TypeVar("Key")
@@ -22,16 +22,28 @@ def callers(concurrency: int) -> Iterator[Map]:
         yield lambda function, items: list(pool.map(function, items))
 
 
-def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, list[float]]:
-    """The seconds of each task in each round; a task runs once, and leaves when it has taken `seconds` in total."""
-    taken: dict[Key, list[float]] = {name: [] for name in tasks}
+class Turns(NamedTuple):
+    """The seconds of a task: of its first call, which warms it up, and of each round after it."""
+
+    first: float
+    rounds: list[float]
+
+
+def in_turn(tasks: dict[Key, Callable[[], Any]], seconds: float) -> dict[Key, Turns]:
+    """Time each task in each round, after a first call of each; a task leaves when its rounds have taken `seconds` in total."""
+    taken = {name: Turns(_seconds(task), []) for name, task in tasks.items()}
     for _ in range(ROUNDS):
         for name, task in tasks.items():
-            if sum(taken[name]) < seconds or not taken[name]:
-                start = time.perf_counter()
-                task()
-                taken[name].append(time.perf_counter() - start)
+            rounds = taken[name].rounds
+            if sum(rounds) < seconds or not rounds:
+                rounds.append(_seconds(task))
     return taken
+
+
+def _seconds(task: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:

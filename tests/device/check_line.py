@@ -5,11 +5,14 @@ On a GPU or, with TRITON_INTERPRET=1, in Triton's interpreter: `PYTHONPATH=.:tes
 
 import dataclasses
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
+from benchmarks import line_stages, tables
 from helpers.images import random_image
 from helpers.paths import TINY, TINY_CONTEXT
 
@@ -142,6 +145,23 @@ def check_tensor(image):
     on_cpu()
 
 
+def check_stages(side):
+    """The stages of batches are timed, and traced."""
+    parts = [random_image(side, side, 3)]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(line_stages.time_all(parts, 4, DEVICE, (1,), Path(folder), 1, TINY_CONTEXT))
+        traces = {path.name.split("-")[1]: path.read_text() for path in Path(folder).iterdir()}
+    assert [row["direction"] for row in rows] == ["encode", "decode"]
+    for row in rows:
+        names = {"pixels", "network", "differences", "symbols", "escapes"}
+        names |= {"chunks in", "features", "tables", "words out"} if row["direction"] == "encode" else {"words in"}
+        assert names <= set(row["stages"])
+        assert all(times["device_ms"] > 0 for name, times in row["stages"].items() if name != line_stages.OUTSIDE)
+        assert row["first_ms"] > 0 < row["ms"]
+        assert all(f'"{name}"' in traces[row["direction"]] for name in names)
+    assert len(list(tables.line_stages([{**row, "quality": 4, "chunk": side} for row in rows]))) == 2
+
+
 def main():
     sides = (16, 250) if DEVICE == "cuda" else (16,)
     for side in sides:
@@ -150,6 +170,7 @@ def main():
         check_zarr(side)
         check_targets(side)
     check_tensor(random_image(20, 17, 3))
+    check_stages(16)
     print("same chunks")
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.training import each, photographs
+from helpers.images import random_image
+from helpers.training import each
 
 import caecodec
 from caecodec import settings
@@ -18,6 +19,7 @@ from caecodec.training.loop import Training
 from caecodec.training.loss import rate_distortion, squared_error
 from caecodec.training.recipe import LMBDAS, Recipe
 
+PICTURES = [random_image(96, 96, 3, seed=seed).repeat(4, axis=0).repeat(4, axis=1) for seed in range(3)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"))]
 
 
@@ -25,7 +27,7 @@ def small_run(steps, state=None, device="cpu", compiled=False):
     """Forty steps from the principal components of photographs or from a state, or as many of them."""
     torch.manual_seed(1)
     recipe = Recipe(qualities=(2, 4), steps=40, crop=64, batch=3, lr=1e-3)
-    crops = Crops(photographs(), 64, device, recipe.seed)
+    crops = Crops(PICTURES, 64, device, recipe.seed)
     network = Backbone(recipe.qualities, dtype=torch.float32)
     if not state:
         initial.klt(network, crops.draw(50, 64).cpu(), recipe.lmbdas)
@@ -43,7 +45,7 @@ def advance(training, steps):
 
 def loss_of(training):
     """On crops that are always the same, of the lower quality."""
-    x = Crops(photographs(), 64, "cpu", 7).draw(8, 64).to(training.device)
+    x = Crops(PICTURES, 64, "cpu", 7).draw(8, 64).to(training.device)
     with torch.no_grad():
         bpp, _, distortion = rate_distortion(
             training.backbone, x, each(8).to(x.device), squared_error, torch.Generator(x.device).manual_seed(0)
@@ -87,7 +89,7 @@ def test_checkpoints_resume_on_another_kind_of_device(tmp_path, there):
 def test_epochs_end_a_run_and_the_history_goes_on(tmp_path, monkeypatch):
     """An epoch draws as many pixels as the images have; a resumed run adds to the history of the first."""
     monkeypatch.setattr(loop, "REPORT", 2)
-    crops = Crops(photographs(), 64, "cpu", 0)
+    crops = Crops(PICTURES, 64, "cpu", 0)
     of_a_step = 4 * 64**2
     epochs = 4.5 * of_a_step / len(crops.pixels)
     recipe = Recipe(qualities=(2, 4), epochs=epochs, crop=64, batch=4)
