@@ -17,7 +17,6 @@ from .. import weights
 from ..arrays import layers as array_layers
 from ..errors import ParameterError
 from ..images.image import COLOURS
-from ..reading import read
 from ..storage import locations
 from . import blocks
 from .metadata import Multiscales, multiscales_of, open_multiscales
@@ -55,7 +54,8 @@ def open_slide(path: locations.Place, layers: int | None = None) -> "Slide":
 class Slide:
     """A pyramid of levels, 0 being the full size, of which regions are read; only their chunks are fetched and decoded.
 
-    It is used in several threads at once. A copy that is pickled, as for a worker of a DataLoader, opens the image again.
+    Several threads may read at once, and so may other processes, such as the workers of a DataLoader: where a slide is pickled
+    or forked, it opens its image again.
 
     level_dimensions : the (width, height) of each level in pixels
     level_downsamples : how much smaller each level is than level 0
@@ -65,6 +65,7 @@ class Slide:
         self._image, self._path, self._layers = image, path, layers
         self._opened = ExitStack()  # of what `close` closes
         self._closed = False
+        self._process = os.getpid()
         self._levels = [image.level(i) for i in range(len(image.paths))]
         lengths = dict(zip(image.axes, self._levels[0].shape, strict=True))
         self._channels = lengths.get("c", 1)
@@ -75,8 +76,8 @@ class Slide:
                     "caecodec.read"
                 )
         if layers is not None:
-            for array in self._levels:
-                read(array, slice(0, 0), layers)  # for its errors
+            for i in range(self.level_count):
+                self._read(i, slice(0, 0), slice(0, 0))  # for its errors
         self.level_dimensions = tuple((array.shape[-1], array.shape[-2]) for array in self._levels)
         width, height = self.level_dimensions[0]
         self.level_downsamples = tuple((width / w + height / h) / 2 for w, h in self.level_dimensions)
@@ -133,6 +134,7 @@ class Slide:
     @property
     def associated_images(self) -> Mapping[str, PillowImage.Image]:
         """Pictures of another scene by name, such as label, macro and thumbnail, each read when it is asked for."""
+        self._reopen_after_fork()
         return _Associated(self._image, self._layers)
 
     @property
@@ -181,6 +183,7 @@ class Slide:
             )
         if not as_array:
             self._check_picture()
+        self._reopen_after_fork()
         width, height = map(int, size)
         x, y = (int(int(at) / self.level_downsamples[level]) for at in location)
         whole_width, whole_height = self.level_dimensions[level]
@@ -215,8 +218,18 @@ class Slide:
         """The values of a part of a level: (rows, columns, channels)."""
         array = self._levels[level]
         selection = (*(slice(None) for _ in self._image.axes[:-2]), rows, columns)
-        values = blocks.read(array, selection) if self._layers is None else read(array, selection, self._layers)
+        if self._layers is None:
+            values = blocks.read(array, selection)
+        else:
+            from ..reading import read  # it loads PyTorch, which not every codec needs
+
+            values = read(array, selection, self._layers)
         return np.moveaxis(values.reshape(self._channels, *values.shape[-2:]), 0, -1)
+
+    def _reopen_after_fork(self) -> None:
+        """Open the image again in a forked process, which would share the position in an open zip file with its parent."""
+        if self._process != os.getpid() and isinstance(self._path, str | os.PathLike):
+            vars(self).update(vars(open_slide(self._path, self._layers)))
 
     def _check_picture(self) -> None:
         """Raise ParameterError unless the image is RGB or grey, of 8 bits."""
