@@ -44,8 +44,9 @@ def with_ome_zarr(path):
 def with_napari(path):
     from napari_ome_zarr import napari_get_reader
 
-    layers = napari_get_reader(path)(path)  # for each channel the arrays of its levels, properties such as its name, and a kind
-    return np.stack([levels[0][100:200, 150:300].compute() for levels, properties, kind in layers])
+    layers = napari_get_reader(path)(path)  # for each layer the arrays of its levels, properties such as its name, and a kind
+    channels = [levels[0][..., 100:200, 150:300].compute() for levels, properties, kind in layers]
+    return np.reshape(channels, (-1, 100, 150))  # a layer is a channel; with readers before 0.11 it is all of them
 
 
 def with_open_slide(path):

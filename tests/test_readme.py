@@ -196,13 +196,9 @@ def test_conversion_examples(photograph_folder):
 
 
 def test_readers(tmp_path):
+    """All but napari, which .ci/run installs last and has by itself."""
     output = example("readers.py", tmp_path, "dask", "xarray", "ome-zarr", "open_slide")
     assert output.count("uint8 (3, 100, 150), as zarr reads it") == 4
-
-
-def test_napari(tmp_path):
-    pytest.importorskip("napari_ome_zarr", reason="napari's reader is not installed (extra napari)")
-    assert "napari: uint8 (3, 100, 150)" in example("readers.py", tmp_path, "napari")
 
 
 def test_dataloader(tmp_path):
