@@ -1,7 +1,7 @@
 """Random crops of a Zarr array for training, by a DataLoader with workers: python examples/dataloader.py [--workers N ...].
 
-Photographs of tissue, tiled, are coded by caecodec. Each worker of the DataLoader reads and decodes crops at random places of its
-own. Prints how many crops come in a second for each number of workers, without the time that the first worker takes to start.
+A photograph of tissue, tiled, is coded by caecodec. Each worker of the DataLoader reads and decodes crops at random places of
+its own. Prints how many crops come in a second for each number of workers, without the time that the first takes to start.
 """
 
 import argparse

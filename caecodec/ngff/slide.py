@@ -38,8 +38,10 @@ def open_slide(path: locations.Place, layers: int | None = None) -> "Slide":
     Raises
     ------
     ParameterError
-        There is no OME-NGFF image at `path`, it has several positions on t or z, or its arrays have no layers although `layers`
-        is given.
+        There is no OME-NGFF image at `path`, it has several positions on t or z or a level without pixels, or its arrays have
+        no layers although `layers` is given.
+    FormatVersionError
+        A newer OME-NGFF version than is known.
     """
     with ExitStack() as opened:
         image = open_multiscales(path)
@@ -74,6 +76,11 @@ class Slide:
                 raise ParameterError(
                     f"{image.path} has {length} positions on axis {axis} but a slide has one plane; read its arrays with "
                     "caecodec.read"
+                )
+        for array in self._levels:
+            if 0 in array.shape or array.shape[:-2] != self._levels[0].shape[:-2]:
+                raise ParameterError(
+                    f"{image.path} has a level of shape {array.shape} but a level must have pixels, and the channels of level 0"
                 )
         if layers is not None:
             for i in range(self.level_count):
@@ -134,7 +141,7 @@ class Slide:
     @property
     def associated_images(self) -> Mapping[str, PillowImage.Image]:
         """Pictures of another scene by name, such as label, macro and thumbnail, each read when it is asked for."""
-        self._reopen_after_fork()
+        self._check_open()
         return _Associated(self._image, self._layers)
 
     @property
@@ -173,8 +180,7 @@ class Slide:
         CaeCodecError
             Decoding failed.
         """
-        if self._closed:
-            raise ParameterError(f"{self!r} is closed; open it again with caecodec.open_slide")
+        self._check_open()
         if not 0 <= level < self.level_count:
             raise ParameterError(f"level is {level} but {self._image.path} has levels 0 to {self.level_count - 1}")
         if len(location) != 2 or len(size) != 2 or min(size) < 0:
@@ -183,7 +189,6 @@ class Slide:
             )
         if not as_array:
             self._check_picture()
-        self._reopen_after_fork()
         width, height = map(int, size)
         x, y = (int(int(at) / self.level_downsamples[level]) for at in location)
         whole_width, whole_height = self.level_dimensions[level]
@@ -226,8 +231,13 @@ class Slide:
             values = read(array, selection, self._layers)
         return np.moveaxis(values.reshape(self._channels, *values.shape[-2:]), 0, -1)
 
-    def _reopen_after_fork(self) -> None:
-        """Open the image again in a forked process, which would share the position in an open zip file with its parent."""
+    def _check_open(self) -> None:
+        """Raise ParameterError if the slide is closed, and open its image again in a forked process.
+
+        That process would share the position in an open zip file with its parent.
+        """
+        if self._closed:
+            raise ParameterError(f"{self!r} is closed; open it again with caecodec.open_slide")
         if self._process != os.getpid() and isinstance(self._path, str | os.PathLike):
             vars(self).update(vars(open_slide(self._path, self._layers)))
 

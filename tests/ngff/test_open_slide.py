@@ -13,6 +13,7 @@ from helpers import processes, slides
 from helpers.paths import TINY_LAYERS
 from helpers.stacks import stack
 from openslide.deepzoom import DeepZoomGenerator
+from zarr.storage import LocalStore
 
 import caecodec
 from caecodec.ngff import Image, Options, Size, encode_paths, write_group
@@ -180,8 +181,9 @@ def test_bad_arguments(ours):
     assert ours.read_region((0, 0), 0, (0, 3), as_array=True).shape == (3, 0, 3)
     ours.close()
     ours.close()
-    with pytest.raises(caecodec.ParameterError, match="is closed; open it again"):
-        ours.read_region((0, 0), 0, (5, 5))
+    for use in (lambda: ours.read_region((0, 0), 0, (5, 5)), lambda: ours.associated_images):
+        with pytest.raises(caecodec.ParameterError, match="is closed; open it again"):
+            use()
 
 
 def test_no_image(tmp_path):
@@ -189,6 +191,14 @@ def test_no_image(tmp_path):
     for name in ("a.zarr", "none.zarr"):
         with pytest.raises(caecodec.ParameterError, match=f"{name} is not an OME-NGFF image"):
             caecodec.open_slide(tmp_path / name)
+
+
+def test_levels_that_are_no_pyramid(tmp_path):
+    write_group(tmp_path / "a.ome.zarr", Image(stack(2, 40, 50), "cyx"), "a", Options(codec="none", chunk_size=32))
+    for shape in ((1, 20, 25), (2, 0, 25)):
+        zarr.open_group(tmp_path / "a.ome.zarr").create_array("s1", shape=shape, dtype="uint16", overwrite=True)
+        with pytest.raises(caecodec.ParameterError, match=r"a level of shape .* but a level must have pixels"):
+            caecodec.open_slide(tmp_path / "a.ome.zarr")
 
 
 READING = """
@@ -211,12 +221,13 @@ assert "torch" not in sys.modules
 """
 
 
-def test_other_processes(tmp_path):
+def test_places_and_other_processes(tmp_path):
     """A forked one opens a zip file again, whose position it would share otherwise; a pickled slide opens its image."""
-    image = Image(stack(100, 100, dtype="uint8"), "yx")
-    write_group(tmp_path / "a.ome.zarr", image, "a", Options(codec="none", chunk_size=16))
-    zipped = encoded(tmp_path / "a.ome.zarr", tmp_path / "a.ozx", Options(codec="none", chunk_size=16))
+    image, folder = Image(stack(100, 100, dtype="uint8"), "yx"), tmp_path / "a.ome.zarr"
+    write_group(folder, image, "a", Options(codec="none", chunk_size=16))
+    zipped = encoded(folder, tmp_path / "a.ozx", Options(codec="none", chunk_size=16))
+    for place in (str(folder), zipped, zipped.as_uri(), LocalStore(folder)):
+        with caecodec.open_slide(place) as slide, pickle.loads(pickle.dumps(slide)) as again:
+            assert again is not slide
+            np.testing.assert_array_equal(again.read_region((0, 0), 0, (100, 100), as_array=True)[..., 0], image.pixels)
     processes.run("-c", READING, zipped)
-    with caecodec.open_slide(zipped) as slide, pickle.loads(pickle.dumps(slide)) as again:
-        assert again is not slide
-        np.testing.assert_array_equal(again.read_region((0, 0), 0, (100, 100), as_array=True)[..., 0], image.pixels)
