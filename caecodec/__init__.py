@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .codecs.autoencoder.latents import decode_latents
     from .codecs.decoding import decode
     from .latents import open_latents
+    from .ngff.slide import open_slide
     from .numcodecs import ConvolutionalAutoencoder, OverfittedAutoencoder, ScalableAutoencoder
     from .reading import read
 
@@ -42,6 +43,7 @@ __all__ = [
     "inspect",
     "ngff",
     "open_latents",
+    "open_slide",
     "read",
     "settings",
     "torch",
@@ -55,6 +57,7 @@ _LAZY = {
     "decode": "codecs.decoding",
     "decode_latents": "codecs.autoencoder.latents",
     "open_latents": "latents",
+    "open_slide": "ngff.slide",
     "read": "reading",
     "ConvolutionalAutoencoder": "numcodecs",
     "OverfittedAutoencoder": "numcodecs",

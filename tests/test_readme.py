@@ -195,6 +195,20 @@ def test_conversion_examples(photograph_folder):
     assert (photograph_folder / "again" / "a.png").exists()
 
 
+def test_readers(tmp_path):
+    """All but napari, which .ci/run installs last and has by itself."""
+    output = example("readers.py", tmp_path, "dask", "xarray", "ome-zarr", "open_slide")
+    assert output.count("uint8 (3, 100, 150), as zarr reads it") == 4
+
+
+def test_dataloader(tmp_path):
+    """The script compares every crop with the array; workers that drew the same places would have half as many."""
+    output = example("dataloader.py", tmp_path, "--workers", "2", "--start", "fork", "spawn", "--side", "64", "--count", "48")
+    places = dict(re.findall(r"(?m)^(\w+) 2 workers: .* (\d+) different places$", output))
+    assert list(places) == ["fork", "spawn"]
+    assert all(int(count) > 44 for count in places.values())
+
+
 def test_generation_loss(photograph_folder):
     output = example("generation_loss.py", photograph_folder, "images", "-q", "3", "--chunk", "64")
     once, *later = (float(cell) for cell in output.splitlines()[-1].strip("| ").split(" | ")[1:])

@@ -1,6 +1,7 @@
 """Opens data for reading: a folder, a zipped store (.ozx, .zip), a URL that fsspec or obstore understands, or a zarr store."""
 
 import importlib.util
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,7 +133,16 @@ def _remote_zip(url: str) -> "zarr.storage.FsspecStore":
     from zarr.storage import FsspecStore
 
     class Rooted(ZipFileSystem):  # type: ignore[misc]  # fsspec has no types
-        """Takes and lists paths from the root, as FsspecStore has them; otherwise zarr finds no members of inner groups."""
+        """Takes and lists paths from the root, as FsspecStore has them; otherwise zarr finds no members of inner groups.
+
+        One thread reads at a time: zipfile opens members at the position that its file has just then.
+        """
+
+        reading = threading.Lock()
+
+        def cat_file(self, *arguments: Any, **options: Any) -> Any:
+            with self.reading:
+                return super().cat_file(*arguments, **options)
 
         def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
             found = super().ls(path.strip("/"), detail, **options)

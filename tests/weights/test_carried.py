@@ -70,6 +70,17 @@ def test_what_a_group_carries_is_known_while_it_is_used(group):
     assert not weights.known()[len(weights.installed()) :]
 
 
+def test_an_open_slide_uses_them(group):
+    """Until it is closed; one that cannot be opened does not."""
+    with caecodec.open_slide(group) as slide:
+        region = slide.read_region((0, 0), 0, (60, 48), as_array=True)
+    np.testing.assert_array_equal(np.moveaxis(region, -1, 0), read_group(group).pixels)
+    with pytest.raises(caecodec.ParameterError, match="layers is 1"):
+        caecodec.open_slide(group, layers=1)
+    with pytest.raises(caecodec.WeightsError, match=KEY):
+        zarr.open_group(str(group), mode="r")["s0"][:]
+
+
 def test_groups_are_read_side_by_side(tmp_path, picture):
     """By several threads, with weights of their own each, some of them the same."""
     paths = []
