@@ -46,7 +46,7 @@ class Multiscales(NamedTuple):
             raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
         try:
             array = self.group[self.paths[level]]
-        except (BaseZarrError, KeyError, TypeError, ValueError) as error:
+        except (BaseZarrError, *locations.UNREADABLE) as error:
             raise ParameterError(f"{self.path} lacks level {self.paths[level]}, or it cannot be opened: {error}") from error
         if not isinstance(array, zarr.Array) or array.ndim != len(self.axes):
             raise ParameterError(f"{self.path} has no array of axes {', '.join(self.axes)} at {self.paths[level]}")

@@ -105,6 +105,14 @@ def test_outputs_inside_inputs(tmp_path, photo, capsys):
     ):  # fmt: skip
         assert main([command, str(group), "-o", str(output)]) == 1
         assert f"lies inside {group}, which is an input" in capsys.readouterr().err
+    for command in (["encode"], ["extract", "--layers", "1"], ["latents"]):
+        assert main([*command, str(group / "s0"), "-o", str(group), "--overwrite"]) == 1
+        assert f"{group / 's0'} lies inside {group}, which is an output" in capsys.readouterr().err
+    for command, name in ((["extract", "--layers", "1"], "b.zarr"), (["latents"], "s0/a.npy")):
+        assert main([*command, str(group), "-o", str(group / name)]) == 1
+        assert f"lies inside {group}, which is an input" in capsys.readouterr().err
+    assert main(["latents", str(group), "-o", str(group), "--overwrite"]) == 1
+    assert f"output is {group}, which is the source" in capsys.readouterr().err
     assert {path.name for path in group.iterdir()} == {"zarr.json", "s0", "s1"}
     assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "none", "--quiet"]) == 0
     bare = group.rename(tmp_path / "image")  # a group without a suffix, replaced by itself
