@@ -5,6 +5,7 @@ import subprocess
 import google_crc32c
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from helpers import processes
 from helpers.images import random_image
@@ -93,6 +94,20 @@ def test_an_output_that_nobody_reads(tmp_path, photo):
         _, err = process.communicate(timeout=processes.PATIENCE)
     assert (process.returncode, err) == (141, "")
     assert (tmp_path / "a.zarr" / "zarr.json").exists()
+
+
+def test_a_failure_is_one_line_to_the_end_of_the_process(tmp_path):
+    """zarr, which reads a TIFF file by its tiles, has hundreds of others to read when one is damaged."""
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 60000, (10, 160, 160), dtype=np.uint16)
+    tifffile.imwrite(path, noise, tile=(16, 16), compression="zlib", metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].dataoffsets[2] + 100
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes(300) + data[place + 300 :])
+    result = processes.run("-m", "caecodec", "encode", path, "-o", tmp_path / "a.zarr", "--codec", "none", expected=1)
+    assert result.stderr.count("\n") == 2, result.stderr
+    assert f"{path} cannot be read as an image" in result.stderr
 
 
 def test_outputs_inside_inputs(tmp_path, photo, capsys):
