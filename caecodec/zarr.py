@@ -95,7 +95,8 @@ class Serializer(ArrayBytesCodec):
     def _finish_decode(self, decoding: Decoding, chunk_spec: ArraySpec) -> NDBuffer:
         if decoding.kept:
             return chunk_spec.prototype.nd_buffer.from_ndarray_like(to_cuda(decoding.tensor()))
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(decoding.result(copy=False))
+        chunk = decoding.result(copy=False).astype(_native(chunk_spec.dtype), copy=False)  # filters view it in this byte order
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(chunk)
 
     def _gpu(self, array: Any) -> bool | None:
         """The codec's `gpu`; if that is None, True for arrays on a GPU."""

@@ -76,6 +76,16 @@ def tiff(**options):
     return stream.getvalue()
 
 
+def pyramid():
+    """A TIFF file whose smaller level is in a SubIFD."""
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        options = {"tile": (16, 16), "photometric": "rgb", "compression": "zlib", "metadata": None}
+        writer.write(PICTURE, subifds=1, **options)
+        writer.write(PICTURE[::2, ::2], subfiletype=1, **options)
+    return stream.getvalue()
+
+
 def images():
     """Name, suffix, bytes, and the mutations of each sound file."""
     info = PngImagePlugin.PngInfo()
@@ -95,6 +105,7 @@ def images():
     yield "ome-tiff", ".tif", tiff(data=planes, ome=True, photometric="minisblack", metadata=ome), (_tag, _text)
     yield "imagej tiff", ".tif", tiff(data=planes, imagej=True, metadata={"axes": "CYX", "Labels": ["a", "b"]}), (_tag, _text)
     yield "described tiff", ".tif", tiff(data=planes, compression="zlib", metadata={"axes": "ZYX"}), (_tag, _text)
+    yield "pyramid tiff", ".tif", pyramid(), (_tag,)
     yield "big tiff", ".tif", tiff(data=planes[0], bigtiff=True, byteorder=">", rowsperstrip=5), (_tag,)
 
 
@@ -200,7 +211,9 @@ def _tag(rng, data):
         where = place + head + entry * rng.randrange(count)
         action = rng.randrange(5)
         if action == 0:
-            struct.pack_into(order + "H", body, where, rng.choice([254, 258, 262, 270, 274, 282, 284, 317, 339, 34675, 65000]))
+            struct.pack_into(
+                order + "H", body, where, rng.choice([254, 258, 262, 270, 274, 282, 284, 317, 330, 339, 34675, 65000])
+            )
         elif action == 1:
             struct.pack_into(order + "H", body, where + 2, rng.choice(TYPES))
         elif action == 2:

@@ -16,7 +16,7 @@ from ..codecs.scalable.interface import SCALABLE
 from ..codecs.scalable.parameters import parse_layers
 from ..errors import CaeCodecError, ParameterError
 from ..storage import locations
-from ..storage.partial import complete_folder, refuse_existing
+from ..storage.partial import complete_folder, refuse_existing, refuse_nested
 from . import layers, payloads
 
 _CHUNKS_AT_ONCE = 1024
@@ -42,7 +42,8 @@ def extract(source: locations.Location, output: Path, count: int, overwrite: boo
     Raises
     ------
     ParameterError
-        `output` exists, nothing at `source` has layers, or an array has other codecs as well.
+        `output` exists, or lies inside `source` or around it, nothing at `source` has layers, or an array has other codecs as
+        well.
     CorruptionError, FormatVersionError
         A payload cannot be read.
     """
@@ -50,6 +51,7 @@ def extract(source: locations.Location, output: Path, count: int, overwrite: boo
     refuse_existing(output, overwrite)
     if not locations.is_url(source) and output.resolve() == Path(source).resolve():
         raise ParameterError(f"output is {output}, which is the source; name another folder")
+    refuse_nested([output], [source])
     node = locations.open_node(source)
     members = [node] if isinstance(node, zarr.Array) else [member for _, member in node.members(max_depth=None)]
     arrays = [one for one in members if isinstance(one, zarr.Array) and _layered(one)]

@@ -146,7 +146,7 @@ def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], lis
     try:
         node = locations.open_node(path)
         members = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except locations.UNREADABLE as error:
         raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
     if isinstance(node, zarr.Array):
         layers.coded_by(node)

@@ -3,6 +3,8 @@
 import asyncio
 import math
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -42,7 +44,10 @@ def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
 
 
 def stored(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:
-    """The key of each stored chunk or shard in the store of an array, and what is stored there."""
+    """The key of each stored chunk or shard in the store of an array, and what is stored there.
+
+    Raises CorruptionError for a member of a zip file that is damaged or encrypted.
+    """
     prefix = f"{array.path}/" if array.path else ""
 
     async def keys() -> list[str]:
@@ -52,7 +57,10 @@ def stored(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:
         last = key.rsplit("/", 1)[-1]
         if last in (_DOCUMENT, "") or last.startswith(".") or key.endswith(_UNFINISHED):
             continue
-        buffer = sync(array.store.get(key, default_buffer_prototype()))
+        try:
+            buffer = sync(array.store.get(key, default_buffer_prototype()))
+        except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise CorruptionError(f"{key} in {array.store} cannot be read: {error}") from error
         if buffer is not None:
             yield key, buffer.to_bytes()
 

@@ -69,8 +69,8 @@ def trim(chunk: npt.NDArray[Any], axes: Axes) -> tuple[npt.NDArray[Any], Padding
     if not colours and np.isfinite(corner) and (images == images[:, :1, :1]).all():
         return chunk, None
     content = chunk[tuple(slice(n) for n in shape)]
-    if chunk.flags.f_contiguous and not chunk.flags.c_contiguous:
-        content = np.asfortranarray(content)
+    fortran = chunk.flags.f_contiguous and not chunk.flags.c_contiguous
+    content = np.asfortranarray(content) if fortran else np.ascontiguousarray(content)  # as a caller would give it alone
     return content, Padding(chunk.shape, np.array(corner))
 
 

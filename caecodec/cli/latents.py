@@ -25,12 +25,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     from .. import weights
     from ..latents import open_latents
-    from ..storage.partial import complete_file, complete_folder, refuse_existing
+    from ..storage.locations import as_path, is_url
+    from ..storage.partial import complete_file, complete_folder, refuse_existing, refuse_nested
 
     output: Path = arguments.output
     if output.suffix not in (".npy", ".zarr"):
         raise ParameterError(f"output is {output} but must be named NAME.npy or NAME.zarr")
     refuse_existing(output, arguments.overwrite)
+    if not is_url(arguments.array) and output.resolve() == as_path(arguments.array).resolve():
+        raise ParameterError(f"output is {output}, which is the source; choose another name")
+    refuse_nested([output], [arguments.array])
     with weights.using(arguments.array):
         latents = open_latents(arguments.array)
         with (complete_file if output.suffix == ".npy" else complete_folder)(output) as partial:

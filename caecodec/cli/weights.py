@@ -63,7 +63,7 @@ def _line(source: Source, origin: str) -> str:
 
 def _found(what: Location) -> Sequence[Source]:
     """The weights that a digest, a file or a group names."""
-    is_place = is_url(what) or Path(what).exists() or Path(what).suffix in (".safetensors", ".zarr", ZIP, OZX)
+    is_place = is_url(what) or Path(what).exists() or Path(what).suffix.lower() in (".safetensors", ".zarr", ZIP, OZX)
     return weights.read(what) if is_place else [weights.by_digest(str(what))]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..codecs import registry
 from ..errors import ParameterError
-from ..storage.partial import complete_folder, refuse_existing
+from ..storage.partial import complete_folder, refuse_existing, refuse_nested
 from ..weights import DEFAULT
 from . import compared
 from .collect import collect
@@ -72,6 +72,7 @@ def evaluate(
     refuse_existing(output, overwrite)
     if output.exists() and not (output / RESULTS).is_file():
         raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")
+    refuse_nested([output], images)
     if decoder and not overfitted:
         raise ParameterError(f"decoder is {decoder!r} but no preset of the overfitted codec is given; name one (--overfitted)")
     names = [name for name in codecs if name in registry.codecs()]

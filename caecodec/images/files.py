@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 from .. import settings
 from ..errors import ParameterError
 from ..storage.partial import complete_file
+from ..storage.settling import settle
 from . import slides, tiff, tiff_structure
 from .image import Image, Windows, from_picture
 from .stripped import without_metadata
@@ -112,8 +113,14 @@ class _Guarded:
             self.chunks = chunks
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
-        with _errors(self._path):
-            return np.asarray(self._source[region])
+        from zarr.core.sync import sync
+
+        try:
+            with _errors(self._path):
+                return np.asarray(self._source[region])
+        except Exception:  # whatever it is, zarr, which reads the windows, goes on with others
+            sync(settle())
+            raise
 
 
 def _guarded(image: Image, path: Path) -> Image:

@@ -88,7 +88,7 @@ def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
             for child in sorted(path.iterdir()):
                 if not is_hidden(child.name):
                     yield from _find(child, named=False)
-    elif path.suffix == OZX:
+    elif path.suffix.lower() == OZX:
         yield path
     elif path.suffix == TAR:
         yield from _members(path)

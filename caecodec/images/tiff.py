@@ -21,6 +21,7 @@ from .tiff_metadata import (
     ome_attributes,
     ome_image_set,
     ome_metadata,
+    ome_uuid,
     overview_name,
     resolution,
     scanner_metadata,
@@ -131,7 +132,7 @@ def _described_series(file: Any, path: Path, stream: IO[bytes] | None, pages: Se
 
 
 def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> None:
-    """Raise ParameterError unless all files that an OME-TIFF belongs to are there."""
+    """Raise ParameterError unless all files that an OME-TIFF belongs to are there, and are those that it says."""
     if wanted.master:
         raise ParameterError(f"{path} is a part of an image that {wanted.master} describes; convert the whole image from there")
     missing = [
@@ -142,6 +143,17 @@ def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> No
             f"{path} cannot be read as an image: {missing[0]}{' and others' * (len(missing) > 1)}, which it belongs together "
             f"with, {'is' if len(missing) == 1 else 'are'} missing: put all files of the image into one folder"
         )
+    for name, uuid in wanted.files.items():  # a file may have been renamed, or replaced by a copy of another
+        if name.lower() == path.name.lower():
+            found = wanted.uuid
+        else:
+            pages = _pages_of(path.parent / name)
+            found = ome_uuid(pages[0].description) if pages else "no TIFF file"
+        if found not in ("", uuid):
+            raise ParameterError(
+                f"{path} cannot be read as an image: {name}, which it belongs together with, is another file than it says "
+                f"({found} instead of {uuid}): restore the files of the image and their names from a copy"
+            )
 
 
 def _is_scanners(file: Any) -> bool:
@@ -234,6 +246,7 @@ def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> 
             f"{path} cannot be read as an image: it is cut off or damaged: its metadata say {size} values but not all are there"
         )
     used: dict[Path, set[int]] = {}
+    alike: set[object] = set()
     for level in series.levels:
         for plane in level:
             if plane is not None:
@@ -252,10 +265,11 @@ def _check_planes(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> 
                 f"{name if others is not pages else path} cannot be read as an image: {len(lost)} of its {len(others)} "
                 f"pages are not in the image of {path} (page {lost[0]} is the first); save each image in its own file"
             )
-        alike = {page.layout for page in others if page.offset in offsets and not page.reduced}
+        alike |= {page.layout for page in others if page.offset in offsets and not page.reduced}
         if len(alike) > 1:
+            where = "" if own else f" from those in {name}"
             raise ParameterError(
-                f"{path} cannot be read as an image: its pages differ in size or kind; save each in its own file"
+                f"{path} cannot be read as an image: its pages differ{where} in size or kind; save each in its own file"
             )
 
 

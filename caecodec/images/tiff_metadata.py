@@ -38,11 +38,13 @@ _OME_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", 
 class ImageSet(NamedTuple):
     """The files that an OME-TIFF belongs together with.
 
-    files : those that its OME-XML names
+    uuid : what identifies the file itself, or ""
+    files : those that its OME-XML names by another UUID, and that UUID
     master : the file that has the OME-XML instead of it, or ""
     """
 
-    files: tuple[str, ...]
+    uuid: str
+    files: Mapping[str, str]
     master: str
 
 
@@ -53,9 +55,16 @@ def ome_image_set(description: bytes) -> ImageSet:
     """
     root = ElementTree.fromstring(description.rstrip(b"\0 \r\n\t"))
     master = next(_elements(root, "BinaryOnly"), None)
-    files = (one.get("FileName") for one in _elements(root, "UUID") if one.text != root.get("UUID"))
-    named = tuple(dict.fromkeys(name for name in files if name))
-    return ImageSet(named, "" if master is None else master.get("MetadataFile", "another file"))
+    own = (root.get("UUID") or "").strip()
+    said = [(one.get("FileName"), (one.text or "").strip()) for one in _elements(root, "UUID")]
+    files = {name: uuid for name, uuid in reversed(said) if name and uuid != own}
+    return ImageSet(own, files, "" if master is None else master.get("MetadataFile", "another file"))
+
+
+def ome_uuid(description: bytes) -> str:
+    """The UUID that the OME-XML in an ImageDescription gives its file, or ""."""
+    found = re.search(rb"<(?:\w+:)?OME\b[^>]*?\sUUID\s*=\s*[\"']([^\"']*)", description)
+    return found[1].decode("utf-8", "replace").strip() if found else ""
 
 
 def unit(name: str) -> str | None:

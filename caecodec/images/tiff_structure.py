@@ -19,12 +19,12 @@ from ..errors import ParameterError
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _SAMPLES, _ROWS, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _FORMAT = 277, 278, 284, 317, 322, 323, 339
 _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _JPEG_STREAM, _JPEG_BYTES = 273, 279, 324, 325, 513, 514
-_SUBFILE, _DEPTH, _TILE_DEPTH, _NO_DATA = 254, 32997, 32998, 42113
+_SUBFILE, _SUB_PAGES, _DEPTH, _TILE_DEPTH, _NO_DATA = 254, 330, 32997, 32998, 42113
 _LAYOUT = (
     _WIDTH, _HEIGHT, _DEPTH, _BITS, _FORMAT, _SAMPLES, _PLANAR, _PHOTOMETRIC, _COMPRESSION, _PREDICTOR, _TILE_WIDTH,
     _TILE_HEIGHT, _TILE_DEPTH,
 )  # fmt: skip
-_NUMBERS = {*_LAYOUT, _SUBFILE, _ROWS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _JPEG_STREAM, _JPEG_BYTES}
+_NUMBERS = {*_LAYOUT, _SUBFILE, _SUB_PAGES, _ROWS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _JPEG_STREAM, _JPEG_BYTES}
 _UNCOMPRESSED, _JPEG, _YCBCR, _SEPARATE, _REDUCED = 1, 7, 6, 2, 1
 _END_OF_JPEG = b"\xff\xd9"
 _TAIL = 64  # bytes at the end of a strip or tile, among which a JPEG stream must end
@@ -45,6 +45,7 @@ class Page(NamedTuple):
     compression : TIFF's number
     layout : what planes of one image have in common: size, samples, compression ...
     description : its ImageDescription, as it is in the file
+    below : where the directories of its SubIFDs are
     """
 
     offset: int
@@ -54,6 +55,7 @@ class Page(NamedTuple):
     compression: int
     layout: tuple[tuple[int, ...], ...]
     description: bytes
+    below: tuple[int, ...]
 
 
 class _File(NamedTuple):
@@ -93,8 +95,8 @@ class _Segments(NamedTuple):
 def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page]:
     """The pages of a TIFF file, all of whose strips and tiles are there; none if the file is not TIFF.
 
-    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. Only the chain of pages
-    counts, not the SubIFDs, which hold smaller versions of a page.
+    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. The list is that of the chain
+    of pages, without the SubIFDs, which hold smaller versions of a page; but they must be whole as well.
 
     Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile. Warns of tags that point
     outside the file, if the pixels do not depend on them.
@@ -112,6 +114,9 @@ def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page
         if offset in pages:
             raise file.damaged(f"page {len(pages)} is at byte {offset}, where an earlier page is")
         pages[offset], offset = _page(file, len(pages), offset, outside, sparse)
+    smaller = {offset: f"{i} below page {n}" for n, page in enumerate(pages.values()) for i, offset in enumerate(page.below)}
+    for offset in smaller.keys() - pages.keys():
+        _page(file, smaller[offset], offset, outside, sparse)
     if not pages:
         raise file.damaged("it has no page")
     if outside:
@@ -120,8 +125,8 @@ def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page
     return list(pages.values())
 
 
-def _page(file: _File, number: int, offset: int, outside: set[int], sparse: bool) -> tuple[Page, int]:
-    """The page at an offset, and the offset of the next one, 0 if there is none.
+def _page(file: _File, number: int | str, offset: int, outside: set[int], sparse: bool) -> tuple[Page, int]:
+    """The page at an offset, and the offset of the next one, 0 if there is none. Messages call it `number`.
 
     outside : the tags that point outside the file, to which those of this page are added
     """
@@ -160,7 +165,8 @@ def _page(file: _File, number: int, offset: int, outside: set[int], sparse: bool
     layout = tuple(tuple(numbers[tag].tolist()) if tag in numbers else () for tag in _LAYOUT)
     reduced = bool(_first(numbers, _SUBFILE, 0) & _REDUCED)
     first, nbytes = int(segments.offsets[0]), int(segments.lengths.sum())
-    return Page(offset, first, nbytes, reduced, compression, layout, description), following
+    below = tuple(numbers[_SUB_PAGES].tolist()) if _SUB_PAGES in numbers else ()
+    return Page(offset, first, nbytes, reduced, compression, layout, description, below), following
 
 
 def _first(numbers: _Numbers, tag: int, default: int) -> int:
@@ -168,7 +174,7 @@ def _first(numbers: _Numbers, tag: int, default: int) -> int:
     return int(numbers[tag][0]) if tag in numbers else default
 
 
-def _segments(file: _File, number: int, numbers: _Numbers) -> _Segments:
+def _segments(file: _File, number: int | str, numbers: _Numbers) -> _Segments:
     """The strips or tiles of a page, as many as its size takes; ParameterError if fewer are listed."""
     height, width = _first(numbers, _HEIGHT, 0), _first(numbers, _WIDTH, 0)
     depth, samples = _first(numbers, _DEPTH, 1), _first(numbers, _SAMPLES, 1)
@@ -206,7 +212,7 @@ def _segments(file: _File, number: int, numbers: _Numbers) -> _Segments:
     return _Segments(kind, bounded[0], bounded[1], least)
 
 
-def _check(file: _File, number: int, segments: _Segments, fills: bool) -> None:
+def _check(file: _File, number: int | str, segments: _Segments, fills: bool) -> None:
     """Raise ParameterError unless all strips or tiles of a page are in the file.
 
     fills : the file says what those hold that are missing
@@ -221,7 +227,7 @@ def _check(file: _File, number: int, segments: _Segments, fills: bool) -> None:
             raise file.damaged(f"{segments.kind} {i} of {len(bad)} of page {number} {what} ({where})")
 
 
-def _check_jpeg(file: _File, number: int, segments: _Segments) -> None:
+def _check_jpeg(file: _File, number: int | str, segments: _Segments) -> None:
     """Raise ParameterError unless the JPEG stream of each strip or tile has an end: decoders make up what follows."""
     for i in np.flatnonzero(segments.lengths):
         tail = min(_TAIL, int(segments.lengths[i]))

@@ -1,13 +1,12 @@
 """Copies arrays into Zarr arrays block by block, so that both may be larger than memory; each chunk is encoded once."""
 
-import asyncio
+import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +15,11 @@ from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
+from ..storage.settling import settle
 from .chunk_runner import ChunkRunner, raise_if_stopped
 
 BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
-_UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error)  # raised by other codecs for damaged chunks
-_settling: WeakSet[asyncio.Task[Any]] = WeakSet()  # else two that begin at one time would wait for each other
+_UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # raised by other codecs for damaged chunks
 
 
 def store(group: zarr.Group, path: str, source: Windows, runner: ChunkRunner | None = None, **options: Any) -> None:
@@ -63,9 +62,10 @@ def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     try:
         values = np.asarray(source[region])
         return values.astype(values.dtype.newbyteorder("="), copy=False)
-    except CaeCodecError:
-        raise
-    except _UNREADABLE as error:
+    except Exception as error:  # whatever it is, zarr goes on with its other chunks
+        sync(settle())
+        if isinstance(error, CaeCodecError) or not isinstance(error, _UNREADABLE):
+            raise
         raise ParameterError(f"array {getattr(source, 'path', '')!r} cannot be read: {error}") from error
 
 
@@ -105,16 +105,6 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[
         while block[axis] < shape[axis] and 2 * prod(block) * itemsize <= BLOCK_BYTES:
             block[axis] *= 2
     return tuple(block)
-
-
-async def settle() -> None:
-    """Wait for all other tasks in zarr's event loop, but for those that wait like this, for another conversion."""
-    this = asyncio.current_task()
-    assert this is not None
-    _settling.add(this)
-    others = asyncio.all_tasks() - set(_settling)
-    if others:
-        await asyncio.wait(others)
 
 
 def _store_units(

@@ -13,7 +13,7 @@ from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.image import COLOURS, Image, check_dtype, from_picture
 from ..storage.locations import OZX, Place, as_path, is_url
-from ..storage.partial import complete_file, complete_folder, refuse_existing, resumable_folder
+from ..storage.partial import complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
 from .arrays import open_array
@@ -85,7 +85,7 @@ def encode_paths(
     Raises
     ------
     ParameterError
-        There is nothing to convert, or the output's name or an option does not fit the inputs, or it lies inside one of them.
+        There is nothing to convert, or the output's name or an option does not fit the inputs, or one lies inside the other.
     """
     found = image_inputs(inputs, output)
     files = [one.location for one in found]
@@ -107,7 +107,7 @@ def encode_paths(
         (file, output if single else output / one.folder / (stem(file) + coded_suffix(file, options.to, options.zipped)))
         for one, file in zip(found, files, strict=True)
     ]
-    _refuse_nested(jobs)
+    refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
     listener: ProgressListener = tell if workers == 1 else lambda state: None
     return run_jobs(jobs, lambda file, target: _encode(file, target, options, listener), progress, workers, encoding=True)
 
@@ -135,7 +135,7 @@ def decode_paths(
             f"format is {suffix.lstrip('.')!r} but must be png, jpg, webp, bmp or tiff for images, or yuv or y4m for videos"
         )
     jobs = [(one.location, output if single else output / one.folder / (stem(one.location) + suffix)) for one in found]
-    _refuse_nested(jobs)
+    refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
     return run_jobs(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress, workers, encoding=False)
 
 
@@ -148,13 +148,6 @@ def _check_payloads(options: Options, output: Path, single: bool) -> None:
             raise ParameterError(f"{name} is for groups of chunks but a .cae file is one payload; leave it or .cae out")
     if single and output.suffix != PAYLOAD_SUFFIX:
         raise ParameterError(f"{output} is a group but to is 'cae'; name a folder or NAME{PAYLOAD_SUFFIX}, or leave to out")
-
-
-def _refuse_nested(jobs: Sequence[Job]) -> None:
-    """Raise ParameterError for an output inside a group that is an input, to which it would be copied."""
-    for source, target in jobs:
-        if not is_url(source) and as_path(source).resolve() in target.resolve().parents:
-            raise ParameterError(f"{target} lies inside {source}, which is an input; choose a folder outside it")
 
 
 def _encode(file: Place, target: Path, options: Options, tell: ProgressListener) -> Extent | None:

@@ -50,7 +50,7 @@ def is_group(location: Place) -> bool:
         return True
     path = as_path(location)
     if is_zipped(path):
-        return path.suffix == OZX or path.name.endswith(f".zarr{ZIP}")
+        return path.suffix.lower() == OZX or path.name.lower().endswith(f".zarr{ZIP}")
     return path.is_dir() and (path.suffix == ".zarr" or is_node(path))
 
 
@@ -72,7 +72,7 @@ def suffix_of(source: Place) -> str:
 def stem(source: Place) -> str:
     """The name of a file, group or zipped store without its suffixes (.png, .zarr, .ome.zarr, .ozx, .ome.zarr.zip ...)."""
     whole = name(source)
-    whole = whole.removesuffix(ZIP) if whole.endswith(f".zarr{ZIP}") else whole
+    whole = whole[: -len(ZIP)] if whole.lower().endswith(f".zarr{ZIP}") else whole
     return Path(whole).stem.removesuffix(".ome")
 
 

@@ -140,7 +140,7 @@ def _outcomes(
     for number, (source, target) in enumerate(jobs):
         key = os.path.normcase(target)
         if key in first:
-            message = f"{source} would overwrite {target}, made from {first[key]}, another file of the same name; rename it"
+            message = f"{source} would overwrite {target}, made from another file of the same name, {first[key]}; rename it"
             yield number, Failure(source, ParameterError(message))
         else:
             first[key] = source

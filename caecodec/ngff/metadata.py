@@ -5,6 +5,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ class Multiscales(NamedTuple):
             raise ParameterError(f"level is {level} but {self.path} has levels 0 to {len(self.paths) - 1}")
         try:
             array = self.group[self.paths[level]]
-        except (BaseZarrError, KeyError, TypeError, ValueError) as error:
+        except (BaseZarrError, *locations.UNREADABLE) as error:
             raise ParameterError(f"{self.path} lacks level {self.paths[level]}, or it cannot be opened: {error}") from error
         if not isinstance(array, zarr.Array) or array.ndim != len(self.axes):
             raise ParameterError(f"{self.path} has no array of axes {', '.join(self.axes)} at {self.paths[level]}")
@@ -137,9 +138,12 @@ def multiscales_of(group: zarr.Group, path: locations.Place) -> Multiscales:
         image = ome["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]
         paths = [dataset["path"] for dataset in image["datasets"]]
+        paths = [path.strip("/") if isinstance(path, str) else path for path in paths]
     except (OSError, AttributeError, KeyError, IndexError, TypeError) as error:
         raise ParameterError(_NONE.format(path, error)) from error
-    if not {"y", "x"} <= set(axes) or axes != [name for name in AXES if name in axes]:
+    if not paths:
+        raise ParameterError(_NONE.format(path, "it has no levels"))
+    if not ("y" in axes and "x" in axes) or axes != [name for name in AXES if name in axes]:
         raise ParameterError(
             f"{path} has axes {', '.join(map(str, axes))} but must have y, x, and before them any of t, c, z in this order"
         )
@@ -221,7 +225,8 @@ def _scales(transformations: Any, axes: int) -> Iterator[npt.NDArray[np.float64]
     for one in transformations if isinstance(transformations, list) else []:
         scale = one.get("scale") if isinstance(one, dict) and one.get("type") == "scale" else None
         if isinstance(scale, list) and len(scale) == axes and all(isinstance(n, int | float) for n in scale):
-            yield np.array(scale, np.float64)
+            with suppress(OverflowError):  # of integers that are too large for a float
+                yield np.array(scale, np.float64)
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def _places(root: locations.Location) -> Iterator[locations.Location]:
 
 
 def _is_zip(path: Path) -> bool:
-    return path.name.endswith(_ZIPPED) and path.is_file()
+    return path.name.lower().endswith(_ZIPPED) and path.is_file()
 
 
 def _opened(place: locations.Location, within: Path | None) -> "zarr.Group | zarr.Array[Any]":

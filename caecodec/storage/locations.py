@@ -3,6 +3,7 @@
 import importlib.util
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ Location = Path | str  # a URL stays text: as a path it would lose one of its sl
 Place: TypeAlias = "Location | Store"
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
-_UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
+# RuntimeError: an encrypted member of a zip file
+UNREADABLE = (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -45,7 +47,7 @@ def is_url(text: Any) -> bool:
 
 def is_zipped(text: Place) -> bool:
     """Whether a place is the path of a zipped store."""
-    return not is_url(text) and as_path(text).suffix in (ZIP, OZX) and as_path(text).is_file()
+    return not is_url(text) and as_path(text).suffix.lower() in (ZIP, OZX) and as_path(text).is_file()
 
 
 def is_node(path: Path) -> bool:
@@ -97,7 +99,7 @@ def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
     """The array or group that one of zarr's functions opens at a location."""
     from zarr.storage import ZipStore
 
-    remote = is_url(text) and name(text).endswith((ZIP, OZX)) and "::" not in str(text)
+    remote = is_url(text) and name(text).lower().endswith((ZIP, OZX)) and "::" not in str(text)
     zipped = remote or is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
     with _explained(text, f"is not a Zarr {what}{hint}"):
@@ -164,6 +166,6 @@ def _explained(text: Place, problem: str) -> Iterator[None]:
         raise ParameterError(f"{text} cannot be opened without another package: {error}") from error
     # Any of fsspec's packages may serve a URL, with errors of its own. Unknown errors of paths pass through.
     except Exception as error:
-        if not (is_url(text) or isinstance(error, _UNREADABLE)):
+        if not (is_url(text) or isinstance(error, UNREADABLE)):
             raise
         raise ParameterError(f"{text} {problem}: {error}") from error

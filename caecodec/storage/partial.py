@@ -3,11 +3,12 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ParameterError
+from .locations import Place, as_path, is_node, is_url
 
 
 @contextmanager
@@ -67,6 +68,24 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise ParameterError if `path` exists, unless it may be overwritten."""
     if path.exists() and not overwrite:
         raise ParameterError(f"{path} exists already; pass overwrite (--overwrite) to replace it, or choose another name")
+
+
+def refuse_nested(outputs: Iterable[Path], inputs: Iterable[Place]) -> None:
+    """Raise ParameterError for an output inside a file, array or group that is an input, and for an input inside an output.
+
+    The former would become a part of what is read, and the latter would be lost when the output is replaced. An output may lie
+    in a folder of inputs.
+    """
+    sources = {as_path(one).resolve(): one for one in inputs if not is_url(one)}
+    targets = {one.resolve(): one for one in outputs}
+    for target, output in targets.items():
+        for parent in target.parents:
+            if parent in sources and (is_node(parent) or not parent.is_dir()):
+                raise ParameterError(f"{output} lies inside {sources[parent]}, which is an input; choose a folder outside it")
+    for source, given in sources.items():
+        for parent in source.parents:
+            if parent in targets:
+                raise ParameterError(f"{given} lies inside {targets[parent]}, which is an output; choose another output")
 
 
 def _replace(partial: Path, path: Path) -> None:

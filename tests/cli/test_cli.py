@@ -5,6 +5,7 @@ import subprocess
 import google_crc32c
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from helpers import processes
 from helpers.images import random_image
@@ -95,6 +96,20 @@ def test_an_output_that_nobody_reads(tmp_path, photo):
     assert (tmp_path / "a.zarr" / "zarr.json").exists()
 
 
+def test_a_failure_is_one_line_to_the_end_of_the_process(tmp_path):
+    """zarr, which reads a TIFF file by its tiles, has hundreds of others to read when one is damaged."""
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 60000, (10, 160, 160), dtype=np.uint16)
+    tifffile.imwrite(path, noise, tile=(16, 16), compression="zlib", metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].dataoffsets[2] + 100
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes(300) + data[place + 300 :])
+    result = processes.run("-m", "caecodec", "encode", path, "-o", tmp_path / "a.zarr", "--codec", "none", expected=1)
+    assert result.stderr.count("\n") == 2, result.stderr
+    assert f"{path} cannot be read as an image" in result.stderr
+
+
 def test_outputs_inside_inputs(tmp_path, photo, capsys):
     group = tmp_path / "a.zarr"
     assert main(["encode", str(photo), "-o", str(group), "--codec", "none", "--quiet"]) == 0
@@ -105,6 +120,14 @@ def test_outputs_inside_inputs(tmp_path, photo, capsys):
     ):  # fmt: skip
         assert main([command, str(group), "-o", str(output)]) == 1
         assert f"lies inside {group}, which is an input" in capsys.readouterr().err
+    for command in (["encode"], ["extract", "--layers", "1"], ["latents"]):
+        assert main([*command, str(group / "s0"), "-o", str(group), "--overwrite"]) == 1
+        assert f"{group / 's0'} lies inside {group}, which is an output" in capsys.readouterr().err
+    for command, name in ((["extract", "--layers", "1"], "b.zarr"), (["latents"], "s0/a.npy")):
+        assert main([*command, str(group), "-o", str(group / name)]) == 1
+        assert f"lies inside {group}, which is an input" in capsys.readouterr().err
+    assert main(["latents", str(group), "-o", str(group), "--overwrite"]) == 1
+    assert f"output is {group}, which is the source" in capsys.readouterr().err
     assert {path.name for path in group.iterdir()} == {"zarr.json", "s0", "s1"}
     assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "none", "--quiet"]) == 0
     bare = group.rename(tmp_path / "image")  # a group without a suffix, replaced by itself

@@ -218,6 +218,10 @@ def test_existing_outputs_are_kept(evaluated, photos, tmp_path, capsys):
     assert (photos / "coffee.png").exists()
     assert main([*arguments, "-o", str(tmp_path / "mine"), "--overwrite"]) == 0
     (tmp_path / "mine" / "old").touch()
+    (tmp_path / "mine" / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "mine" / "photos" / "a.png")
+    assert main(["evaluate", str(tmp_path / "mine" / "photos"), "-o", str(tmp_path / "mine"), "--overwrite", "--quiet"]) == 1
+    assert "mine, which is an output; choose another output" in capsys.readouterr().err
     assert main([*arguments, "-o", str(tmp_path / "mine"), "--overwrite"]) == 0
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == OUTPUTS
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

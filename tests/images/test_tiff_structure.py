@@ -182,6 +182,54 @@ def test_files_that_belong_together(tmp_path):
         read_image(path, io.BytesIO(path.read_bytes()))
 
 
+def test_files_that_are_others_than_their_names_say(tmp_path):
+    """A copy of another file, two that have changed places, one of another image, one without OME-XML of another size."""
+    path = image_of_two_files(tmp_path)
+    left, right = ((tmp_path / name).read_bytes() for name in NAMES)
+    other = right.replace(
+        b'urn:uuid:00000001-0000-0000-0000-000000000000"><Image', b'urn:uuid:99999999-0000-0000-0000-000000000000"><Image'
+    )
+    assert other != right
+    for first, second, match in (
+        (left, left, r"right\.ome\.tif, .* is another file than it says \(urn:uuid:00000000-.* instead of urn:uuid:00000001-"),
+        (right, left, r"left\.ome\.tif, .* is another file than it says"),
+        (left, other, r"right\.ome\.tif, .* is another file than it says \(urn:uuid:99999999-"),
+        (left, b"", r"right\.ome\.tif, .* is another file than it says \(no TIFF file instead"),
+    ):
+        for name, data in zip(NAMES, (first, second), strict=True):
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(caecodec.ParameterError, match=rf"left\.ome\.tif cannot be read as an image: {match}"):
+            read_image(path)
+    tifffile.imwrite(tmp_path / NAMES[1], PLANES[1, :20], description="x", metadata=None, photometric="minisblack")
+    with pytest.raises(caecodec.ParameterError, match=r"left\.ome\.tif .* its pages differ from those in .*right\.ome\.tif"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ome", [True, False])
+def test_smaller_levels_that_are_not_there(tmp_path, ome):
+    """Those in SubIFDs, which are not in the chain of pages: tifffile would fill their missing tiles with zeros."""
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=ome) as writer:
+        options = {"tile": (16, 16), "photometric": "minisblack", "compression": "zlib"}
+        writer.write(PLANES[0], subifds=1, **options)
+        writer.write(PLANES[0, ::2, ::2], subfiletype=1, **options)
+    np.testing.assert_array_equal(read_image(path).pixels, PLANES[0])
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        pointer, lengths = file.pages[0].tags[330].valueoffset, file.pages[0].pages[0].tags[325]
+    width = {3: 2, 4: 4}[int(lengths.dtype)]
+    for place, data, match in (
+        (lengths.valueoffset + width, bytes(width), "tile 1 of 4 of page 0 below page 0 is missing"),
+        (pointer, struct.pack("<I", 10**8), "the directory of page 0 below page 0 should be at bytes 100000000"),
+        (pointer, bytes(4), "page 0 below page 0"),
+    ):
+        path.write_bytes(whole[:place] + data + whole[place + len(data) :])
+        with pytest.raises(
+            caecodec.ParameterError, match=rf"a\.ome\.tif cannot be read .*: it is cut off or damaged: .*{match}"
+        ):
+            read_image(path)
+
+
 def described(path, document):
     tifffile.tiffcomment(path, document if isinstance(document, bytes) else document.encode())
     return path

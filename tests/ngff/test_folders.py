@@ -78,7 +78,9 @@ def test_two_files_of_one_name(tmp_path, tree, photograph, workers):
     Image.fromarray(photograph[:9, :9]).save(tree / "deep" / "a.png")
     _, (failure,) = encode_paths([tree], tmp_path / "out", EXACT, workers=workers)
     assert failure.path == tree / "deep" / "a.png"
-    message = f"would overwrite {tmp_path / 'out/deep/a.ome.zarr'}, made from {tree / 'deep/a.jpg'}, another file of the same"
+    message = (
+        f"would overwrite {tmp_path / 'out/deep/a.ome.zarr'}, made from another file of the same name, {tree / 'deep/a.jpg'}"
+    )
     assert message in str(failure.error)
     assert read_group(tmp_path / "out" / "deep" / "a.ome.zarr").pixels.shape == (3, 40, 64)
 

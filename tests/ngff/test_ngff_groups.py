@@ -207,6 +207,29 @@ def test_groups_that_are_no_images(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.ome.zarr"]
 
 
+def test_numbers_and_paths_that_are_odd(tmp_path):
+    """Integers beyond floats are no sizes, and a path may start at the root; axes without a name and no levels are named."""
+    pixels = stack(2, 40, 50)
+    source = foreign(tmp_path / "a.zarr", pixels, axes="cyx", chunks=(1, 64, 64))
+    group, sound = zarr.open_group(str(source), mode="r+"), attributes(source)
+
+    def changed(**levels_or_axes):
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [{**sound["multiscales"][0], **levels_or_axes}]}
+        return source
+
+    first = sound["multiscales"][0]["datasets"][0]
+    huge = {**first, "coordinateTransformations": [{"type": "scale", "scale": [1, 10**400, 1]}]}
+    assert "y" not in read_group(changed(datasets=[huge])).sizes
+    rooted = changed(datasets=[{**first, "path": "/" + first["path"]}])
+    np.testing.assert_array_equal(read_group(reencoded(rooted, tmp_path / "b.zarr", EXACT)).pixels, pixels)
+    for change, match in (
+        ({"datasets": []}, "it has no levels"),
+        ({"axes": [{"name": ["y"]}, {"name": {}}, {"name": None}]}, "must have y, x"),
+    ):
+        _, failed = encode_paths([changed(**change)], tmp_path / "c.zarr", EXACT)
+        assert match in str(failed[0].error)
+
+
 def test_missing_levels_and_damaged_chunks(tmp_path):
     source = foreign(tmp_path / "a.zarr", stack(2, 40, 50), axes="cyx", chunks=(1, 64, 64))
     path = attributes(source)["multiscales"][0]["datasets"][0]["path"]

@@ -65,6 +65,22 @@ def test_it_is_read_wherever_groups_are(ozx, tmp_path, capsys):
     np.testing.assert_array_equal(opened(tmp_path / "back.zarr")[0].compute(), PIXELS)
 
 
+def test_members_that_cannot_be_read(ozx, tmp_path, capsys):
+    """A flipped bit of a chunk, an encrypted chunk, an encrypted document: a line that names the file, from every command."""
+    whole = ozx.read_bytes()
+    chunk, document, entry = whole.rindex(b"PK\3\4") + 200, whole.index(b"PK\1\2") + 8, whole.rindex(b"PK\1\2") + 8
+    for place, value in ((chunk, whole[chunk] ^ 255), (entry, whole[entry] | 1), (document, whole[document] | 1)):
+        ozx.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        for command in (["inspect"], ["decode", "-o", str(tmp_path / "a.tif")], ["encode", "-o", str(tmp_path / "a.zarr")]):
+            assert main([*command, str(ozx)]) == 1
+            error = capsys.readouterr().err
+            assert "cells.ozx" in error or "array 's0' cannot be read" in error
+            assert "CRC-32" in error or "encrypted" in error
+    ozx.write_bytes(whole)
+    np.testing.assert_array_equal(read_group(ozx.rename(tmp_path / "CELLS.OZX")).pixels, PIXELS)
+    assert [path.name for path in decode_paths([tmp_path], tmp_path / "out", ".tif")[0]] == ["CELLS.tif", "cells.tif"]
+
+
 def test_a_folder_of_images(tmp_path, photograph):
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
