@@ -1,6 +1,7 @@
 """Opens data for reading: a folder, a zipped store (.ozx, .zip), a URL that fsspec or obstore understands, or a zarr store."""
 
 import importlib.util
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CaeCodecError, ParameterError
+from .partial import MARK
 
 if TYPE_CHECKING:
     import zarr
@@ -63,11 +65,13 @@ def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     Raises
     ------
     ParameterError
-        There is nothing to open, or the URL needs a package for its protocol that is not installed, fsspec's or obstore.
+        There is nothing to open, or it is in a group that says that it is partial, or the URL needs a package for its protocol
+        that is not installed, fsspec's or obstore.
     """
     import zarr
 
     node: zarr.Group | zarr.Array[Any] = _opened(text, zarr.open, "array or group")
+    refuse_partial(text, node)
     return node
 
 
@@ -76,7 +80,34 @@ def open_group(text: Place) -> "zarr.Group":
     import zarr
 
     group: zarr.Group = _opened(text, zarr.open_group, "group")
+    refuse_partial(text, group)
     return group
+
+
+def refuse_partial(text: Place, node: "zarr.Group | zarr.Array[Any]") -> None:
+    """Raise ParameterError if the array or group at a place says that it is partial, or a group does in whose folder it is."""
+    partial = MARK in node.attrs
+    if not partial and not is_url(text) and as_path(text).is_dir():
+        for parent in as_path(text).resolve().parents:
+            if partial or not is_node(parent):
+                break
+            partial = MARK in _attributes(parent)
+    if partial:
+        raise ParameterError(
+            f"{text} is partial, because its conversion has not ended; run the same caecodec encode command with --resume to "
+            "complete it, or remove it"
+        )
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    """The attributes of the group or array in a folder, as its documents have them."""
+    v3, v2 = folder / "zarr.json", folder / ".zattrs"
+    try:
+        found = json.loads((v3 if v3.exists() else v2).read_bytes())
+        found = found.get("attributes") if v3.exists() else found
+    except (OSError, ValueError, AttributeError):  # whoever opens it is told what is wrong with it
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_bytes(text: Location, most: int) -> bytes:

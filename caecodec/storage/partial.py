@@ -1,4 +1,7 @@
-"""Outputs that are either complete or absent: they are written under a temporary name, then renamed."""
+"""Outputs that are either complete or absent: they are written under a temporary name, then renamed.
+
+A group that is being written says so in an attribute, `MARK`, for those who open it all the same.
+"""
 
 import os
 import shutil
@@ -8,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ParameterError
+
+MARK = "caecodec_partial"
+MEANING = "caecodec encode has not completed this group; the same command with --resume does"  # the value of the attribute
+SCRATCH = ".scratch"  # the folder in such a group of what is needed only until it is complete
 
 
 @contextmanager
@@ -44,23 +51,12 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         try:
             for unfinished in partial.rglob("*.partial"):  # files that zarr had not yet renamed
                 if unfinished.is_file():
-                    unfinished.unlink()
+                    unfinished.unlink(missing_ok=True)
             yield partial
             _replace(partial, path)
         finally:
             if partial.exists() and not any(child.is_dir() for child in partial.iterdir()):
                 shutil.rmtree(partial)  # it holds no chunks that would be lost
-
-
-@contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """A folder in the folder `path` for what is needed only in the with block, and which ends with `path` if that does."""
-    folder = path / ".scratch"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -70,11 +66,12 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def _replace(partial: Path, path: Path) -> None:
+    old = _beside(path, "old")
+    shutil.rmtree(old, ignore_errors=True)  # of a process that was killed
     if path.is_dir() and not path.is_symlink():
-        old = _beside(path, f"old-{os.getpid()}")
         path.rename(old)
         partial.rename(path)
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     else:
         partial.replace(path)
 
