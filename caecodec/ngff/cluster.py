@@ -8,11 +8,12 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,8 @@ _AHEAD = 2  # tasks under way for each thread of a worker
 _POLL = 0.5  # seconds
 _TOKEN = ".partial"  # as files that zarr has not yet renamed, which are removed when a conversion is resumed
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_LOGGERS = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # those with a level of their own
 
 Region = tuple[slice, ...]
 
@@ -55,6 +58,7 @@ class Cluster:
         self._client: Any = None
         self._processes: Any = None
         self._seen = 0.0  # when there were workers
+        self._levels: dict[logging.Logger, int] = {}  # of loggers, before
 
     def write(self, writer: BlockWriter, regions: Iterable[Region], runner: ChunkRunner) -> None:
         """Write blocks of an array in a folder, which all workers must see, and let `runner` count their chunks.
@@ -102,13 +106,26 @@ class Cluster:
 
     def close(self) -> None:
         """End the processes of this machine, and the connection."""
+        self._kill()  # they have nothing to do any more, and would take their time
         with self._lock:
             client, processes = self._client, self._processes
             self._client = self._processes = None
-        if client is not None:
-            client.close(timeout=0 if processes is None else GRACE)
-        if processes is not None:
-            processes.close(timeout=GRACE)
+            levels, self._levels = self._levels, {}
+        with suppress(TimeoutError):  # of a machine or network so busy that it takes longer
+            if client is not None:
+                client.close(timeout=GRACE)
+            if processes is not None:
+                processes.close(timeout=GRACE)
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+    def _kill(self) -> None:
+        """End the processes of this machine at once."""
+        with self._lock:
+            for nanny in self._processes.workers.values() if self._processes else ():
+                nanny.auto_restart = False
+                if nanny.pid is not None:
+                    os.kill(nanny.pid, signal.SIGKILL)
 
     def _connected(self) -> Any:
         """The client, of a scheduler that has workers."""
@@ -121,7 +138,9 @@ class Cluster:
                         "images larger than memory are written by several processes with distributed, which is not installed: "
                         "pip install 'caecodec[cluster]', or leave workers and scheduler out"
                     ) from error
-                logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in one sentence
+                for logger in _LOGGERS:  # what goes wrong is said in one sentence, by an error
+                    self._levels[logger] = logger.level
+                    logger.setLevel(logging.CRITICAL)
                 self._seen = time.monotonic()
                 if self._scheduler is None:
                     self._processes = _processes(self._workers, self._gpu)
@@ -148,22 +167,24 @@ class Cluster:
         """What a task that has ended has written; raises what it raised."""
         from distributed import KilledWorker
 
-        if future.status == "cancelled":
-            raise ConnectionError(self._lost())
-        try:
-            written: Written = future.result()
-        except KilledWorker as error:
+        if future.status == "error":
+            error = future.exception()
+            if not isinstance(error, KilledWorker):
+                raise error
             raise ConnectionError(
                 f"{error.allowed_failures + 1} workers of {self._name()} died while they wrote one block; they may need more "
                 "memory"
             ) from error
+        try:
+            written: Written = future.result()
+        except Exception as error:  # distributed raises errors of several kinds when it cannot fetch a result
+            raise ConnectionError(self._lost()) from error
         return written
 
     def _settle(self, under_way: set[Any], ended: "queue.SimpleQueue[Any]", patient: bool) -> None:
         """Wait until tasks write no more; not for long after an interrupt."""
-        if not patient and self._processes is not None:
-            self.close()
-            return
+        if not patient:
+            self._kill()
         deadline = time.monotonic() + (PATIENCE if patient else GRACE)
         while under_way and time.monotonic() < deadline:
             try:
@@ -231,7 +252,13 @@ def _processes(count: int, gpu: bool | None) -> Any:
     kind: Any = SpecCluster
     threads = {} if settings.current().threads else {"CAECODEC_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
     gpus = _gpus() if gpu or settings.current().device != "cpu" else []
-    common = {"nthreads": 1, "memory_limit": None, "dashboard": False, "preload": [f"{__package__}.undisturbed"]}
+    common = {
+        "nthreads": 1,
+        "memory_limit": None,
+        "dashboard": False,
+        "preload": [f"{__package__}.undisturbed"],
+        "silence_logs": logging.CRITICAL,
+    }
     return kind(
         scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
         workers={
