@@ -106,12 +106,11 @@ class Cluster:
 
     def close(self) -> None:
         """End the processes of this machine, and the connection."""
-        self._kill()  # they have nothing to do any more, and would take their time
         with self._lock:
             client, processes = self._client, self._processes
             self._client = self._processes = None
             levels, self._levels = self._levels, {}
-        with suppress(TimeoutError):  # of a machine or network so busy that it takes longer
+        with suppress(TimeoutError):  # on a busy machine; processes without this one end by themselves
             if client is not None:
                 client.close(timeout=GRACE)
             if processes is not None:
