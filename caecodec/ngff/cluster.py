@@ -83,7 +83,7 @@ class Cluster:
             threads = self._threads(client)
             while True:
                 raise_if_stopped()
-                for region in islice(rest, max(0, _AHEAD * threads - len(under_way))):
+                for region in islice(rest, max(0, max(1, _AHEAD * threads) - len(under_way))):
                     future = client.submit(_write, job, region, str(token), pure=False)
                     under_way.add(future)
                     future.add_done_callback(ended.put)
@@ -171,8 +171,8 @@ class Cluster:
             if not isinstance(error, KilledWorker):
                 raise error
             raise ConnectionError(
-                f"{error.allowed_failures + 1} workers of {self._name()} died while they wrote one block; they may need more "
-                "memory"
+                f"{error.allowed_failures + 1} times a worker of {self._name()} died while it wrote one block; it may need "
+                "more memory"
             ) from error
         try:
             written: Written = future.result()

@@ -21,9 +21,10 @@ def encode(arguments, output=None):
     sys.exit(main(["encode", *arguments]))
 
 
-def schedule(port, output):
+def schedule(port, failures, output):
+    """A scheduler that gives a task up after so many workers died of it, and one more."""
     _say_in(output)
-    asyncio.run(_serve(distributed.Scheduler, host="127.0.0.1", port=port))
+    asyncio.run(_serve(distributed.Scheduler, host="127.0.0.1", port=port, allowed_failures=failures))
 
 
 def work(address, folder, output):

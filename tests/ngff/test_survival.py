@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import dask
 import numpy as np
 import pytest
 import zarr
@@ -18,7 +19,7 @@ from helpers import processes
 from helpers.conversions import convert
 from helpers.paths import TINY
 
-from caecodec.ngff import Options, blocks
+from caecodec.ngff import Options, blocks, cluster, encode_paths
 from caecodec.ngff import convert as conversion
 
 pytest.importorskip("distributed")  # an extra
@@ -84,8 +85,8 @@ def free_port():
 class Machines:
     """A scheduler, its workers, and the command, each a process; all are forked from one that has loaded PyTorch."""
 
-    def __init__(self, folder, source, target):
-        self.folder, self.source, self.target = folder, source, target
+    def __init__(self, folder, source, target, failures=KILLS):
+        self.folder, self.source, self.target, self.failures = folder, source, target, failures
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["helpers.small_blocks"])
         self.messages = folder / "messages.txt"
@@ -98,12 +99,15 @@ class Machines:
         process.start()
         return process
 
-    def complete(self):
-        """Start what is missing."""
+    def begin_scheduler(self):
         if self.scheduler is None:
             self.port = free_port()
-            self.scheduler = self.start("schedule", self.port, self.folder / "scheduler.txt")
-        address = f"tcp://127.0.0.1:{self.port}"
+            self.scheduler = self.start("schedule", self.port, self.failures, self.folder / "scheduler.txt")
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def complete(self):
+        """Start what is missing."""
+        address = self.begin_scheduler()
         while len(self.workers) < WORKERS:
             self.workers.append(self.start("work", address, self.folder, self.folder / "workers.txt"))
         if self.command is None:
@@ -173,6 +177,46 @@ def test_twenty_kills(tmp_path, source, whole):
     assert len(again) <= WORKERS * KILLS // 4  # those that a worker still wrote when the next command began to
     assert files(target) == whole
     assert not partial.exists()
+
+
+def test_a_worker_that_dies_again_and_again(tmp_path, source):
+    """The scheduler gives up, and says so; here the first time."""
+    machines = Machines(tmp_path, source, tmp_path / "a.zarr", failures=0)
+    try:
+        machines.complete()
+        wait_until(lambda: shards(tmp_path / ".a.partial.zarr") or not machines.command.is_alive())
+        machines.end_workers()
+        machines.command.join(processes.PATIENCE)
+        assert machines.command.exitcode == 1
+        said = machines.messages.read_text().splitlines()
+        assert "1 times a worker of the scheduler at tcp://127.0.0.1" in said[0], said
+        assert "what is finished is kept: run the same command again to continue" in said[0]
+    finally:
+        machines.end()
+
+
+def test_a_cluster_that_is_not_there(tmp_path, source, monkeypatch):
+    """No distributed, no scheduler, no workers: nothing is written, and nothing is called complete."""
+    for module in (blocks, conversion):
+        monkeypatch.setattr(module, "BLOCK_BYTES", SHARD * SHARD * 3)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.1)
+    options = Options(codec="none", chunk_size=CHUNK)
+
+    def error(address):
+        _, (failure,) = encode_paths([source], tmp_path / "out" / "a.zarr", options, scheduler=address)
+        assert list((tmp_path / "out").iterdir()) == []
+        return str(failure.error)
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
+        assert "the scheduler at tcp://127.0.0.1:9 cannot be reached" in error("tcp://127.0.0.1:9")
+    machines = Machines(tmp_path, source, None)
+    try:
+        address = machines.begin_scheduler()
+        assert f"the scheduler at {address} has had no workers for 0.1 seconds; with resume (--resume)" in error(address)
+    finally:
+        machines.end()
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install 'caecodec[cluster]', or leave workers and scheduler out" in error("tcp://127.0.0.1:9")
 
 
 def test_processes_of_its_own(tmp_path, source, whole):
