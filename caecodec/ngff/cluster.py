@@ -98,8 +98,10 @@ class Cluster:
                     runner.count(self._result(future))
         except BaseException as error:
             token.unlink(missing_ok=True)  # tasks that have not begun do nothing, and the others end soon
-            patient = isinstance(error, Exception) and not isinstance(error, ConnectionError | Interrupted)
-            self._settle(under_way, ended, patient)
+            interrupted = not isinstance(error, Exception) or isinstance(error, Interrupted)
+            if interrupted:
+                self._kill()
+            self._settle(under_way, ended, GRACE if interrupted or isinstance(error, ConnectionError) else PATIENCE)
             raise
         finally:
             token.unlink(missing_ok=True)
@@ -180,11 +182,9 @@ class Cluster:
             raise ConnectionError(self._lost()) from error
         return written
 
-    def _settle(self, under_way: set[Any], ended: "queue.SimpleQueue[Any]", patient: bool) -> None:
-        """Wait until tasks write no more; not for long after an interrupt."""
-        if not patient:
-            self._kill()
-        deadline = time.monotonic() + (PATIENCE if patient else GRACE)
+    def _settle(self, under_way: set[Any], ended: "queue.SimpleQueue[Any]", seconds: float) -> None:
+        """Wait until tasks write no more, but no longer than this."""
+        deadline = time.monotonic() + seconds
         while under_way and time.monotonic() < deadline:
             try:
                 under_way.discard(ended.get(timeout=_POLL))
