@@ -246,6 +246,7 @@ def _unpickled(job: bytes) -> _Job:
 
 def _processes(count: int, gpu: bool | None) -> Any:
     """Processes of this machine that share its cores, each with a GPU of its own if there are some to use."""
+    import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
     kind: Any = SpecCluster
@@ -258,14 +259,14 @@ def _processes(count: int, gpu: bool | None) -> Any:
         "preload": [f"{__package__}.undisturbed"],
         "silence_logs": logging.CRITICAL,
     }
-    return kind(
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
-        workers={
-            i: {"cls": Nanny, "options": {**common, "env": {**threads, **({_VISIBLE: gpus[i % len(gpus)]} if gpus else {})}}}
-            for i in range(count)
-        },
-        silence_logs=logging.CRITICAL,
-    )
+    environments = [{**threads, **({_VISIBLE: gpus[i % len(gpus)]} if gpus else {})} for i in range(count)]
+    # Its own environment makes malloc give memory back at once, which costs the networks a third of their speed.
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+        return kind(
+            scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+            workers={i: {"cls": Nanny, "options": {**common, "env": one}} for i, one in enumerate(environments)},
+            silence_logs=logging.CRITICAL,
+        )
 
 
 def _gpus() -> list[str]:
