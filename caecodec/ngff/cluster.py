@@ -9,6 +9,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -32,6 +33,7 @@ PATIENCE = 60  # seconds without any worker after which there will be none
 _AHEAD = 2  # tasks under way for each thread of a worker
 _POLL = 0.5  # seconds
 _TOKEN = ".partial"  # as files that zarr has not yet renamed, which are removed when a conversion is resumed
+_KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL  # on Windows any signal ends a process at once
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _LOGGERS = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # those with a level of their own
@@ -126,7 +128,7 @@ class Cluster:
             for nanny in self._processes.workers.values() if self._processes else ():
                 nanny.auto_restart = False
                 if nanny.pid is not None:
-                    os.kill(nanny.pid, signal.SIGKILL)
+                    os.kill(nanny.pid, _KILL)
 
     def _connected(self) -> Any:
         """The client, of a scheduler that has workers."""
