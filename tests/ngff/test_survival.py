@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -15,12 +16,14 @@ import dask
 import numpy as np
 import pytest
 import zarr
-from helpers import processes
+from helpers import processes, slides
 from helpers.conversions import convert
 from helpers.paths import TINY
 
+from caecodec.images.files import open_image
 from caecodec.ngff import Options, blocks, cluster, encode_paths
 from caecodec.ngff import convert as conversion
+from caecodec.ngff.pyramid import Halved
 
 pytest.importorskip("distributed")  # an extra
 psutil = pytest.importorskip("psutil")  # comes with it
@@ -249,6 +252,18 @@ def test_processes_of_its_own(tmp_path, source, whole):
 
 def is_running(process):
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_each_process_opens_the_file(tmp_path):
+    """Pixels of a file travel as its name and level, not as values."""
+    slides.aperio(tmp_path / "slide.svs", slides.tissue(600, 800))
+    with open_image(tmp_path / "slide.svs") as image:
+        levels = (image.pixels, *image.levels)
+        assert len(levels) > 1
+        for level in levels:
+            sent = pickle.dumps(Halved(level))
+            assert len(sent) < 1000
+            np.testing.assert_array_equal(pickle.loads(sent)[(slice(None),) * 3], Halved(level)[(slice(None),) * 3])
 
 
 FULL = """
