@@ -14,7 +14,8 @@ from .. import weights
 from ..errors import ParameterError
 from ..images.image import Image
 from ..storage import locations
-from ..storage.partial import MARK, MEANING, SCRATCH
+from ..storage.locations import MARK, MEANING
+from ..storage.partial import SCRATCH
 from . import blocks
 from .background import background_of
 from .chunk_runner import ChunkRunner

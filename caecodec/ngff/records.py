@@ -9,8 +9,7 @@ from zarr.errors import BaseZarrError
 
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
-from ..storage.locations import Place, as_path, is_url, name
-from ..storage.partial import MARK, MEANING
+from ..storage.locations import MARK, MEANING, Place, as_path, is_url, name
 from .compressors import ZARR_FORMATS
 from .options import Options
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CaeCodecError, ParameterError
-from .partial import MARK
 
 if TYPE_CHECKING:
     import zarr
@@ -21,6 +20,8 @@ Place: TypeAlias = "Location | Store"
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
+MARK = "caecodec_partial"  # the attribute of a group that is not yet complete, and its value
+MEANING = "caecodec encode has not completed this group; the same command with --resume does"
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
 

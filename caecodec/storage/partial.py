@@ -1,7 +1,4 @@
-"""Outputs that are either complete or absent: they are written under a temporary name, then renamed.
-
-A group that is being written says so in an attribute, `MARK`, for those who open it all the same.
-"""
+"""Outputs that are either complete or absent: they are written under a temporary name, then renamed."""
 
 import os
 import shutil
@@ -12,9 +9,7 @@ from pathlib import Path
 
 from ..errors import ParameterError
 
-MARK = "caecodec_partial"
-MEANING = "caecodec encode has not completed this group; the same command with --resume does"  # the value of the attribute
-SCRATCH = ".scratch"  # the folder in such a group of what is needed only until it is complete
+SCRATCH = ".scratch"  # the folder in a group of what is needed only until it is complete
 
 
 @contextmanager
