@@ -20,9 +20,9 @@ Place: TypeAlias = "Location | Store"
 ZIP = ".zip"
 OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
+_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 MARK = "caecodec_partial"  # the attribute of a group that is not yet complete, and its value
 MEANING = "caecodec encode has not completed this group; the same command with --resume does"
-_DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 
 
 def parse_location(text: Location) -> Location:
