@@ -39,6 +39,7 @@ from .speed import DIRECTIONS, Say
 MOST_PIXELS = 2**24  # in a batch
 ROUNDS = 5
 OUTSIDE = "between stages"
+NOTHING = (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default)  # although they are no views
 WITH_STAGES = (cuda, device_entropy, device_lists, transfers)
 
 
@@ -244,7 +245,7 @@ class Count(TorchDispatchMode):
                 self.work.launches += 1
                 self.work.bytes += 2 * result.nbytes
         written = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_meta]
-        if not written or function.is_view or "empty" in function.__name__ or function is torch.ops.aten.detach.default:
+        if not written or function.is_view or "empty" in function.__name__ or function in NOTHING:
             return result
         self.work.launches += 1
         if read and not any(tensor.is_meta for tensor in read):
@@ -302,7 +303,7 @@ class CountedKernels:
     @staticmethod
     def _normalise_work(arguments: Any, options: Any) -> tuple[int, int]:
         """A product of all channels with all, of which the cache holds the weights."""
-        x, bias, gamma, beta, out, positions = arguments
+        x, _, gamma, _, out, positions = arguments
         return x.nbytes + out.nbytes, 2 * positions * gamma.numel()
 
     @staticmethod
@@ -343,7 +344,9 @@ def count_all(
     parts: list[Pixels], quality: int, counts: Sequence[int], weights: str | Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows of what batches of so many chunks do, for both directions."""
-    with mock.patch.object(device_entropy, "available", return_value=True), mock.patch.object(fused, "available", return_value=True):
+    with ExitStack() as stack:
+        for module in (device_entropy, fused):
+            stack.enter_context(mock.patch.object(module, "available", return_value=True))
         batches = Batches(parts[:1], quality, "meta", weights)
         for direction in DIRECTIONS:
             for number in counts:
