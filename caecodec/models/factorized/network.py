@@ -30,6 +30,11 @@ def in_parts(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def by_kernel(device: torch.device) -> bool:
+    """Whether a kernel computes GDN: on a GPU, if Triton is installed."""
+    return not in_parts(device) and fused.available()
+
+
 class GDN(nn.Module):
     """Generalised divisive normalisation y = x / sqrt(beta + gamma x^2), or its inverse (https://arxiv.org/abs/1511.06281)."""
 
@@ -44,7 +49,7 @@ class GDN(nn.Module):
 
         The result has this dtype, by default that of x. It may reuse the memory of x if x has the dtype and is channels-last.
         """
-        if not in_parts(x.device) and fused.available():
+        if by_kernel(x.device):
             return fused.normalise(x, bias, self.gamma, self.beta, self.inverse, dtype or x.dtype)
         n, channels, height, width = x.shape
         # Make sixteen images of one: with fewer, a single thread does not use oneDNN and takes twice as long.
@@ -62,8 +67,8 @@ class GDN(nn.Module):
 def convolve(x: Tensor, layer: Any, norm: GDN, dtype: torch.dtype, **geometry: Any) -> Tensor:
     """Run a convolution of stride 2 in the precision of its weights, then the norm, whose result has this dtype."""
     run = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv_transpose2d
-    # The norm adds a bias of another precision than the weights; and on a GPU all, which would take a pass of their own.
-    apart = layer.weight.dtype != torch.float32 or not in_parts(x.device)
+    # The norm adds a bias of another precision than the weights, and in a kernel any bias, which PyTorch would add in a pass.
+    apart = layer.weight.dtype != torch.float32 or by_kernel(x.device)
     sums = run(x, layer.weight, None if apart else layer.bias, stride=2, **geometry)
     result: Tensor = norm(sums, layer.bias if apart else None, dtype)
     return result
