@@ -37,5 +37,5 @@ for channels in (128, 192):
         types = {"x": f"*{x}", "bias": "*fp32", "gamma": "*fp32", "beta": "*fp32", "out": f"*{out}", "positions": "i32"}
         constants = {"inverse": inverse, "precision": "ieee" if x == out else "tf32", **fused.sizes(channels)}
         check(norm_kernels.normalise, types, constants, **fused.OPTIONS)
-        check(norm_kernels.normalise, types, {"bias": None, **constants}, **fused.OPTIONS)
+    check(norm_kernels.normalise, types, {"bias": None, **constants}, **fused.OPTIONS)
 print("compiled")
