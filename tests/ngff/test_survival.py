@@ -142,6 +142,7 @@ class Machines:
                 process.join()
 
 
+@pytest.mark.slow
 def test_twenty_kills(tmp_path, source, whole):
     """Of the command, the workers and the scheduler; what was complete is not written again."""
     choose = random.Random(7)
