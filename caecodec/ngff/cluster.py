@@ -97,7 +97,7 @@ class Cluster:
                     threads = self._threads(client)
                 else:
                     under_way.remove(future)
-                    runner.count(self._result(future))
+                    runner.count(self._result(client, future))
         except BaseException as error:
             token.unlink(missing_ok=True)  # tasks that have not begun do nothing, and the others end soon
             interrupted = not isinstance(error, Exception) or isinstance(error, Interrupted)
@@ -166,23 +166,31 @@ class Cluster:
             raise ConnectionError(f"{self._name()} has had no workers for {PATIENCE} seconds")
         return threads
 
-    def _result(self, future: Any) -> Written:
-        """What a task that has ended has written; raises what it raised."""
+    def _result(self, client: Any, future: Any) -> Written:
+        """What a task that has ended has written; raises what it raised.
+
+        If its worker is lost before the result is fetched, another one does the task again, as soon as there is one.
+        """
         from distributed import KilledWorker
 
-        if future.status == "error":
-            error = future.exception()
-            if not isinstance(error, KilledWorker):
-                raise error
-            raise ConnectionError(
-                f"{error.allowed_failures + 1} times a worker of {self._name()} died while it wrote one block; it may need "
-                "more memory"
-            ) from error
-        try:
-            written: Written = future.result()
-        except Exception as error:  # distributed raises errors of several kinds when it cannot fetch a result
-            raise ConnectionError(self._lost()) from error
-        return written
+        while future.status != "error":
+            try:
+                written: Written = future.result(timeout=_POLL)
+            except TimeoutError:
+                raise_if_stopped()
+                self._threads(client)
+            except Exception as error:  # distributed raises errors of several kinds when it cannot fetch a result
+                if future.status != "error":
+                    raise ConnectionError(self._lost()) from error
+            else:
+                return written
+        failure = future.exception()
+        if not isinstance(failure, KilledWorker):
+            raise failure
+        raise ConnectionError(
+            f"{failure.allowed_failures + 1} times a worker of {self._name()} died while it wrote one block; it may need "
+            "more memory"
+        ) from failure
 
     def _settle(self, under_way: set[Any], ended: "queue.SimpleQueue[Any]", seconds: float) -> None:
         """Wait until tasks write no more, but no longer than this."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 
 import distributed
@@ -27,8 +28,11 @@ def schedule(port, failures, output):
     asyncio.run(_serve(distributed.Scheduler, host="127.0.0.1", port=port, allowed_failures=failures))
 
 
-def work(address, folder, output):
+def work(address, folder, output, deadly=False):
+    """A worker; a deadly block ends it, as too little memory would."""
     _say_in(output)
+    if deadly:
+        blocks.BlockWriter.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     asyncio.run(_serve(distributed.Worker, address, nthreads=1, local_directory=folder))
 
 

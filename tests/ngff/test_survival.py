@@ -89,8 +89,8 @@ def free_port():
 class Machines:
     """A scheduler, its workers, and the command, each a process; all are forked from one that has loaded PyTorch."""
 
-    def __init__(self, folder, source, target, failures=KILLS):
-        self.folder, self.source, self.target, self.failures = folder, source, target, failures
+    def __init__(self, folder, source, target, failures=KILLS, deadly=False):
+        self.folder, self.source, self.target, self.failures, self.deadly = folder, source, target, failures, deadly
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["helpers.small_blocks"])
         self.messages = folder / "messages.txt"
@@ -113,7 +113,7 @@ class Machines:
         """Start what is missing."""
         address = self.begin_scheduler()
         while len(self.workers) < WORKERS:
-            self.workers.append(self.start("work", address, self.folder, self.folder / "workers.txt"))
+            self.workers.append(self.start("work", address, self.folder, self.folder / "workers.txt", self.deadly))
         if self.command is None:
             self.messages.unlink(missing_ok=True)
             arguments = [str(self.source), "-o", str(self.target), *OPTIONS, "--resume", "--scheduler", address]
@@ -127,6 +127,19 @@ class Machines:
             setattr(self, who, None)
         if who == "scheduler":
             self.end_workers()
+
+    @property
+    def partial(self):
+        return self.target.with_name(f".{self.target.stem}.partial.zarr")
+
+    def end_command(self, expected=0):
+        """What a command has printed that ends by itself, if it was not killed."""
+        said = self.messages.read_text()
+        if self.command is not None:
+            self.command.join(processes.PATIENCE)
+            assert self.command.exitcode == expected, said
+            self.command = None
+        return said
 
     def end_workers(self):
         while self.workers:
@@ -144,61 +157,91 @@ class Machines:
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path, source, whole):
-    """Of the command, the workers and the scheduler; what was complete is not written again."""
+    """Of the command, the workers and the scheduler; what was complete is not written again.
+
+    Where the processes are faster than the kills, an output is complete early, and the next kills are of those of another one.
+    """
     choose = random.Random(7)
-    target = tmp_path / "a.zarr"
-    partial = target.with_name(".a.partial.zarr")
     whom = [*["command"] * 8, *["worker"] * 8, *["scheduler"] * 4]
     choose.shuffle(whom)
     assert len(whom) == KILLS
-    machines = Machines(tmp_path, source, target)
-    before, again = {}, set()
+    machines = Machines(tmp_path, source, tmp_path / "0.zarr")
+    outputs, killed, again, before, complete = 1, 0, 0, {}, False
     try:
-        for who in whom:
+        while whom or not complete:
             machines.complete()
-            wanted = len(before) + choose.randrange(1, 7)
-            wait_until(lambda: len(shards(partial)) >= wanted or not machines.command.is_alive())  # noqa: B023  # is called here
-            time.sleep(choose.uniform(0, 0.03))
-            assert machines.command.is_alive(), machines.messages.read_text()
-            machines.kill(who, choose)
-            if who == "scheduler":
+            partial, wanted = machines.partial, len(before) + choose.randrange(1, 7)
+            if whom:
+                wait_until(lambda: len(shards(partial)) >= wanted or not machines.command.is_alive())  # noqa: B023  # is called here
+                time.sleep(choose.uniform(0, 0.03))
+            else:
                 machines.command.join(processes.PATIENCE)
-                assert machines.command.exitcode == 1
-                said = machines.messages.read_text().splitlines()
-                lost = re.search("the scheduler at .* (is lost|cannot be reached)", said[0])  # the latter: before it connected
-                assert lost, said
-                assert "what is finished is kept: run the same command again to continue" in said[0]
-                machines.command = None
-            now = shards(partial)
-            again |= {path for path, when in before.items() if now[path] != when}
+            if machines.command.is_alive():
+                killed += 1
+                lost = whom.pop()
+                machines.kill(lost, choose)
+                if lost == "scheduler":
+                    machines.command.join(processes.PATIENCE)
+            complete = machines.target.exists()
+            now = shards(machines.target if complete else partial)
+            again += sum(now[path] != when for path, when in before.items())
             before = now
-            assert not target.exists()
+            if complete:
+                assert files(machines.target) == whole
+                assert not partial.exists()
+                machines.end_command()
+                before = {}
+                if whom:
+                    machines.target = tmp_path / f"{outputs}.zarr"
+                    outputs += 1
+                continue
             assert "caecodec_partial" in zarr.open_group(str(partial), mode="r").attrs
-        machines.complete()
-        machines.command.join(processes.PATIENCE)
-        assert machines.command.exitcode == 0, machines.messages.read_text()
+            if machines.scheduler is None:
+                said = machines.end_command(expected=1)
+                assert re.search("the scheduler at .* (is lost|cannot be reached)", said)  # the latter: before it connected
+                assert "what is finished is kept: run the same command again to continue" in said
     finally:
         machines.end()
-    after = shards(target)
-    again |= {path for path, when in before.items() if after[path] != when}
-    assert len(again) <= WORKERS * KILLS // 4  # those that a worker still wrote when the next command began to
-    assert files(target) == whole
-    assert not partial.exists()
+    assert killed == KILLS
+    assert again <= WORKERS * KILLS // 4  # those that a worker still wrote when the next command began to
 
 
-def test_a_worker_that_dies_again_and_again(tmp_path, source):
+def test_a_block_of_which_workers_die(tmp_path, source):
     """The scheduler gives up, and says so; here the first time."""
-    machines = Machines(tmp_path, source, tmp_path / "a.zarr", failures=0)
+    machines = Machines(tmp_path, source, tmp_path / "a.zarr", failures=0, deadly=True)
     try:
         machines.complete()
-        wait_until(lambda: shards(tmp_path / ".a.partial.zarr") or not machines.command.is_alive())
-        machines.end_workers()
         machines.command.join(processes.PATIENCE)
         assert machines.command.exitcode == 1
         said = machines.messages.read_text().splitlines()
         assert "1 times a worker of the scheduler at tcp://127.0.0.1" in said[0], said
         assert "what is finished is kept: run the same command again to continue" in said[0]
     finally:
+        machines.end()
+
+
+def test_a_result_that_is_lost_with_its_worker(tmp_path, monkeypatch):
+    """Another worker does the task again; if there is none for a while, that is said."""
+    machines = Machines(tmp_path, tmp_path / "a.tif", tmp_path / "a.zarr")
+    client = None
+    try:
+        address = machines.begin_scheduler()
+        used = cluster.Cluster(address, 1, None)
+        client = used._connected()
+        first = machines.start("work", address, tmp_path, tmp_path / "workers.txt")
+        machines.workers.append(first)
+        future = client.submit(os.getpid, pure=False)
+        wait_until(future.done)
+        machines.end_workers()
+        machines.workers.append(machines.start("work", address, tmp_path, tmp_path / "workers.txt"))
+        assert used._result(client, future) == machines.workers[0].pid != first.pid
+        machines.end_workers()
+        monkeypatch.setattr(cluster, "PATIENCE", 0.1)
+        with pytest.raises(ConnectionError, match="has had no workers"):
+            used._result(client, future)
+    finally:
+        if client is not None:
+            used.close()
         machines.end()
 
 
