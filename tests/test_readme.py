@@ -53,6 +53,8 @@ LEAVES = {
         "cells-again.ome.tif",
         "cells-small.ome.zarr/s0",
         "film.y4m",
+        "slide-resumed.ome.zarr/s1",
+        "slide-shared.ome.zarr/s1",
         "slide.ome.zarr/s1",
         "slide-built.ome.zarr/associated/label",
         "cells-0.6.ome.zarr/s0",

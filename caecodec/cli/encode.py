@@ -74,7 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep unfinished groups, and continue those that an earlier run has kept"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="convert N files at once; default %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N",
+        help="convert N files at once, and write images that are larger than memory may be with N processes of "
+        "dask.distributed, each with a GPU of its own if there are some; default %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="write such images with the workers of the scheduler of dask.distributed at ADDRESS, such as tcp://host:8786",
+    )  # fmt: skip
     parser.add_argument("--gpu", action="store_true", default=None, help="use CUDA where present")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no list of outputs and no summary")
 
@@ -89,7 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(**{name: getattr(arguments, name) for name in names}, others=others)
     limits = {} if arguments.max_pixels is None else {"max_pixels": arguments.max_pixels}
     with settings.using(**limits), Bars(arguments.quiet) as bars:
-        written, failed = encode_paths(arguments.inputs, arguments.output, options, bars.files, bars.chunks, arguments.workers)
+        written, failed = encode_paths(
+            arguments.inputs, arguments.output, options, bars.files, bars.chunks, arguments.workers, arguments.scheduler
+        )
     return outcome(written, failed, arguments.quiet, bars.state)
 
 

@@ -37,20 +37,24 @@ class Bars:
         if self._files is None:
             self._files = self._make(total=state.files, unit="file")
         if self._files is not None:
-            self._files.set_postfix_str(_speed(state), refresh=False)
+            self._files.set_postfix_str(_rates(state), refresh=False)
             self._files.update(state.done + state.failed - self._files.n)
 
     def chunks(self, state: ImageProgress) -> None:
-        """Show the progress of the current image."""
+        """Show the progress of the current image: its chunks and the time left, the array, megapixels a second, and the ratio.
+
+        Those that an earlier run has written count as done, but not for the time left.
+        """
         if self._bar is None:
             self._bar = self._make(unit="chunk", leave=False)
         if self._bar is None:
             return
         if state.done < self._bar.n:  # the next image has begun
             self._bar.reset()
-        self._bar.total = state.chunks
-        if not math.isnan(state.psnr):
-            self._bar.set_postfix_str(f"{state.bpp:.3f} bpp, {state.psnr:.2f} dB", refresh=False)
+        self._bar.total, self._bar.initial = state.chunks, state.found
+        said = f"{state.bpp:.3f} bpp, {state.psnr:.2f} dB" if not math.isnan(state.psnr) else _rates(state)
+        self._bar.set_postfix_str(said, refresh=False)
+        self._bar.set_description_str(state.array, refresh=False)
         if state.done > self._bar.n:
             self._bar.update(state.done - self._bar.n)
         else:
@@ -96,7 +100,7 @@ def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool, sta
 def summary(state: FolderProgress) -> str:
     """What a conversion of files came to, in one line."""
     sizes = f"{_size(state.nbytes)} uncompressed, {_size(state.bytes_in)} in, {_size(state.bytes_out)} out"
-    return f"{state.done} files, {state.pixels / 1e6:.2f} MP, {sizes}, {_speed(state)}, {state.seconds:.1f} s"
+    return f"{state.done} files, {state.pixels / 1e6:.2f} MP, {sizes}, {_rates(state)}, {state.seconds:.1f} s"
 
 
 def _bar(quiet: bool, **options: Any) -> Any:
@@ -108,7 +112,7 @@ def _bar(quiet: bool, **options: Any) -> Any:
     return tqdm(**options, disable=True if quiet else None)
 
 
-def _speed(state: FolderProgress) -> str:
+def _rates(state: FolderProgress | ImageProgress) -> str:
     return f"ratio {state.ratio:.1f}, {state.megapixels_per_second:.2f} MP/s"
 
 

@@ -104,13 +104,29 @@ def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[Image]:
 
 
 class _Guarded:
-    """Pixels in a file, which raise ParameterError with the file's name for whatever the libraries below raise."""
+    """Pixels in a file, which raise ParameterError with the file's name for whatever the libraries below raise.
 
-    def __init__(self, source: Windows, path: Path) -> None:
-        self._source, self._path = source, path
+    Another process that unpickles them opens the file.
+
+    Parameters
+    ----------
+    source
+        The pixels.
+    path
+        The file.
+    level
+        Of which level of its pyramid they are.
+    """
+
+    def __init__(self, source: Windows, path: Path, level: int) -> None:
+        self._source, self._path, self._level = source, path, level
+        self.file: ExitStack | None = None  # what keeps it open, if nothing else does
         self.shape, self.dtype = source.shape, source.dtype
         if chunks := getattr(source, "chunks", None):
             self.chunks = chunks
+
+    def __reduce__(self) -> tuple[Callable[[Path, int], Windows], tuple[Path, int]]:
+        return _reopened, (self._path.absolute(), self._level)
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         from zarr.core.sync import sync
@@ -129,10 +145,20 @@ def _guarded(image: Image, path: Path) -> Image:
         return image
     return replace(
         image,
-        pixels=_Guarded(image.pixels, path),
-        levels=tuple(_Guarded(level, path) for level in image.levels),
+        pixels=_Guarded(image.pixels, path, 0),
+        levels=tuple(_Guarded(level, path, number) for number, level in enumerate(image.levels, 1)),
         associated={name: _guarded(one, path) for name, one in image.associated.items()},
     )
+
+
+def _reopened(path: Path, level: int) -> Windows:
+    """The pixels of a level of a file, which stays open as long as they are used."""
+    stack = ExitStack()
+    image = stack.enter_context(open_image(path))
+    pixels = (image.pixels, *image.levels)[level]
+    assert isinstance(pixels, _Guarded)
+    pixels.file = stack
+    return pixels
 
 
 def read_rgb(path: Path, stream: IO[bytes] | None = None) -> npt.NDArray[np.uint8]:

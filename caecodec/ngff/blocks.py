@@ -3,9 +3,11 @@
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,42 +18,139 @@ from zarr.core.sync import sync
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
 from ..storage.settling import settle
-from .chunk_runner import ChunkRunner, raise_if_stopped
+from .chunk_runner import ChunkRunner, Written, raise_if_stopped
+from .journal import Journal
 
 BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # raised by other codecs for damaged chunks
 
 
-def store(group: zarr.Group, path: str, source: Windows, runner: ChunkRunner | None = None, **options: Any) -> None:
+def store(
+    group: zarr.Group,
+    path: str,
+    source: Windows,
+    runner: ChunkRunner | None = None,
+    notes: Path | None = None,
+    channels: int = 1,
+    **options: Any,
+) -> None:
     """Write all values of `source` into an array of `group`; `options` are those of zarr.create_array except shape and dtype.
 
-    Chunks that reach over the edge are filled up with the values next to it, which cost a codec the fewest bytes. With
-    `runner`, chunks (or shards) are written one by one, and each is either complete or absent, whatever happens. If the array
-    exists, begun with the same options, only its missing chunks are written.
+    Chunks that reach over the edge are filled up with the values next to it, which cost a codec the fewest bytes. Each chunk,
+    or shard, is either complete or absent, whatever happens. With `notes`, a folder where is noted what is complete without
+    being stored, an array that exists, begun with the same options, is continued: only its missing chunks are written.
+    `channels`: how many the array has.
     Raises what reading and encoding raise; nothing more is written after that.
     """
+    runner = runner or ChunkRunner()
+    runner.begin(path, channels)
     unit = options.get("shards") or options["chunks"]
     padded = padded_shape(source.shape, options["chunks"])
-    if runner is None or not isinstance(array := group.get(path), zarr.Array):
+    if notes is None or not isinstance(array := group.get(path), zarr.Array):
         array = group.create_array(path, shape=padded, dtype=source.dtype.newbyteorder("="), **options)
-    elif array.shape != padded:  # it is finished, and has its final shape
-        runner.count_done(chunk_count(padded, array.chunks))
-        return
     elif "attributes" in options:
         array.attrs.put(options["attributes"])  # a Zarr v2 array keeps them in a document of their own
+    if array.shape != padded:  # it is finished, and has its final shape
+        count = chunk_count(padded, array.chunks)
+        runner.count(Written(count, count))
+        return
     block = block_shape(padded, unit, getattr(source, "chunks", unit), source.dtype.itemsize)
+    writer = BlockWriter(array, source, unit, notes)
     try:
-        for region in regions(padded, block):
-            raise_if_stopped()
-            if runner is None:
-                array[region] = read_padded(source, region)
-            else:
-                _store_units(array, source, region, unit, runner)
+        if runner.cluster:
+            runner.cluster.write(writer, regions(padded, block), runner)
+        else:
+            for region in regions(padded, block):
+                raise_if_stopped()
+                writer.write(region, runner)
     # The error is raised again once zarr's other chunks have ended; they would recreate the folder after its removal.
     except Exception:
         sync(settle())
         raise
     array.resize(source.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockWriter:
+    """Writes blocks of an array; other processes can, because it can be pickled.
+
+    array, source : the array, and its values
+    unit : the shape of its shards, or of its chunks if it has none
+    notes : the folder where is noted what is complete without being stored; None: nothing that exists is kept
+    """
+
+    array: "zarr.Array[Any]"
+    source: Windows
+    unit: tuple[int, ...]
+    notes: Path | None
+
+    def write(self, region: tuple[slice, ...], runner: ChunkRunner) -> None:
+        """Write those units of a block that are not complete, and let `runner` count them all.
+
+        With `notes`, shards are written one after the other, so that no more than the work on one is lost.
+        """
+        units = list(parts(region, self.unit))
+        missing = [one for one in units if not self._is_complete(one, runner)]
+        if not missing:
+            return
+        data = read_padded(self.source, region)
+
+        def write(one: tuple[slice, ...]) -> None:
+            self.array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
+            self._count(one, runner)
+
+        in_turn = self.notes is not None and self.unit != self.array.chunks
+        if not (runner.slow or in_turn) and len(missing) == len(units):
+            self.array[region] = data
+            for one in missing:
+                self._count(one, runner)
+            return
+        step = 1 if in_turn else len(missing)
+        for i in range(0, len(missing), step):
+            raise_if_stopped()
+            runner.run([partial(write, one) for one in missing[i : i + step]])
+
+    @cached_property
+    def _journal(self) -> Journal | None:
+        return None if self.notes is None else Journal(self.notes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_journal"}  # each process has its own
+
+    def _is_complete(self, one: tuple[slice, ...], runner: ChunkRunner) -> bool:
+        """Whether a unit was complete before, and is counted now; a stored one is, because zarr renames files into place."""
+        if self._journal is None:
+            return False
+        stored = self._stored_bytes(one)
+        if stored is None and self._key(one) not in self._journal:
+            return False
+        chunks, nbytes = self._size(one)
+        runner.count(Written(chunks, chunks, nbytes, stored or 0))
+        return True
+
+    def _count(self, one: tuple[slice, ...], runner: ChunkRunner) -> None:
+        """Count a unit that was written now, and note it if it is not stored."""
+        stored = self._stored_bytes(one)
+        if stored is None and self._journal is not None:
+            self._journal.add(self._key(one))
+        chunks, nbytes = self._size(one)
+        runner.count(Written(chunks, 0, nbytes, stored or 0, nbytes // (runner.channels * self.array.dtype.itemsize)))
+
+    def _size(self, one: tuple[slice, ...]) -> tuple[int, int]:
+        """The number of chunks of a unit, and its bytes, uncompressed."""
+        shape = tuple(part.stop - part.start for part in one)
+        return chunk_count(shape, self.array.chunks), prod(shape) * self.array.dtype.itemsize
+
+    def _key(self, one: tuple[slice, ...]) -> str:
+        place = tuple(part.start // n for part, n in zip(one, self.unit, strict=True))
+        return f"{self.array.path}/{self.array.metadata.encode_chunk_key(place)}"
+
+    def _stored_bytes(self, one: tuple[slice, ...]) -> int | None:
+        """The bytes that a unit is stored in; None if it is not."""
+        try:
+            return sync(self.array.store.getsize(self._key(one)))
+        except FileNotFoundError:
+            return None
 
 
 def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -105,31 +204,3 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], read_unit: tuple[
         while block[axis] < shape[axis] and 2 * prod(block) * itemsize <= BLOCK_BYTES:
             block[axis] *= 2
     return tuple(block)
-
-
-def _store_units(
-    array: zarr.Array[Any], source: Windows, region: tuple[slice, ...], unit: tuple[int, ...], runner: ChunkRunner
-) -> None:
-    """Write those chunks, or shards, of a block that are missing."""
-    missing = []
-    for one in parts(region, unit):
-        count = chunk_count(tuple(part.stop - part.start for part in one), array.chunks)
-        if _is_there(array, one, unit):
-            runner.count_done(count)
-        else:
-            missing.append((one, count))
-    if not missing:
-        return
-    data = read_padded(source, region)
-
-    def write(one: tuple[slice, ...], count: int) -> None:
-        array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
-        runner.count_done(count)
-
-    runner.run([partial(write, one, count) for one, count in missing])
-
-
-def _is_there(array: zarr.Array[Any], region: tuple[slice, ...], unit: tuple[int, ...]) -> bool:
-    """Whether a chunk or shard is stored; zarr renames files into place, so a stored one is complete."""
-    key = array.metadata.encode_chunk_key(tuple(part.start // n for part, n in zip(region, unit, strict=True)))
-    return sync(array.store.exists(f"{array.path}/{key}"))

@@ -1,24 +1,28 @@
 """Converts folders and files to OME-NGFF groups or .cae files and back; each output is either complete or absent."""
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
-from ..images.image import COLOURS, Image, check_dtype, from_picture
+from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
 from ..storage.locations import OZX, Place, as_path, is_url
-from ..storage.partial import complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
+from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
 from .arrays import open_array
 from .blocks import BLOCK_BYTES
-from .chunk_runner import ChunkRunner, ProgressListener
+from .chunk_runner import ChunkRunner, ProgressListener, Written
+from .cluster import Cluster
 from .compressors import LOSSLESS
 from .files import (
     PAYLOAD_SUFFIX,
@@ -39,7 +43,7 @@ from .groups import read_group, write_group
 from .jobs import Extent, Failure, FolderListener, Job, extent_of, run_jobs
 from .metadata import open_multiscales
 from .options import Options
-from .records import begin, differences, record
+from .records import begin, differences, is_complete, record
 from .reencode import reencode, refuse_labels
 from .video_groups import is_video_group, read_video_group, write_video_group
 
@@ -51,6 +55,7 @@ def encode_paths(
     progress: FolderListener = lambda state: None,
     tell: ProgressListener = lambda state: None,
     workers: int = 1,
+    scheduler: str | None = None,
 ) -> tuple[list[Path], list[Failure]]:
     """Convert image files, slides, and Zarr arrays and groups, and those in folders, each to an OME-NGFF group or .cae file.
 
@@ -71,10 +76,13 @@ def encode_paths(
     progress
         Called with the progress of the whole conversion, before the first file and after each.
     tell
-        Called with the progress of an image, with slow codecs and if `options` resume; from any thread, one at a time. Not
-        called with several workers.
+        Called with the progress of an image, with slow codecs, if `options` resume, and for images that are larger than 64 MiB;
+        from any thread, one at a time. Not called with several workers and inputs.
     workers
-        How many files are converted at once. Each holds an image in memory.
+        How many files are converted at once, each with its image in memory. With 2 or more, as many processes write images
+        that are read by windows and are larger than 64 MiB; a script then needs ``if __name__ == "__main__":``.
+    scheduler
+        The address of a scheduler of dask.distributed, whose workers write these images instead.
 
     Returns
     -------
@@ -108,8 +116,10 @@ def encode_paths(
         for one, file in zip(found, files, strict=True)
     ]
     refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
-    listener: ProgressListener = tell if workers == 1 else lambda state: None
-    return run_jobs(jobs, lambda file, target: _encode(file, target, options, listener), progress, workers, encoding=True)
+    listener: ProgressListener = tell if workers == 1 or len(jobs) == 1 else lambda state: None
+    with closing(Cluster(scheduler, workers, options.gpu)) as cluster:
+        means = _Means(options, listener, cluster if scheduler or workers > 1 else None)
+        return run_jobs(jobs, lambda file, target: _encode(file, target, means), progress, workers, encoding=True)
 
 
 def decode_paths(
@@ -150,7 +160,25 @@ def _check_payloads(options: Options, output: Path, single: bool) -> None:
         raise ParameterError(f"{output} is a group but to is 'cae'; name a folder or NAME{PAYLOAD_SUFFIX}, or leave to out")
 
 
-def _encode(file: Place, target: Path, options: Options, tell: ProgressListener) -> Extent | None:
+class _Means(NamedTuple):
+    """What all files of a conversion share; cluster: the processes that write large images, if not this one."""
+
+    options: Options
+    tell: ProgressListener
+    cluster: Cluster | None
+
+    def runner(self, pixels: Windows, source: "Place | None" = None) -> ChunkRunner:
+        """What runs the tasks of an image of these pixels, or of such pixels; `source`: the group or array that they are in."""
+        slow = bool(self.options.learned and self.options.learned.slow)
+        large = prod(pixels.shape) * pixels.dtype.itemsize > BLOCK_BYTES
+        told = slow or large or self.options.resume
+        cluster = self.cluster if large and not isinstance(pixels, np.ndarray) else None
+        carriers = (source,) if cluster and source is not None and weights.carried(source).sources else ()
+        return ChunkRunner(self.tell if told else lambda state: None, slow, cluster, carriers)
+
+
+def _encode(file: Place, target: Path, means: _Means) -> Extent | None:
+    options = means.options
     wanted = record(file, options) if options.resume else None
     if wanted and target.exists():
         changed = differences(target, wanted)
@@ -161,43 +189,64 @@ def _encode(file: Place, target: Path, options: Options, tell: ProgressListener)
                 f"{target} exists already, with {changed}; pass overwrite (--overwrite), or choose another name"
             )
     refuse_existing(target, options.overwrite)
-    runner = ChunkRunner(tell) if (options.learned and options.learned.slow) or options.resume else None
     if target.suffix == PAYLOAD_SUFFIX:
-        return _write_payload(file, target, options, runner)
+        return _write_payload(file, target, means)
+    if means.cluster:  # whose processes may have other working folders
+        file, target = file if is_url(file) else as_path(file).absolute(), target.absolute()
     if options.zipped:
         with complete_file(target) as partial, tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
-            extent = _write(file, Path(folder) / "group", options, runner)
+            extent = _write(file, Path(folder) / "group", means)
             zip_group(Path(folder) / "group", partial, options.ngff)
         return extent
-    with (resumable_folder if wanted else complete_folder)(target) as partial:
+    with _continued(options), (resumable_folder if wanted else complete_folder)(target) as partial:
         if wanted:
             begin(partial, wanted, options)
-        return _write(file, partial, options, runner)
+            if is_complete(partial):
+                shutil.rmtree(partial / SCRATCH, ignore_errors=True)
+                return None
+        return _write(file, partial, means)
 
 
-def _write(file: Place, path: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+@contextmanager
+def _continued(options: Options) -> Iterator[None]:
+    """Add to errors of disks, networks and workers what can be done."""
+    try:
+        yield
+    except OSError as error:
+        rest = (
+            "what is finished is kept: run the same command again to continue"
+            if options.resume
+            else "with resume (--resume) what is finished is kept, and the same command continues it"
+        )
+        raise OSError(f"{error}; {rest}") from error
+
+
+def _write(file: Place, path: Path, means: _Means) -> Extent:
     """Write a file, array or group as a group in the folder `path`."""
+    options = means.options
     if is_group(file):
         with weights.using(file):
             array = open_array(file, options.axes)
             if array is not None:
                 if options.codec not in LOSSLESS:
                     check_dtype(array.pixels.dtype, file)
-                write_group(path, _held(array), stem(file), options, runner)
+                held = _held(array)
+                write_group(path, held, stem(file), options, means.runner(held.pixels, file))
                 return extent_of([array.pixels], array.axes)
-        reencode(file, path, options, runner)
-        image = open_multiscales(path)
-        level = image.level(0)
+            image = open_multiscales(file)
+            level = image.level(0)
+        reencode(file, path, options, means.runner(level, file))
         return extent_of([level], image.axes)
     file = as_path(file)
     if is_video(file):
         if options.zipped:
             raise ParameterError(f"{file} is a video, whose group is not the OME-NGFF image that {OZX} holds; leave zipped out")
         film = video.read_video(file, options.size, options.depth)
-        write_video_group(path, film, options, runner)
+        write_video_group(path, film, options, means._replace(cluster=None).runner(film.planes[0]))
         return extent_of(film.planes, "tyx")
     with open_image(file) as picture:
-        write_group(path, _held(picture), stem(file), options, runner)
+        held = _held(picture)
+        write_group(path, held, stem(file), options, means.runner(held.pixels))
         return extent_of([picture.pixels], picture.axes)
 
 
@@ -208,17 +257,18 @@ def _held(image: Image) -> Image:
     return replace(image, pixels=image.values)
 
 
-def _write_payload(file: Place, target: Path, options: Options, runner: ChunkRunner | None) -> Extent:
+def _write_payload(file: Place, target: Path, means: _Means) -> Extent:
     if is_video(file):
         raise ParameterError(f"{target} cannot hold a video, because a .cae file holds one array; name a .zarr group instead")
-    image = _loaded(file, options)
+    image = _loaded(file, means.options)
     with complete_file(target) as partial:
-        if runner is None:
-            partial.write_bytes(_payload(image, file, options))
+        if not (means.options.learned and means.options.learned.slow):
+            partial.write_bytes(_payload(image, file, means.options))
         else:
+            runner = means.runner(image.pixels)
             runner.expect(1)
-            runner.run([lambda: partial.write_bytes(_payload(image, file, options))])
-            runner.count_done(1)
+            runner.run([lambda: partial.write_bytes(_payload(image, file, means.options))])
+            runner.count(Written(1))
     return extent_of([image.pixels], image.axes)
 
 

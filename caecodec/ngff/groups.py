@@ -1,5 +1,8 @@
 """Images <-> OME-NGFF image groups: multiscale pyramids of arrays with axes among t, c, z, y, x."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +14,8 @@ from .. import weights
 from ..errors import ParameterError
 from ..images.image import Image
 from ..storage import locations
-from ..storage.partial import scratch_folder
+from ..storage.locations import MARK, MEANING
+from ..storage.partial import SCRATCH
 from . import blocks
 from .background import background_of
 from .chunk_runner import ChunkRunner
@@ -36,33 +40,47 @@ def write_group(path: Path, image: Image, name: str, options: Options, runner: C
         from ome_zarr.writer import write_multiscales_metadata
     except ImportError as error:
         raise ParameterError("writing OME-NGFF needs ome-zarr, which is not installed: pip install 'caecodec[ngff]'") from error
-    group = new_group(path, options)
-    with scratch_folder(path) as scratch:
+    with group_to_write(path, options) as (group, scratch):
         sources = (image.pixels, *(image.levels if options.pyramid == "keep" else ()))
-        found = list(pyramid(sources, options.chunk_size, scratch))
+        found = list(pyramid(sources, options.chunk_size, scratch, runner, options.resume))
         background = background_of(image, found[-1], options)
         usual = 255 if image.rgb and image.pixels.dtype == np.uint8 else 0  # empty parts of slides are white
         others = {"fill_value": background.fill if background else usual}
         levels = {f"s{i}": Level(level, image.axes, image.rgb, others, background) for i, level in enumerate(found)}
-        write_levels(group, levels, options, runner)
+        write_levels(group, levels, options, scratch, runner)
         shown = image.values if isinstance(image.pixels, np.ndarray) else replace(image, pixels=found[-1]).values
-    name = name.encode("utf-8", "backslashreplace").decode()  # the bytes of a file's name may be no text
-    datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
-    version = format_from_version("0.4" if options.ngff == "0.4" else "0.5")
-    metadata = {"omero": omero_of(image, name, shown)}
-    write_multiscales_metadata(group, datasets, fmt=version, axes=axes_of(image), name=name, metadata=metadata)
-    group.attrs.update(attributes_of(image))
-    for title, one in image.associated.items() if options.associated else ():
-        group.require_group("associated")
-        write_group(path / "associated" / title, one.loaded(), title, options, runner)
-    if options.ngff == "0.6":  # ome-zarr writes it only with classes that need Python 3.12
-        group.attrs.update(translated(group, options.ngff, path))
+        name = name.encode("utf-8", "backslashreplace").decode()  # the bytes of a file's name may be no text
+        datasets = [dataset_of(image, key, level.source.shape) for key, level in levels.items()]
+        version = format_from_version("0.4" if options.ngff == "0.4" else "0.5")
+        metadata = {"omero": omero_of(image, name, shown)}
+        write_multiscales_metadata(group, datasets, fmt=version, axes=axes_of(image), name=name, metadata=metadata)
+        group.attrs.update(attributes_of(image))
+        for title, one in image.associated.items() if options.associated else ():
+            group.require_group("associated")
+            write_group(path / "associated" / title, one.loaded(), title, options, runner)
+        if options.ngff == "0.6":  # ome-zarr writes it only with classes that need Python 3.12
+            group.attrs.update(translated(group, options.ngff, path))
 
 
-def new_group(path: Path, options: Options) -> zarr.Group:
-    """A group at `path` to write to; the path must not exist unless `options` resume."""
+@contextmanager
+def group_to_write(path: Path, options: Options) -> Iterator[tuple[zarr.Group, Path]]:
+    """A group at `path`, which says that it is partial until the end of the with block, and a folder that lasts as long.
+
+    The path must not exist unless `options` resume; then an error leaves what is needed to continue.
+    """
     mode: Literal["a", "w-"] = "a" if options.resume else "w-"
-    return zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff])
+    group = zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff], attributes={MARK: MEANING})
+    if MARK not in group.attrs:
+        group.attrs[MARK] = MEANING
+    scratch = path / SCRATCH
+    complete = False
+    try:
+        yield group, scratch
+        del group.attrs[MARK]
+        complete = True
+    finally:
+        if complete or not options.resume:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def read_group(path: locations.Place, level: int = 0) -> Image:

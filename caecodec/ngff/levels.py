@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,24 +33,34 @@ class Level:
     background: Background | None = None
 
 
-def write_levels(group: zarr.Group, levels: Mapping[str, Level], options: Options, runner: ChunkRunner | None = None) -> None:
-    """Write arrays at these paths of a group; those that exist, begun with the same options, are continued.
+def write_levels(
+    group: zarr.Group, levels: Mapping[str, Level], options: Options, scratch: Path, runner: ChunkRunner | None = None
+) -> None:
+    """Write arrays at these paths of a group; if `options` resume, those that exist are continued.
 
-    The weights that the group is to carry, by `options`, are written first. Raises what `weights.carry`, `blocks.store` and
-    `array_options` raise.
+    `scratch`: a folder that stays until the group is complete. The weights that the group is to carry, by `options`, are
+    written first. Raises what `weights.carry`, `blocks.store` and `array_options` raise.
     """
-    weights.carry(group, options.carried())
+    runner = runner or ChunkRunner()
+    if carried := options.carried():
+        weights.carry(group, carried)
+        runner.carriers = (*runner.carriers, group)
     layouts = {path: _layout(options, level) for path, level in levels.items()}
-    if runner:
-        runner.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
+    runner.expect(sum(chunk_count(levels[path].source.shape, layout["chunks"]) for path, layout in layouts.items()))
     for path, level in levels.items():
         layout = layouts[path]
         if level.background:
             channel = level.axes.index("c") if level.rgb else None
             level = replace(level, source=Flattened(level.source, layout["chunks"], level.background, channel))
         if options.shared and path not in group:
-            layout = _layout(options, level, _shared(level, layout["chunks"], options, runner or ChunkRunner()))
-        store(group, path, level.source, runner, **level.others, **layout)
+            layout = _layout(options, level, _shared(level, layout["chunks"], options, runner))
+        channels = level.source.shape[level.axes.index("c")] if "c" in level.axes else 1
+        store(group, path, level.source, runner, notes_in(scratch, options), channels, **level.others, **layout)
+
+
+def notes_in(scratch: Path, options: Options) -> Path | None:
+    """Where is noted what is complete of the arrays of a group; None if it cannot be resumed."""
+    return scratch / "complete" if options.resume else None
 
 
 def _layout(options: Options, level: Level, parameters: Parameters | None = None) -> dict[str, Any]:

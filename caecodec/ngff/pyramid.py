@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,27 @@ from zarr.codecs import BloscCodec
 
 from ..images.image import Windows
 from . import blocks
+from .chunk_runner import ChunkRunner
 
 _SIDE = 1024  # pixels of the windows that are halved at a time, and of the chunks of levels on disk
 _FAST = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
 
 
-def pyramid(levels: tuple[Windows, ...], smallest: int, folder: Path) -> Iterator[Windows]:
+def pyramid(
+    levels: tuple[Windows, ...], smallest: int, scratch: Path, runner: ChunkRunner | None = None, resume: bool = False
+) -> Iterator[Windows]:
     """These levels (..., height, width) and smaller ones, each the mean of 2x2 pixels of the one before.
 
     The last is the first that fits smallest x smallest. An odd last row or column is averaged with itself. Integers are
-    rounded, halves up. The halves of numpy's arrays are in memory, and those of what is read by windows in `folder`, which must
-    stay until they are used.
+    rounded, halves up. The halves of numpy's arrays are in memory, and those of what is read by windows in the folder
+    `scratch`, which must stay until they are used; with `resume`, those that are there already are kept.
     """
     yield from levels
     last, number = levels[-1], len(levels)
     while max(last.shape[-2:]) > smallest:
         halves = Halved(last)
-        last = halves[(slice(None),) * len(last.shape)] if isinstance(last, np.ndarray) else _stored(halves, folder, number)
+        held = isinstance(last, np.ndarray)
+        last = halves[(slice(None),) * len(last.shape)] if held else _stored(halves, number, scratch, runner, resume)
         yield last
         number += 1
 
@@ -82,12 +87,16 @@ def means(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return ((total + 2) // 4).astype(pixels.dtype)
 
 
-def _stored(halves: Halved, folder: Path, number: int) -> Windows:
+def _stored(halves: Halved, number: int, scratch: Path, runner: ChunkRunner | None, resume: bool) -> Windows:
     """Halves as an array on disk, so that what they are made from is not read again for each smaller level."""
-    group = zarr.open_group(str(folder / "levels"), mode="a")
+    group = zarr.open_group(str(scratch / "levels"), mode="a")
     sides = [min(_SIDE, n) for n in halves.shape[-2:]]
     chunks = (*(1 for _ in halves.shape[:-2]), *sides)
-    blocks.store(group, str(number), halves, chunks=chunks, compressors=_FAST)
-    found = group[str(number)]
+    beside = runner.beside() if runner else ChunkRunner()
+    beside.expect(blocks.chunk_count(halves.shape, chunks))
+    channels = prod(halves.shape[:-2])
+    notes = scratch / "halved" if resume else None
+    blocks.store(group, f"halved-{number}", halves, beside, notes, channels, chunks=chunks, compressors=_FAST)
+    found = group[f"halved-{number}"]
     assert isinstance(found, zarr.Array)
     return found

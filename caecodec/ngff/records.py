@@ -9,7 +9,7 @@ from zarr.errors import BaseZarrError
 
 from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
-from ..storage.locations import Place, as_path, is_url, name
+from ..storage.locations import MARK, MEANING, Place, as_path, is_url, name
 from .compressors import ZARR_FORMATS
 from .options import Options
 
@@ -36,10 +36,17 @@ def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
     Raises ParameterError if it was begun with other options or another source.
     """
     if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
-        zarr.open_group(str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={CONVERSION: wanted})
+        zarr.open_group(
+            str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={CONVERSION: wanted, MARK: MEANING}
+        )
     changed = differences(path, wanted)
     if changed:
         raise ParameterError(f"{path} was begun with {changed}; pass what it was begun with, or remove it to start again")
+
+
+def is_complete(path: Path) -> bool:
+    """Whether an output that was begun is complete: it only lacks its final name."""
+    return MARK not in zarr.open_group(str(path), mode="r").attrs
 
 
 def differences(path: Path, wanted: dict[str, Any]) -> str:

@@ -10,13 +10,12 @@ from ..arrays.arrival import CONVERSION
 from ..errors import ParameterError
 from ..images.image import Image, Windows, check_dtype
 from ..storage.locations import Place, as_path, is_url
-from ..storage.partial import scratch_folder
 from . import blocks
 from .background import background_of
 from .chunk_runner import ChunkRunner
 from .compressors import LOSSLESS, lossless_options
-from .groups import new_group
-from .levels import Level, write_levels
+from .groups import group_to_write
+from .levels import Level, notes_in, write_levels
 from .metadata import Multiscales, open_multiscales
 from .options import Options
 from .pyramid import pyramid
@@ -51,14 +50,13 @@ def _reencode(source: Place, target: Path, options: Options, runner: ChunkRunner
         refuse_labels(source, image)
         for path, array in arrays.items():
             check_dtype(array.dtype, f"{source}/{path}", _WAY_OUT)
-    group = new_group(target, options)
     attributes = translated(image.group, options.ngff, source)
     attributes.pop(CONVERSION, None)  # it describes how the source was made
-    _copy(image.group, group, "", set(arrays), options.ngff, runner)
-    with scratch_folder(target) as scratch:
+    with group_to_write(target, options) as (group, scratch):
+        _copy(image.group, group, "", set(arrays), options, scratch, runner)
         found: dict[str, Windows] = dict(arrays)
         if options.pyramid == "build":
-            levels = list(pyramid((arrays[image.paths[0]],), options.chunk_size, scratch))
+            levels = list(pyramid((arrays[image.paths[0]],), options.chunk_size, scratch, runner, options.resume))
             paths = [*image.paths, *(f"s{i}" for i in range(len(image.paths), len(levels)))][: len(levels)]
             found = dict(zip(paths, levels, strict=True))
             attributes = with_levels(attributes, {path: level.shape for path, level in found.items()})
@@ -69,7 +67,7 @@ def _reencode(source: Place, target: Path, options: Options, runner: ChunkRunner
         kept = {path: {**_kept(arrays.get(path, first)), **fill} for path in found}
         rgb = {path: image.rgb(arrays.get(path, first)) for path in found}
         written = {path: Level(level, image.axes, rgb[path], kept[path], background) for path, level in found.items()}
-        write_levels(group, written, options, runner)
+        write_levels(group, written, options, scratch, runner)
 
 
 def refuse_labels(source: Place, image: Multiscales) -> None:
@@ -80,21 +78,30 @@ def refuse_labels(source: Place, image: Multiscales) -> None:
         raise ParameterError(f"{source} holds labels, which a lossy codec would alter; {_WAY_OUT}")
 
 
-def _copy(source: zarr.Group, target: zarr.Group, prefix: str, levels: set[str], ngff: str, runner: ChunkRunner | None) -> None:
+def _copy(
+    source: zarr.Group,
+    target: zarr.Group,
+    prefix: str,
+    levels: set[str],
+    options: Options,
+    scratch: Path,
+    runner: ChunkRunner | None,
+) -> None:
     """Copy all members of a group losslessly, except the levels of the image and the weights."""
     for name, member in source.members():
         path = prefix + name
         if path in levels or name == weights.GROUP:
             continue
         if isinstance(member, zarr.Group):
-            target.require_group(path).attrs.update(translated(member, ngff, path))
-            _copy(member, target, path + "/", levels, ngff, runner)
+            target.require_group(path).attrs.update(translated(member, options.ngff, path))
+            _copy(member, target, path + "/", levels, options, scratch, runner)
         else:
             if member.dtype.kind not in "biufc":
                 raise ParameterError(f"array {path} has dtype {member.dtype}, which cannot be copied; move it out of the group")
             if runner:
                 runner.expect(blocks.chunk_count(member.shape, member.chunks))
-            blocks.store(target, path, member, runner, **_kept(member), **lossless_options(ngff, member))
+            how = {**_kept(member), **lossless_options(options.ngff, member)}
+            blocks.store(target, path, member, runner, notes_in(scratch, options), **how)
 
 
 def _kept(array: zarr.Array[Any]) -> dict[str, Any]:

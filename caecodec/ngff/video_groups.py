@@ -10,7 +10,7 @@ from zarr.errors import BaseZarrError
 from ..errors import ParameterError
 from ..storage import locations
 from .chunk_runner import ChunkRunner
-from .groups import new_group
+from .groups import group_to_write
 from .levels import Level, write_levels
 from .options import DEPTHS, Options
 from .video import NAMES, Video, half
@@ -22,13 +22,13 @@ def write_video_group(path: Path, video: Video, options: Options, runner: ChunkR
     """Write a video as a group; `path` and errors are as in `write_group`."""
     if options.codec == "jpeg2k" and video.depth > 8:
         raise ParameterError(f"codec 'jpeg2k' scales its error to 16 bits but the video has {video.depth}; choose another")
-    group = new_group(path, options)
     width, height = video.size
-    group.attrs[ATTRIBUTE] = {
-        "colours": "YUV 4:2:0", "depth": video.depth, "width": width, "height": height, "y4m": video.header,
-    }  # fmt: skip
-    levels = {name: Level(plane, "tyx", rgb=False) for name, plane in zip(NAMES, video.planes, strict=True)}
-    write_levels(group, levels, options, runner)
+    with group_to_write(path, options) as (group, scratch):
+        group.attrs[ATTRIBUTE] = {
+            "colours": "YUV 4:2:0", "depth": video.depth, "width": width, "height": height, "y4m": video.header,
+        }  # fmt: skip
+        levels = {name: Level(plane, "tyx", rgb=False) for name, plane in zip(NAMES, video.planes, strict=True)}
+        write_levels(group, levels, options, scratch, runner)
 
 
 def is_video_group(path: locations.Place) -> bool:

@@ -104,6 +104,7 @@ def _opened(place: locations.Location, within: Path | None) -> "zarr.Group | zar
         node = locations.open_node(place)
         store, path = node.store, node.path
     opened: zarr.Group | zarr.Array[Any] = zarr.open(ServedStore(store, within), path=path, mode="r")
+    locations.refuse_partial(place, opened)
     return opened
 
 

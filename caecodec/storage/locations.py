@@ -1,6 +1,7 @@
 """Opens data for reading: a folder, a zipped store (.ozx, .zip), a URL that fsspec or obstore understands, or a zarr store."""
 
 import importlib.util
+import json
 import threading
 import zipfile
 import zlib
@@ -23,6 +24,8 @@ OZX = ".ozx"  # a zipped OME-NGFF group (RFC-9)
 # RuntimeError: an encrypted member of a zip file
 UNREADABLE = (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
+MARK = "caecodec_partial"  # the attribute of a group that is not yet complete, and its value
+MEANING = "caecodec encode has not completed this group; the same command with --resume does"
 
 
 def parse_location(text: Location) -> Location:
@@ -66,11 +69,13 @@ def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     Raises
     ------
     ParameterError
-        There is nothing to open, or the URL needs a package for its protocol that is not installed, fsspec's or obstore.
+        There is nothing to open, or it is in a group that says that it is partial, or the URL needs a package for its protocol
+        that is not installed, fsspec's or obstore.
     """
     import zarr
 
     node: zarr.Group | zarr.Array[Any] = _opened(text, zarr.open, "array or group")
+    refuse_partial(text, node)
     return node
 
 
@@ -79,7 +84,34 @@ def open_group(text: Place) -> "zarr.Group":
     import zarr
 
     group: zarr.Group = _opened(text, zarr.open_group, "group")
+    refuse_partial(text, group)
     return group
+
+
+def refuse_partial(text: Place, node: "zarr.Group | zarr.Array[Any]") -> None:
+    """Raise ParameterError if the array or group at a place says that it is partial, or a group does in whose folder it is."""
+    partial = MARK in node.attrs
+    if not partial and not is_url(text) and as_path(text).is_dir():
+        for parent in as_path(text).resolve().parents:
+            if partial or not is_node(parent):
+                break
+            partial = MARK in _attributes(parent)
+    if partial:
+        raise ParameterError(
+            f"{text} is partial, because its conversion has not ended; run the same caecodec encode command with --resume to "
+            "complete it, or remove it"
+        )
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    """The attributes of the group or array in a folder, as its documents have them."""
+    v3, v2 = folder / "zarr.json", folder / ".zattrs"
+    try:
+        found = json.loads((v3 if v3.exists() else v2).read_bytes())
+        found = found.get("attributes") if v3.exists() else found
+    except (OSError, ValueError, AttributeError):  # whoever opens it is told what is wrong with it
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_bytes(text: Location, most: int) -> bytes:

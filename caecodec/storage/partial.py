@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import ParameterError
 from .locations import Place, as_path, is_node, is_url
 
+SCRATCH = ".scratch"  # the folder in a group of what is needed only until it is complete
+
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
@@ -45,23 +47,12 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         try:
             for unfinished in partial.rglob("*.partial"):  # files that zarr had not yet renamed
                 if unfinished.is_file():
-                    unfinished.unlink()
+                    unfinished.unlink(missing_ok=True)
             yield partial
             _replace(partial, path)
         finally:
             if partial.exists() and not any(child.is_dir() for child in partial.iterdir()):
                 shutil.rmtree(partial)  # it holds no chunks that would be lost
-
-
-@contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """A folder in the folder `path` for what is needed only in the with block, and which ends with `path` if that does."""
-    folder = path / ".scratch"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -89,11 +80,12 @@ def refuse_nested(outputs: Iterable[Path], inputs: Iterable[Place]) -> None:
 
 
 def _replace(partial: Path, path: Path) -> None:
+    old = _beside(path, "old")
+    shutil.rmtree(old, ignore_errors=True)  # of a process that was killed
     if path.is_dir() and not path.is_symlink():
-        old = _beside(path, f"old-{os.getpid()}")
         path.rename(old)
         partial.rename(path)
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     else:
         partial.replace(path)
 

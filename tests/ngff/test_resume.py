@@ -1,5 +1,6 @@
 """Conversions that are interrupted and resumed."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from PIL import Image
 import caecodec
 from caecodec.cli.main import main
 from caecodec.ngff import Options, blocks, chunk_runner, encode_paths, read_group
+from caecodec.serving.collection import open_collection
 from caecodec.storage.partial import resumable_folder
 
 EXACT = {"codec": "blosc", "chunk_size": 32}  # what is resumed may be of any codec
@@ -114,6 +116,70 @@ def test_finished_outputs(tmp_path, photo):
     assert "exists already, with unknown options" in error(photo, tmp_path / "plain.zarr", options)
     again = convert(target, tmp_path / "again.zarr", Options(**EXACT))
     assert "caecodec_conversion" not in zarr.open_group(str(again), mode="r").attrs
+
+
+def test_readers_of_a_partial_group_are_told(tmp_path, damaged, capsys):
+    """Of it, and of what is in it; it says so itself."""
+    source, repair = damaged
+    target = tmp_path / "a.zarr"
+    error(source, target, Options(**EXACT, resume=True))
+    partial = partial_of(target)
+    match = "is partial, because its conversion has not ended; run the same caecodec encode command with --resume"
+    for read in (
+        read_group,
+        caecodec.inspect,
+        lambda place: caecodec.inspect(place / "s0"),
+        lambda place: caecodec.read(place / "s0", np.s_[:1]),
+        lambda place: open_collection(place, contextlib.ExitStack()),
+    ):
+        with pytest.raises(caecodec.ParameterError, match=match):
+            read(partial)
+    other = tmp_path / "b.zarr"
+    for command in (["inspect", partial], ["decode", partial, "-o", other / "b.png"], ["encode", partial, "-o", other]):
+        assert main([str(part) for part in command]) == 1
+        assert match in capsys.readouterr().err
+    assert "with --resume" in zarr.open_group(str(partial), mode="r").attrs["caecodec_partial"]
+    repair()
+    convert(source, target, Options(**EXACT, resume=True))
+    assert "caecodec_partial" not in zarr.open_group(str(target), mode="r").attrs
+    assert not (target / ".scratch").exists()
+
+
+def test_a_complete_group_that_lacks_its_name(tmp_path, photo):
+    """The process ended between its last write and the renaming."""
+    options = Options(**EXACT, resume=True)
+    target = convert(photo, tmp_path / "a.zarr", options)
+    found, written = chunks(target), (target / "s0" / "zarr.json").stat().st_mtime_ns
+    target.rename(partial_of(target))
+    (partial_of(target) / ".scratch").mkdir()
+    assert convert(photo, tmp_path / "a.zarr", options) == target
+    assert (chunks(target), (target / "s0" / "zarr.json").stat().st_mtime_ns) == (found, written)
+    assert not (target / ".scratch").exists()
+
+
+@pytest.mark.parametrize("shard", [None, 64])
+def test_what_is_not_stored_is_not_done_again(tmp_path, monkeypatch, shard):
+    """Background is noted, also where half of a note was written."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    zarr.create_array(tmp_path / "source.zarr", data=np.zeros((128, 64), np.uint8), chunks=(64, 64))
+    options = Options(codec="none", chunk_size=32, shard_size=shard, resume=True)
+    stop, states = threading.Event(), []
+
+    def tell(state):
+        if state.array == "s0" and state.done >= 6:
+            stop.set()
+
+    with chunk_runner.interruptible(stop):
+        _, (failure,) = encode_paths([tmp_path / "source.zarr"], tmp_path / "a.zarr", options, tell=tell)
+    assert isinstance(failure.error.__cause__, chunk_runner.Interrupted)
+    assert chunks(tmp_path / ".a.partial.zarr" / "s0") == {}
+    (notes,) = (tmp_path / ".a.partial.zarr" / ".scratch" / "complete").iterdir()
+    noted = notes.read_text().splitlines()
+    with notes.open("a") as file:
+        file.write("s0/c/3")
+    convert(tmp_path / "source.zarr", tmp_path / "a.zarr", options, tell=states.append)
+    assert len(noted) == (6 if shard is None else 2)
+    assert (states[-1].done, states[-1].chunks, states[-1].found) == (11, 11, 6 if shard is None else 8)
 
 
 def test_one_process_at_a_time(tmp_path, photo):
