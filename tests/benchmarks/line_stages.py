@@ -31,6 +31,7 @@ from caecodec.engine.cuda import ChunkJob, CudaLine
 from caecodec.entropy import device as device_entropy
 from caecodec.entropy import device_context, device_lists
 from caecodec.entropy.streams import CodedSymbols
+from caecodec.models.factorized import fused
 
 from .images import Pixels, chunks
 from .speed import DIRECTIONS, Say
@@ -38,6 +39,7 @@ from .speed import DIRECTIONS, Say
 MOST_PIXELS = 2**24  # in a batch
 ROUNDS = 5
 OUTSIDE = "between stages"
+NOTHING = (torch.ops.aten.detach.default, torch.ops.aten._unsafe_view.default)  # although they are no views
 WITH_STAGES = (cuda, device_entropy, device_lists, transfers)
 
 
@@ -236,10 +238,14 @@ class Count(TorchDispatchMode):
             self.waits["others"] += 1
             return torch.zeros(read[0].shape, dtype=kwargs.get("dtype") or read[0].dtype)
         result = function(*args, **kwargs)
-        if function is torch.ops.aten.convolution.default and any(_channels_last(tensor) for tensor in read[:2]):
-            result = result.contiguous(memory_format=torch.channels_last)  # as cuDNN returns it
+        if function is torch.ops.aten.convolution.default:
+            if any(_channels_last(tensor) for tensor in read[:2]):
+                result = result.contiguous(memory_format=torch.channels_last)  # as cuDNN returns it
+            if len(read) == 3:  # PyTorch adds the bias to what cuDNN returns
+                self.work.launches += 1
+                self.work.bytes += 2 * result.nbytes
         written = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_meta]
-        if not written or function.is_view or "empty" in function.__name__ or function is torch.ops.aten.detach.default:
+        if not written or function.is_view or "empty" in function.__name__ or function in NOTHING:
             return result
         self.work.launches += 1
         if read and not any(tensor.is_meta for tensor in read):
@@ -295,6 +301,12 @@ class CountedKernels:
         return 2 * 4 * symbols, 10 * symbols
 
     @staticmethod
+    def _normalise_work(arguments: Any, options: Any) -> tuple[int, int]:
+        """A product of all channels with all, of which the cache holds the weights."""
+        x, _, gamma, _, out, positions = arguments
+        return x.nbytes + out.nbytes, 2 * positions * gamma.numel()
+
+    @staticmethod
     def _decode_work(arguments: Any, options: Any) -> tuple[int, int]:
         """The share of these channels: features and tables, if a context chooses these, and one entry after the other."""
         words, index, (first, last) = arguments[0], arguments[4], arguments[14:16]
@@ -320,7 +332,7 @@ def counted(run: Callable[[], Any]) -> Count:
     with ExitStack() as stack:
         for module in (cuda, device_lists):
             stack.enter_context(mock.patch.object(module, "fetch", count.fetch))
-        for module in (device_entropy, device_context):
+        for module in (device_entropy, device_context, fused):
             stack.enter_context(mock.patch.object(module, "load_kernels", return_value=CountedKernels(count)))
         stack.enter_context(stages_as(count.stage))
         stack.enter_context(count)
@@ -332,7 +344,9 @@ def count_all(
     parts: list[Pixels], quality: int, counts: Sequence[int], weights: str | Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows of what batches of so many chunks do, for both directions."""
-    with mock.patch.object(device_entropy, "available", return_value=True):
+    with ExitStack() as stack:
+        for module in (device_entropy, fused):
+            stack.enter_context(mock.patch.object(module, "available", return_value=True))
         batches = Batches(parts[:1], quality, "meta", weights)
         for direction in DIRECTIONS:
             for number in counts:

@@ -24,6 +24,7 @@ from caecodec.codecs.base import Dependencies
 from caecodec.engine import Engine, cuda, engine
 from caecodec.engine.cuda import CudaLine
 from caecodec.images.metrics import psnr
+from caecodec.models.factorized import network
 from caecodec.weights import Spec
 
 DEVICE = sys.argv[1]
@@ -35,12 +36,13 @@ def on_device(batch):
         cuda.LANES = 1  # Triton's interpreter takes one thread at a time
         line = CudaLine("cpu", engine().load, engine().cpu)
         Engine.line = lambda self, placement: line
+        network.in_parts = lambda device: False
     torch.backends.cudnn.allow_tf32 = False  # the symbols of a random network are large, and would be others
     caecodec.settings.configure(device=DEVICE, max_batch=batch, precision="fp32")
 
 
-def on_cpu(monkey=Engine.line):
-    Engine.line = monkey
+def on_cpu(line=Engine.line, in_parts=network.in_parts):
+    Engine.line, network.in_parts = line, in_parts
     caecodec.settings.configure(device="cpu", max_batch=None, precision="fp32")
 
 

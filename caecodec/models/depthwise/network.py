@@ -7,7 +7,7 @@ Every layer is a matrix product over positions, but for a depthwise 3x3 convolut
 one for each position, updated in place; on a CPU, images go through one by one, and products in parts that stay in cache.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -100,11 +100,11 @@ class DepthwiseResidual:
 
     def latents(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1] -> the latents (n, M, h/16, w/16) that `analysis` rounds."""
-        return torch.cat([self._latents(part) for part in _parts(images)])
+        return _run(self._latents, images)
 
     def synthesis(self, symbols: Tensor) -> Tensor:
         """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w) in about [0, 1], not clipped."""
-        return torch.cat([self._synthesis(part) for part in _parts(symbols)])
+        return _run(self._synthesis, symbols)
 
     def _latents(self, images: Tensor) -> Tensor:
         n, _, height, width = images.shape
@@ -157,6 +157,6 @@ def _add(x: Tensor, rows: Tensor, weight: Tensor) -> None:
         x.add_(torch.mm(rows, weight.t()))
 
 
-def _parts(batch: Tensor) -> tuple[Tensor, ...]:
-    """The images of a batch one by one on a CPU, for the sake of its cache, and together elsewhere."""
-    return torch.split(batch, 1) if batch.device.type == "cpu" else (batch,)
+def _run(step: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Run the images of a batch one by one on a CPU, for the sake of its cache, and together elsewhere."""
+    return torch.cat([step(part) for part in torch.split(batch, 1)]) if batch.device.type == "cpu" else step(batch)

@@ -3,8 +3,8 @@
     x ── conv GDN conv GDN conv GDN conv ── y ── round ── symbols ── conv' IGDN conv' IGDN conv' IGDN conv' ── x_hat
 
 Every conv is 5x5 with stride 2, and every conv' is its transposed mirror. The layers and state-dict names are those of
-CompressAI's FactorizedPrior, but GDN holds its effective beta and gamma, everything runs channels-last, and on a CPU the
-layers above a quarter of the resolution run in strips of rows that stay in cache.
+CompressAI's FactorizedPrior, but GDN holds its effective beta and gamma, and everything runs channels-last. On a CPU the
+layers above a quarter of the resolution run in strips of rows that stay in cache; on a GPU a kernel makes GDN one pass.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import fused
 from .precision import rounded
 
 MAX_SYMBOL = 2**23
 # On a CPU every call allocates large tensors anew, which costs more than the arithmetic on them; so work in parts.
 BLOCK_PIXELS = 2**12
 STRIP_PIXELS = 2**13  # at half the resolution, of N float32 channels: 4 MB for N = 128
+
+
+def in_parts(device: torch.device) -> bool:
+    """Whether to work in parts that stay in cache: on a CPU."""
+    return device.type == "cpu"
+
+
+def by_kernel(device: torch.device) -> bool:
+    """Whether a kernel computes GDN: on a GPU, if Triton is installed."""
+    return not in_parts(device) and fused.available()
 
 
 class GDN(nn.Module):
@@ -36,14 +47,16 @@ class GDN(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         """Normalise x (n, channels, h, w), after adding the bias if there is one; computes in float32.
 
-        The result has this dtype, by default that of x. It reuses the memory of x if x has the dtype and is channels-last.
+        The result has this dtype, by default that of x. It may reuse the memory of x if x has the dtype and is channels-last.
         """
+        if by_kernel(x.device):
+            return fused.normalise(x, bias, self.gamma, self.beta, self.inverse, dtype or x.dtype)
         n, channels, height, width = x.shape
         # Make sixteen images of one: with fewer, a single thread does not use oneDNN and takes twice as long.
         images = 16 if n * height * width % 16 == 0 else 1
         flat = x.permute(0, 2, 3, 1).reshape(images, 1, -1, channels)
         out = flat if dtype in (None, x.dtype) else torch.empty_like(flat, dtype=dtype)
-        size = BLOCK_PIXELS // images if x.device.type == "cpu" else flat.shape[2]
+        size = BLOCK_PIXELS // images if in_parts(x.device) else flat.shape[2]
         for block, target in zip(torch.split(flat, size, 2), torch.split(out, size, 2), strict=True):
             values = block.float() if bias is None else block + bias
             norm = F.conv2d((values * values).permute(0, 3, 1, 2), self.gamma, self.beta).permute(0, 2, 3, 1)
@@ -54,9 +67,10 @@ class GDN(nn.Module):
 def convolve(x: Tensor, layer: Any, norm: GDN, dtype: torch.dtype, **geometry: Any) -> Tensor:
     """Run a convolution of stride 2 in the precision of its weights, then the norm, whose result has this dtype."""
     run = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv_transpose2d
-    low = layer.weight.dtype != torch.float32  # the bias is float32, so the norm adds it
-    sums = run(x, layer.weight, None if low else layer.bias, stride=2, **geometry)
-    result: Tensor = norm(sums, layer.bias if low else None, dtype)
+    # The norm adds a bias of another precision than the weights, and in a kernel any bias, which PyTorch would add in a pass.
+    apart = layer.weight.dtype != torch.float32 or by_kernel(x.device)
+    sums = run(x, layer.weight, None if apart else layer.bias, stride=2, **geometry)
+    result: Tensor = norm(sums, layer.bias if apart else None, dtype)
     return result
 
 
@@ -72,9 +86,9 @@ def sub_pixel(weight: Tensor) -> Tensor:
     return kernel.contiguous(memory_format=torch.channels_last)
 
 
-def strips(rows: int, pixels: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """Cut rows (a multiple of 4, with this many pixels) into [start, stop) of about STRIP_PIXELS, but only on a CPU."""
-    count = min(rows // 4, -(-pixels // STRIP_PIXELS)) if device.type == "cpu" else 1
+def strips(rows: int, pixels: int) -> Iterator[tuple[int, int]]:
+    """Cut rows (a multiple of 4, with this many pixels) into [start, stop) of about STRIP_PIXELS."""
+    count = min(rows // 4, -(-pixels // STRIP_PIXELS))
     for i in range(count):
         yield rows * i // count, rows * (i + 1) // count
 
@@ -147,13 +161,16 @@ class FactorizedPrior(nn.Module):
         return self._shallow_synthesis(convolve(hidden, second, norm, third.weight.dtype, padding=2, output_padding=1))
 
     def _shallow_analysis(self, images: Tensor) -> Tensor:
-        """Run g_a[:4] in strips: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
+        """Run g_a[:4], in strips on a CPU: images (n, 3, h, w) -> (n, N, h/4, w/4)."""
         first, norm, second, second_norm, third = self.g_a[:5]
+        if not in_parts(images.device):
+            hidden = convolve(images, first, norm, second.weight.dtype, padding=2)
+            return convolve(hidden, second, second_norm, third.weight.dtype, padding=2)
         n, _, height, width = images.shape
         padded = F.pad(images, (0, 0, 2, 2))
         above: Tensor | None = None
         parts = []
-        for start, stop in strips(height // 4, n * height * width // 4, images.device):
+        for start, stop in strips(height // 4, n * height * width // 4):
             strip = padded[:, :, 4 * start : 4 * stop + 3]
             strip = convolve(strip, first, norm, second.weight.dtype, padding=(0, 2))
             strip = _stack(above, strip, 2, stop == height // 4)
@@ -163,14 +180,17 @@ class FactorizedPrior(nn.Module):
         return torch.cat(parts, 2)
 
     def _shallow_synthesis(self, hidden: Tensor) -> Tensor:
-        """Run g_s[4:] in strips: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
+        """Run g_s[4:], in strips on a CPU: (n, N, h/4, w/4) -> images (n, 3, h, w)."""
         layer, norm, last = self.g_s[4:]
         n, _, rows, width = hidden.shape
         kernel, bias = sub_pixel(last.weight), last.bias.repeat_interleave(4)
+        if not in_parts(hidden.device):
+            hidden = convolve(hidden, layer, norm, kernel.dtype, padding=2, output_padding=1)
+            return F.pixel_shuffle(F.conv2d(hidden, kernel, bias, padding=1), 2)
         padded = F.pad(hidden, (0, 0, 1, 1))
         above: Tensor | None = None
         parts = []
-        for start, stop in strips(rows, n * rows * width * 4, hidden.device):
+        for start, stop in strips(rows, n * rows * width * 4):
             strip = padded[:, :, start : stop + 2]
             # Padding 4 drops the rows without a neighbour; an odd number of rows would be slower by a third.
             strip = convolve(strip, layer, norm, kernel.dtype, padding=(4, 2), output_padding=1)

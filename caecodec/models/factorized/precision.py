@@ -1,7 +1,8 @@
 """Chooses the convolutions that run in bfloat16, and rounds their weights.
 
 bfloat16 has eight bits of precision, and on processors that support it dot products take at most half as long as in float32.
-Most of the arithmetic is in two layers on each side; everything else, including GDN, stays in float32.
+Most of the arithmetic is in two layers on each side; everything else, including GDN, stays in float32. On a GPU, though, the
+matrix products of GDN before and after such layers are in TF32, which adds 0.001 dB to the loss.
 """
 
 import torch

@@ -8,7 +8,7 @@ A residual block is conv, leaky ReLU, conv, GDN (in the synthesis its inverse), 
 and 1. Tensors are channels-last; on a CPU, images go through one by one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,11 +89,11 @@ class ResidualAttention(nn.Module):
 
     def latents(self, images: Tensor) -> Tensor:
         """Images (n, 3, h, w) in [0, 1] -> the latents (n, M, h/16, w/16) that `analysis` rounds."""
-        return torch.cat([self._latents(part) for part in _parts(images)])
+        return _run(self._latents, images)
 
     def synthesis(self, symbols: Tensor) -> Tensor:
         """Symbols (n, M, h/16, w/16), int32 -> images (n, 3, h, w) in about [0, 1], not clipped."""
-        return torch.cat([self._synthesis(part.float()) for part in _parts(symbols)])
+        return _run(self._synthesis, symbols)
 
     def _latents(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -102,8 +102,8 @@ class ResidualAttention(nn.Module):
         latents: Tensor = self.g_a["latent"](x)
         return latents
 
-    def _synthesis(self, x: Tensor) -> Tensor:
-        x = sub_pixels(self.g_s["latent"](x.contiguous(memory_format=torch.channels_last)))
+    def _synthesis(self, symbols: Tensor) -> Tensor:
+        x = sub_pixels(self.g_s["latent"](symbols.float().contiguous(memory_format=torch.channels_last)))
         for number in range(len(SYNTHESIS)):
             x = self.g_s[str(number)](x)
         return x
@@ -121,6 +121,6 @@ def _modules(kinds: tuple[Kind, ...], hidden: int, inverse: bool) -> dict[str, n
     }
 
 
-def _parts(batch: Tensor) -> tuple[Tensor, ...]:
-    """The images of a batch one by one on a CPU, for the sake of its cache, and together elsewhere."""
-    return torch.split(batch, 1) if batch.device.type == "cpu" else (batch,)
+def _run(step: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Run the images of a batch one by one on a CPU, for the sake of its cache, and together elsewhere."""
+    return torch.cat([step(part) for part in torch.split(batch, 1)]) if batch.device.type == "cpu" else step(batch)
