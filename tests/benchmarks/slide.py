@@ -13,12 +13,14 @@ IMAGES is a folder; the default is scikit-image's photograph of tissue. It needs
 import argparse
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,11 @@ POLL = 0.1  # seconds between two looks at the memory
 FAST = ("--weights", "photo-fast", "--quality", str(QUALITY))
 RUNS = {
     "photo-fast": FAST,
-    "photo-fast, 1 worker": (*FAST, "--workers", "1"),
-    "photo-fast, 2 workers": (*FAST, "--workers", "2"),
+    "photo-fast, 1 worker": FAST,
+    "photo-fast, 2 workers": FAST,
     "default": ("--quality", str(QUALITY)),
 }
+WORKERS = {"photo-fast, 1 worker": 1, "photo-fast, 2 workers": 2}  # processes of dask.distributed that write
 CLASSICAL = {"JPEG": ("Jpeg", "jpeg8", range(20, 100)), "JPEG 2000": ("Jpeg2k", "jpeg2k", range(20, 50))}
 """The class of imagecodecs.zarr, the stem of the functions of imagecodecs, and the levels, from the worst."""
 
@@ -113,17 +116,31 @@ def psnr(originals: list[images.Pixels], decoded: list[images.Pixels]) -> float:
 
 
 def run(command: list[str]) -> dict[str, float]:
-    """Run a command; seconds, and bytes of memory of all processes together and of the largest. SystemExit if it fails."""
+    """Run a command; seconds, and bytes of memory of it and its workers together, and of the largest. SystemExit if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-W", "ignore", *command])
     together = largest = 0
     while process.poll() is None:
-        sizes = list(resident(process.pid))
+        sizes = list(resident(os.getpid()))[1:]  # of those that this process has started
         together, largest = max(together, sum(sizes)), max([largest, *sizes])
         time.sleep(POLL)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed ({process.returncode})")
     return {"seconds": time.perf_counter() - started, "together": together, "largest": largest}
+
+
+@contextmanager
+def workers(count: int) -> Iterator[list[str]]:
+    """The options for so many processes of dask.distributed, each with its share of the cores; none for 0."""
+    if not count:
+        yield []
+        return
+    from distributed import LocalCluster
+
+    os.environ["CAECODEC_THREADS"] = str(max(1, fresh.cores() // count))
+    with LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=None, dashboard_address=None) as cluster:
+        del os.environ["CAECODEC_THREADS"]
+        yield ["--scheduler", cluster.scheduler_address]
 
 
 def resident(process: int) -> Iterator[int]:
@@ -192,7 +209,8 @@ def main() -> None:
                 command = [__file__, "convert", str(source), str(group), name, str(setting)]
             else:
                 command = ["-m", "caecodec", "encode", str(source), "-o", str(group), "--quiet", *RUNS[name]]
-            found = run(command)
+            with workers(WORKERS.get(name, 0)) as scheduler:
+                found = run([*command, *scheduler])
             level = zarr.open_array(str(group / "s0"), mode="r")
             rows.append({"run": name, **found, "ratio": ratio(group), "psnr": psnr(sample, tiles(level, side))})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
