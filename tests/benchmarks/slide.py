@@ -116,7 +116,7 @@ def psnr(originals: list[images.Pixels], decoded: list[images.Pixels]) -> float:
 
 
 def run(command: list[str]) -> dict[str, float]:
-    """Run a command; seconds, and bytes of memory of it and its workers together, and of the largest. SystemExit if it fails."""
+    """Run a command; seconds, and bytes of memory of it and its workers, and of the largest process. SystemExit if it fails."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-W", "ignore", *command])
     together = largest = 0
