@@ -50,6 +50,7 @@ def test_every_codec_is_measured_or_named_as_missing(run):
     assert cuda or "cuda: not measured" in printed
 
 
+@pytest.mark.slow
 def test_units_and_ratios(run):
     rows = [row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"]
     ours = rows[0]
@@ -66,6 +67,7 @@ def test_units_and_ratios(run):
         assert row["memory"]["peak"] > 2**24
 
 
+@pytest.mark.slow
 def test_classical_codecs_are_compared_at_nearly_the_same_distortion(run):
     rows = {row["codec"]: row for row in run[1]["speed"] if not row["missing"] and row["device"] == "cpu"}
     target = rows[compared.CAECODEC]["psnr"]
@@ -78,6 +80,7 @@ def test_classical_codecs_are_compared_at_nearly_the_same_distortion(run):
         assert 0 < row["bpp"] < 24
 
 
+@pytest.mark.slow
 def test_shares_of_stages_sum_to_one(run):
     rows = [row for row in run[1]["stages"] if "shares" in row]
     assert {row["direction"] for row in rows} == {"encode", "decode"}
@@ -86,6 +89,7 @@ def test_shares_of_stages_sum_to_one(run):
         assert all(row["shares"][stage] > 0 for stage in stages.STAGES)
 
 
+@pytest.mark.slow
 def test_the_work_of_a_device_is_counted_without_one(run):
     printed, results = run
     rows = [row for row in results["stages"] if "work" in row]
@@ -105,6 +109,7 @@ def test_the_stages_are_the_codec(photograph):
     np.testing.assert_array_equal(line.decode(payload), caecodec.decode(payload, gpu=False))
 
 
+@pytest.mark.slow
 def test_zarr_startup_and_scaling(run):
     _, results = run
     first, *others = [row for row in results["zarr"] if row["device"] == "cpu"]
@@ -124,6 +129,7 @@ def test_zarr_startup_and_scaling(run):
     assert all("--up-to" in row["missing"] for row in left_out)
 
 
+@pytest.mark.slow
 def test_targets_of_a_run(run):
     printed, results = run
     rows = {(row["target"], row["where"]): row for row in results["targets"]}
