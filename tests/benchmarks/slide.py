@@ -135,9 +135,11 @@ def workers(count: int) -> Iterator[list[str]]:
     if not count:
         yield []
         return
+    import dask
     from distributed import LocalCluster
 
     os.environ["CAECODEC_THREADS"] = str(max(1, fresh.cores() // count))
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})  # which makes malloc give memory back at once
     with LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=None, dashboard_address=None) as cluster:
         del os.environ["CAECODEC_THREADS"]
         yield ["--scheduler", cluster.scheduler_address]
