@@ -50,7 +50,7 @@ def decode(
 
 def start_decode(
     data: bytes | bytearray | memoryview,
-    dependencies: Dependencies = Dependencies(),  # noqa: B008  # immutable
+    dependencies: Dependencies = Dependencies(),  # noqa: B008  # immutable, so calls can share it
     gpu: Gpu = None,
     expected_shape: tuple[int, ...] | None = None,
     expected_dtype: npt.DTypeLike | None = None,

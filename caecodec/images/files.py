@@ -134,7 +134,9 @@ class _Guarded:
         try:
             with _errors(self._path):
                 return np.asarray(self._source[region])
-        except Exception:  # whatever it is, zarr, which reads the windows, goes on with others
+        # tifffile's store reads windows by zarr, which reads the other chunks on after any error: they must end before the file
+        # is closed. The error is raised again as it is.
+        except Exception:
             sync(settle())
             raise
 
@@ -275,7 +277,8 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
         return opened(_start(path, stream))
     except (ParameterError, MemoryError, PillowImage.DecompressionBombError):
         raise
-    except Exception as error:  # damaged files make Pillow raise nearly anything
+    # Damaged metadata make Pillow raise nearly anything; the error is raised again unless the file is read without them.
+    except Exception as error:
         data = without_metadata(path.read_bytes() if stream is None else _bytes(stream))
         if data is None:
             raise

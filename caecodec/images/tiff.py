@@ -123,7 +123,7 @@ def _described_series(file: Any, path: Path, stream: IO[bytes] | None, pages: Se
         _require_files(wanted, path, stream)
     try:
         found = list(file.series)
-    except Exception as error:  # tifffile raises whatever the metadata lead it to
+    except Exception as error:  # tifffile does not check metadata, so they make it raise nearly anything
         raise _UnfitError(f"{type(error).__name__}: {error}") from error
     series = _only(found, path)
     if series.kind not in _DESCRIPTIONS[said][1]:
@@ -350,6 +350,6 @@ def _described(image: Image, file: Any, path: Path) -> Image:
             tags = file.pages[0].tags
             resolutions = {axis: tags.valueof(f"{axis.upper()}Resolution") for axis in "xy"}
             return imagej_metadata(image, file.imagej_metadata or {}, resolutions)
-    except Exception as error:  # whatever the metadata lead to, they do not cost the pixels
+    except Exception as error:  # metadata may be anything, and none of it may cost the pixels
         warnings.warn(f"{path} is read without its metadata, which cannot be understood: {error}", stacklevel=2)
     return image

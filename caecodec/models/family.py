@@ -100,7 +100,7 @@ class Trainer(ABC):
 
     pixel_bytes: int = 4096
 
-    def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # optional: any qualities go together
+    def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # not abstract: most families take any
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Trainer(ABC):
             "init names weights but networks of this family have no start from weights; pass 'klt' or 'random'"
         )
 
-    def start_rate(self, network: Any, images: "Tensor") -> None:  # noqa: B027  # optional: the rate may stay as it is
+    def start_rate(self, network: Any, images: "Tensor") -> None:  # noqa: B027  # not abstract: others start well as they are
         """Fit the rate estimate to images (n, 3, size, size) on the network's device; called after initialisation."""
 
     @abstractmethod
@@ -208,7 +208,8 @@ class Family(ABC):
         exact : whether the pass is of the exact synthesis
         """
 
-    def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:  # noqa: B027  # optional
+    # Not abstract, which B027 asks for: a family without a lower precision stays in float32.
+    def reduce_precision(self, network: Any, precision: str, quality: int, device: str) -> None:  # noqa: B027
         """Set the precision of a network, "fp32", "bf16" or "auto" as in `caecodec.settings`; by default it stays float32."""
 
     def build_exact(self, tensors: Mapping[str, Floats], device: str) -> IntegerSynthesis:

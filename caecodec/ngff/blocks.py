@@ -161,7 +161,9 @@ def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     try:
         values = np.asarray(source[region])
         return values.astype(values.dtype.newbyteorder("="), copy=False)
-    except Exception as error:  # whatever it is, zarr goes on with its other chunks
+    # After any error zarr reads its other chunks on: they must end before the caller closes the source. All errors are raised
+    # again, and those that a damaged chunk causes say which array it is in.
+    except Exception as error:
         sync(settle())
         if isinstance(error, CaeCodecError) or not isinstance(error, _UNREADABLE):
             raise

@@ -158,7 +158,7 @@ class Cluster:
         """How many threads the workers have; ConnectionError if there have been no workers for a while."""
         try:
             threads: int = sum(client.nthreads().values())
-        except Exception as error:  # of a client that is closed or not connected, of several kinds
+        except Exception as error:  # a client that is closed or not connected raises several kinds
             raise ConnectionError(self._lost()) from error
         if threads:
             self._seen = time.monotonic()

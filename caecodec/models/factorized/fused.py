@@ -44,7 +44,7 @@ def normalise(x: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, inver
     out = torch.empty_like(rows, dtype=dtype)
     precision = "tf32" if torch.bfloat16 in (x.dtype, dtype) else "ieee"
     constants = sizes(channels)
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]  # it has no annotations
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]  # PyTorch does not annotate device_of
         load_kernels().normalise[(-(-len(rows) // constants["block"]),)](
             rows, bias, gamma, beta, out, len(rows), inverse=inverse, precision=precision, **constants, **OPTIONS
         )
