@@ -97,8 +97,10 @@ class Machines:
     def __init__(self, folder, source, target, failures=KILLS, deadly=False):
         self.folder, self.source, self.target, self.failures, self.deadly = folder, source, target, failures, deadly
         self.context = multiprocessing.get_context("forkserver")
-        # Modules of tests are not on the path of the process that forks the others: Python 3.13 passes ones it cannot find over.
-        self.context.set_forkserver_preload(["caecodec.torch", "caecodec.cli.main", "caecodec.ngff", "ome_zarr.writer", "distributed"])
+        # Those of tests are not on the path of the process that forks the others, which passes over what it cannot import.
+        self.context.set_forkserver_preload(
+            ["caecodec.torch", "caecodec.cli.main", "caecodec.ngff", "ome_zarr.writer", "distributed"]
+        )
         self.messages = folder / "messages.txt"
         self.scheduler, self.workers, self.command = None, [], None
 
