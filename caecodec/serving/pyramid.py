@@ -12,7 +12,7 @@ from ..errors import ParameterError
 
 TILE = 512  # pixels a side
 MADE = 2  # levels
-_MOST_SIDE = 1024  # of what is decoded for a tile, unless chunks are larger
+_MOST_SIDE = 512  # of what is decoded for a tile, unless chunks are larger
 _MOST_BLOCK_BYTES = 2**26
 _MOST_CHUNKS = 2**12  # of a block
 
@@ -57,7 +57,7 @@ class ShownLevel(NamedTuple):
 
     @property
     def tile(self) -> int:
-        """The side of a tile in pixels; smaller for the coarser of the made levels, lest a tile take long to decode."""
+        """The side of a tile in pixels; smaller for made levels, which so take no longer to decode than those of full size."""
         return min(TILE, _MOST_SIDE >> self.halvings)
 
     @property

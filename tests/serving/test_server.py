@@ -52,8 +52,8 @@ def test_images_are_described(images, client):
     plain = images["plain.zarr"]
     assert [tuple(one.values()) for one in plain["levels"]] == [
         (1100, 700, 512, False),
-        (550, 350, 512, True),
-        (275, 175, 256, True),
+        (550, 350, 256, True),
+        (275, 175, 128, True),
     ]
     (left_out,) = client.get("images").json()["left_out"]
     assert left_out.startswith("deep/several.zarr/names: ")

@@ -288,9 +288,11 @@ def test_an_image_without_a_pyramid_is_shown_in_part(browser, served, tmp_path_f
     zarr.create_array(path, shape=(16384, 16384), chunks=(512, 512), dtype="uint8", fill_value=200)
     with running(path) as url:
         assert httpx.get(f"{url}images", timeout=processes.PATIENCE).json()["images"][0]["limited"]
-        page = browser.new_page()
+        page, decoded = browser.new_page(), []
+        page.on("response", lambda answer: decoded.append(answer.headers.get("caecodec-decoded-pixels")))
         page.goto(url)
         settled(page)
+        assert set(decoded) == {None, "0", str(512**2)}  # the tile in the middle was decoded when the server began
         says(page, x="8192", y="8192", zoom="0.25")
         page.keyboard.press("-")
         page.keyboard.press("-")
