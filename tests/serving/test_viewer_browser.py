@@ -261,8 +261,8 @@ def test_composites(opened, images):
     page.keyboard.press("m")
     says(page, channel="0", window="[^,]*,[^,]*")
     expect(switches["DAPI"]).to_be_hidden()
-    page.get_by_label("white").fill("40000")
-    page.get_by_label("white").press("Enter")
+    page.get_by_role("spinbutton", name="white", exact=True).fill("40000")
+    page.get_by_role("spinbutton", name="white", exact=True).press("Enter")
     says(page, window="[^,]*,40000")
     page.get_by_role("combobox", name="Channel").select_option("several, in colour")
     says(page, channels="1")
@@ -274,6 +274,13 @@ def test_composites(opened, images):
     assert [darker[0], darker[2]] == [red, red]
     again = opened(page.url[page.url.index("#") :])
     assert again.evaluate(COLOUR, middle) == darker
+    again.get_by_label("black of GFP").fill("30000")
+    again.get_by_label("black of GFP").press("Enter")  # more than white is, which is in the metadata
+    says(again, channels="0,1", window="[^,]*,40000,30000,[^,]*")
+    again.get_by_role("button", name="Reset").click()
+    settled(again)
+    assert again.evaluate(COLOUR, middle) == both
+    again.locator("#viewer").click()
     again.keyboard.press("c")
     says(again, channel="0")
     assert opened(f"#a={cells}&channels=0,7&window=1,2").evaluate(COLOUR, middle) == both
@@ -306,14 +313,14 @@ def test_channels_positions_and_contrast(opened, images):
     says(page, channel="0", window=window)
     page.get_by_label("z", exact=True).press("ArrowRight")
     says(page, at="2")
-    page.get_by_label("white").fill("9000")
-    page.get_by_label("black").fill("8999")
-    page.get_by_label("black").press("Enter")
+    page.get_by_role("spinbutton", name="white", exact=True).fill("9000")
+    page.get_by_role("spinbutton", name="black", exact=True).fill("8999")
+    page.get_by_role("spinbutton", name="black", exact=True).press("Enter")
     says(page, window="8999,9000")
     settled(page)
     assert page.evaluate(COLOUR, [0.5, 0.5])[0] in (0, 255)
-    page.get_by_label("black").fill("9001")
-    page.get_by_label("black").press("Enter")
+    page.get_by_role("spinbutton", name="black", exact=True).fill("9001")
+    page.get_by_role("spinbutton", name="black", exact=True).press("Enter")
     expect(page.get_by_role("alert")).to_have_text("Black must be less than white.")
     page.get_by_role("button", name="Reset").click()
     says(page, window=window)
@@ -375,6 +382,8 @@ def test_everything_has_a_name(opened, images):
     page = opened(f"#a={key(images, 'deep/cells-0.4.ome.zarr')}&b={key(images, 'plain.zarr')}&view=split")
     for name in ("DAPI", "GFP"):
         expect(page.get_by_role("checkbox", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_role("spinbutton", name=f"black of {name}", exact=True)).to_be_visible()
+        expect(page.get_by_role("spinbutton", name=f"white of {name}", exact=True)).to_be_visible()
     page.keyboard.press("m")
     for role, names in {
         "combobox": ["A", "B", "Channel"],

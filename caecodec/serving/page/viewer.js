@@ -267,7 +267,8 @@ function describe() {
   element("channel").replaceChildren(new Option("several, in colour", "", false, state.composite), ...alone);
   offerChannels(a);
   for (const side of ["a", "b"]) offerLayers(side);
-  element("contrast").hidden = isPlain(a) || state.composite;
+  element("contrast").hidden = isPlain(a);
+  for (const id of ["low", "high"]) element(id).parentElement.hidden = state.composite; // each channel has its own
   element("axes").replaceChildren(...a.axes.filter((axis) => axis.length > 1).map((axis) => slider(axis, a.axes.indexOf(axis))));
   element("about").replaceChildren(...["a", "b"].filter((side) => sides[side]).map((side) => about(side, sides[side].image)));
   element("note").hidden = !a.limited;
@@ -285,17 +286,34 @@ function offerChannels(image) {
     box.dataset.image = image.key;
     box.replaceChildren(box.firstElementChild, ...image.channels.map((label, i) => channelSwitch(label, image.colours[i], i)));
   }
-  box.querySelectorAll("input").forEach((input, i) => (input.checked = state.channels.includes(i)));
+  [...box.querySelectorAll("div")].forEach((row, i) => {
+    const [on, ...window] = row.querySelectorAll("input");
+    on.checked = state.channels.includes(i);
+    window.forEach((input, end) => {
+      input.disabled = !on.checked;
+      if (input !== document.activeElement) input.value = state.windows[i]?.[end] ?? "";
+    });
+  });
 }
 
 function channelSwitch(name, colour, channel) {
-  const label = document.createElement("label");
-  const input = Object.assign(document.createElement("input"), { type: "checkbox" });
-  const swatch = document.createElement("span");
+  const [row, label, swatch] = ["div", "label", "span"].map((kind) => document.createElement(kind));
+  const on = Object.assign(document.createElement("input"), { type: "checkbox" });
+  const window = ["black", "white"].map((end) => Object.assign(document.createElement("input"), { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
   swatch.style.setProperty("--colour", colour);
-  input.addEventListener("change", () => toggle(channel));
-  label.append(input, swatch, name);
-  return label;
+  on.addEventListener("change", () => toggle(channel));
+  for (const input of window) input.addEventListener("change", () => setWindow(channel, window));
+  label.append(on, swatch, name);
+  row.append(label, ...window);
+  return row;
+}
+
+/** Show a channel by the window in two inputs. */
+function setWindow(channel, inputs) {
+  const window = inputs.map((input) => input.valueAsNumber);
+  if (!(window[0] < window[1])) return complain("Black must be less than white.");
+  state.windows[channel] = window;
+  show();
 }
 
 /** Show a channel of the composite, or leave it out, unless it is the last one. */
@@ -419,15 +437,9 @@ element("channel").addEventListener("change", (event) => {
   if (!state.composite) state.channel = Number(event.target.value);
   show();
 });
-for (const id of ["low", "high"])
-  element(id).addEventListener("change", () => {
-    const window = [element("low").valueAsNumber, element("high").valueAsNumber];
-    if (!(window[0] < window[1])) return complain("Black must be less than white.");
-    state.windows[state.channel] = window;
-    show();
-  });
+for (const id of ["low", "high"]) element(id).addEventListener("change", () => setWindow(state.channel, ["low", "high"].map(element)));
 element("usual").addEventListener("click", () => {
-  delete state.windows[state.channel];
+  for (const channel of channelsOf(sides.a.image)) delete state.windows[channel];
   show();
 });
 element("zoom-in").addEventListener("click", () => zoomBy(1.5));
