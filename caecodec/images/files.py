@@ -78,7 +78,8 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
 def open_image(path: Path, stream: IO[bytes] | None = None) -> Iterator[Image]:
     """The image in a file, as `read_image`; those of TIFF files and slides are read by windows, in the with block.
 
-    Besides, it reads slides (SLIDE_SUFFIXES) and their levels and associated pictures, and what `tiff.opened` gives of others.
+    Besides, it reads slides (SLIDE_SUFFIXES, and DICOM's by one of their files), their levels and associated pictures, and what
+    `tiff.opened` gives of others.
     """
     with ExitStack() as stack:
         with _errors(path):
@@ -90,7 +91,12 @@ def open_image(path: Path, stream: IO[bytes] | None = None) -> Iterator[Image]:
 def _opened(path: Path, stream: IO[bytes] | None) -> Iterator[Image]:
     """`open_image`, which raises whatever the libraries do."""
     suffix = path.suffix.lower()
-    if suffix in slides.SUFFIXES:
+    if suffix in slides.UNREAD:
+        raise ParameterError(
+            f"{path} is {slides.UNREAD[suffix]}, which is not read: write it as OME-Zarr first (bioformats2raw {path.name} "
+            f"{path.stem}.zarr), and convert the images in it ({path.stem}.zarr/0)"
+        )
+    if suffix in (*slides.SUFFIXES, slides.DICOM):
         reader: Any = slides.opened(path)
     elif suffix == slides.NDPI:  # with a structure of its own
         reader = tiff.opened(path, stream, ())

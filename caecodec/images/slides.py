@@ -16,8 +16,14 @@ from .image import Image, Size
 from .tiff_structure import Page
 
 NDPI = ".ndpi"
-TIFF_SUFFIXES = (".svs", NDPI, ".scn")  # what tifffile reads
+TIFF_SUFFIXES = (".svs", NDPI, ".scn", ".qptiff")  # what tifffile reads
+DICOM = ".dcm"  # what OpenSlide reads as well, by one of the several files of a slide
 SUFFIXES = (".bif", ".mrxs", ".svslide", ".vms", ".vmu")  # what OpenSlide reads
+# Files of microscopes that neither reads.
+UNREAD = {
+    ".czi": "Zeiss CZI", ".lif": "Leica LIF", ".nd2": "Nikon ND2", ".oir": "Olympus OIR", ".vsi": "Olympus VSI",
+    ".zvi": "Zeiss ZVI",
+}  # fmt: skip
 _YCBCR_JPEG2000 = 33003  # Aperio's compression, whose colours tifffile does not convert
 _TILE = 256  # pixels a side, of slides that do not say
 

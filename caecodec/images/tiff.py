@@ -157,9 +157,9 @@ def _require_files(wanted: ImageSet, path: Path, stream: IO[bytes] | None) -> No
 
 
 def _is_scanners(file: Any) -> bool:
-    """Whether a slide scanner wrote a file: Aperio's, Hamamatsu's or Leica's."""
+    """Whether a slide scanner wrote a file: Aperio's, Hamamatsu's, Leica's, Philips' or PerkinElmer's."""
     page = file.pages.first
-    return bool(page.is_svs or page.is_ndpi or page.is_scn)
+    return bool(page.is_svs or page.is_ndpi or page.is_scn or page.is_philips or page.is_qpi)
 
 
 def _plain(file: Any, path: Path, pages: Sequence[Page]) -> Image:
@@ -177,7 +177,11 @@ def _scanned(file: Any, path: Path, pages: Sequence[Page]) -> Image:
     scan = _only([series for title, series in titled if title not in _ASSOCIATED], path)
     associated = {title: _image(file, series, path, pages) for title, series in titled if title in _ASSOCIATED}
     image = replace(_image(file, scan, path, pages), associated=associated, slide=True)
-    return scanner_metadata(image, file, scan.keyframe)
+    try:
+        return scanner_metadata(image, file, scan)
+    except (SyntaxError, ValueError, LookupError) as error:  # of XML; none of it may cost the pixels
+        warnings.warn(f"{path} is read without its metadata, which cannot be understood: {error}", stacklevel=2)
+        return image
 
 
 def _image(file: Any, series: Any, path: Path, pages: Sequence[Page]) -> Image:
@@ -216,7 +220,8 @@ def _values(file: Any, level: Any, number: int, series: Any) -> Windows:
     if start is not None and own and file.filehandle.is_file:  # zarr would read each of its pages whole
         order = level.keyframe.parent.byteorder
         return np.memmap(file.filehandle.path, level.dtype.newbyteorder(order), "r", start, level.shape)
-    missing = _WHITE if _is_scanners(file) and level.dtype == np.uint8 else None  # where nothing was scanned
+    bright = _is_scanners(file) and level.dtype == np.uint8 and level.keyframe.photometric in (_RGB, _YCBCR)
+    missing = _WHITE if bright else None  # where nothing was scanned, which without colours is 0
     return zarr.open_array(series.aszarr(level=number, fillvalue=missing, read_only=True), mode="r")
 
 

@@ -32,6 +32,8 @@ _ALIASES = {
 _MICRO = "micrometer"
 _RESOLUTION_UNITS = {2: 25400, 3: 10000}  # micrometres in an inch and a centimetre, TIFF's units of resolution
 _NDPI_MAGNIFICATION = 65421  # a tag
+# Of rows and of columns, in millimetres.
+_PHILIPS_SPACING = re.compile(r'Name="DICOM_PIXEL_SPACING"[^>]*>\s*"([^"]*)"\s+"([^"]*)"')
 _OME_SIZES = {"x": "PhysicalSizeX", "y": "PhysicalSizeY", "z": "PhysicalSizeZ", "t": "TimeIncrement"}
 
 
@@ -98,13 +100,20 @@ def ome_metadata(image: Image, document: str) -> Image:
     )
 
 
-def scanner_metadata(image: Image, file: Any, page: Any) -> Image:
-    """The image with the size of its pixels and the magnification, as Aperio's, Hamamatsu's or Leica's file says.
+def scanner_metadata(image: Image, file: Any, series: Any) -> Image:
+    """The image with the size of its pixels, the magnification and the channels, as far as a scanner's file says them.
 
-    `file` and `page` are tifffile's.
+    `file` and `series` are tifffile's.
     """
-    first = file.pages.first
-    if first.is_svs:
+    first, page = file.pages.first, series.keyframe
+    if first.is_qpi:
+        return _qptiff_metadata(replace(image, sizes=resolution(page)), [one.description for one in series.pages])
+    magnification = None
+    if first.is_philips:
+        spacing = _PHILIPS_SPACING.search(first.description)
+        values = [_size(one) for one in spacing.groups()] if spacing else []
+        sizes = {axis: Size(1000 * value, _MICRO) for axis, value in zip("yx", values, strict=False) if value}
+    elif first.is_svs:
         said = dict(re.findall(r"(\w+)\s*=\s*([^|]*)", first.description))
         value, magnification = _size(said.get("MPP")), _size(said.get("AppMag"))
         sizes = {axis: Size(value, _MICRO) for axis in "yx"} if value else {}
@@ -113,6 +122,20 @@ def scanner_metadata(image: Image, file: Any, page: Any) -> Image:
         objective = _leica_objective(first.description) if first.is_scn else page.tags.valueof(_NDPI_MAGNIFICATION)
         magnification = _size(objective)
     return replace(image, sizes=sizes, magnification=magnification)
+
+
+def _qptiff_metadata(image: Image, documents: Sequence[str]) -> Image:
+    """The image with the magnification, and the names and colours of channels, that PerkinElmer's XML of each page says."""
+    pages = [ElementTree.fromstring(re.sub(r"^\s*<\?.*?\?>", "", one)) for one in documents]  # which says it were UTF-16
+    objective = re.match(r"\s*([\d.]+)\s*x", pages[0].findtext(".//Objective") or "", re.IGNORECASE)
+    colours = [re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", page.findtext("Color") or "") for page in pages]
+    said = [bytes(min(int(one), 255) for one in colour.groups()).hex().upper() for colour in colours if colour]
+    return replace(
+        image,
+        labels=_labels(image, [page.findtext("Name") for page in pages]),
+        colours=tuple(said) if not image.rgb and len(said) == image.channels else (),
+        magnification=_size(objective[1]) if objective else None,
+    )
 
 
 def resolution(page: Any) -> dict[str, Size]:

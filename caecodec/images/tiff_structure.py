@@ -26,6 +26,7 @@ _LAYOUT = (
 )  # fmt: skip
 _NUMBERS = {*_LAYOUT, _SUBFILE, _SUB_PAGES, _ROWS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _JPEG_STREAM, _JPEG_BYTES}
 _UNCOMPRESSED, _JPEG, _YCBCR, _SEPARATE, _REDUCED = 1, 7, 6, 2, 1
+_PHILIPS = b'ObjectType="DPUfsImport"'  # in the description of the first page; such files leave out tiles
 _END_OF_JPEG = b"\xff\xd9"
 _TAIL = 64  # bytes at the end of a strip or tile, among which a JPEG stream must end
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}  # by the type of a tag
@@ -95,8 +96,8 @@ class _Segments(NamedTuple):
 def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page]:
     """The pages of a TIFF file, all of whose strips and tiles are there; none if the file is not TIFF.
 
-    With `sparse`, strips and tiles may be left out, as slide scanners do where there is nothing. The list is that of the chain
-    of pages, without the SubIFDs, which hold smaller versions of a page; but they must be whole as well.
+    With `sparse`, and in Philips' files, strips and tiles may be left out, as scanners do where there is nothing. The list is
+    that of the chain of pages, without the SubIFDs, which hold smaller versions of a page; but they must be whole as well.
 
     Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile. Warns of tags that point
     outside the file, if the pixels do not depend on them.
@@ -113,7 +114,9 @@ def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page
     while offset:
         if offset in pages:
             raise file.damaged(f"page {len(pages)} is at byte {offset}, where an earlier page is")
-        pages[offset], offset = _page(file, len(pages), offset, outside, sparse)
+        page, following = _page(file, len(pages), offset, outside, sparse)
+        sparse = sparse or _PHILIPS in page.description
+        pages[offset], offset = page, following
     smaller = {offset: f"{i} below page {n}" for n, page in enumerate(pages.values()) for i, offset in enumerate(page.below)}
     for offset in smaller.keys() - pages.keys():
         _page(file, smaller[offset], offset, outside, sparse)
@@ -154,7 +157,7 @@ def _page(file: _File, number: int | str, offset: int, outside: set[int], sparse
             outside.add(tag)
         elif tag == _DESCRIPTION:
             description = description or file.read(place, size, "")
-        fills |= tag == _NO_DATA
+        fills |= tag == _NO_DATA or _PHILIPS in description
     end = start + count * length
     following = file.number(file.read(end, file.width, f"the offset of the page after page {number}"))
     segments = _segments(file, number, numbers)

@@ -99,6 +99,13 @@ class Multiscales(NamedTuple):
         said = [str(channel.get("color") or "").upper() for channel in self.channels]
         return tuple(said) if len(said) == count and all(re.fullmatch("[0-9A-F]{6}", one) for one in said) else ()
 
+    def composed(self, array: zarr.Array[Any]) -> tuple[int, ...]:
+        """The channels that are to be seen together: the active ones, if all have colours and the model is not grey."""
+        rendering = self.ome["omero"].get("rdefs") if self.channels else None
+        grey = isinstance(rendering, dict) and rendering.get("model") == "greyscale"
+        active = [i for i, channel in enumerate(self.channels) if channel.get("active") is not False]
+        return tuple(active) if len(self.colours(array)) > 1 and not grey else ()
+
     def magnification(self) -> float | None:
         """The magnification that `attributes_of` stored, if any."""
         ours = self.attributes.others.get(_ATTRIBUTE)
@@ -188,8 +195,7 @@ def omero_of(image: Image, name: str, shown: npt.NDArray[Any]) -> dict[str, Any]
     colours: tuple[str, ...] = _RGB
     labels: tuple[str, ...] = _RGB_LABELS
     if not image.rgb:
-        usual = ("FFFFFF",) if count == 1 else tuple(_COLOURS[i % len(_COLOURS)] for i in range(count))
-        colours = image.colours or usual
+        colours = image.colours or usual_colours(count)
         labels = image.labels or _numbered(count)
     planes = np.moveaxis(shown, image.axes.index("c"), 0) if "c" in image.axes else shown[None]
     channels = [
@@ -207,6 +213,11 @@ def omero_of(image: Image, name: str, shown: npt.NDArray[Any]) -> dict[str, Any]
     depth = image.pixels.shape[image.axes.index("z")] if "z" in image.axes else 1
     model = "color" if len(channels) > 1 else "greyscale"
     return {"name": name, "channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": depth // 2}}
+
+
+def usual_colours(count: int) -> tuple[str, ...]:
+    """Colours, as RRGGBB, for so many channels that have none of their own."""
+    return ("FFFFFF",) if count == 1 else tuple(_COLOURS[i % len(_COLOURS)] for i in range(count))
 
 
 def _window(plane: npt.NDArray[Any]) -> dict[str, float]:

@@ -5,11 +5,13 @@
     /images/KEY/window?at=0,3&channel=1&layers=2
                                               JSON: the values to show black and white
     /tiles/KEY/LEVEL/COLUMN_ROW.png?at=0,3&channel=1&layers=2&window=100,4000
+                                              PNG: a tile
 
 KEY is that of an image, LEVEL counts from the finest, and a tile has as many pixels a side as the level says, fewer at the
-edges. Of an image in layers, no more bytes are read than those of so many layers. The answer to a tile has the headers
-Caecodec-Read-Bytes (what it took to read from the store), Caecodec-Decoded-Pixels and Server-Timing (ms): both are 0 if it
-was made of what the server still had.
+edges. For a composite, of channels in their colours that are added, it is `channels=0,2&window=100,4000,50,900`, in place of a
+channel and its window. Of an image in layers, no more bytes are read than those of so many layers. The answer to a tile has the
+headers Caecodec-Read-Bytes (what it took to read from the store), Caecodec-Decoded-Pixels and Server-Timing (ms): both are 0 if
+it was made of what the server still had.
 """
 
 import hashlib
@@ -19,10 +21,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import anyio
+import numpy as np
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
@@ -38,7 +41,7 @@ from . import picture
 from .blocks import BlockCache, BlockReader
 from .collection import Collection
 from .pyramid import TILE, Choice, Pyramid
-from .requests import Missing, Place, parse_place, parse_query
+from .requests import Asked, Missing, Place, parse_place, parse_query
 from .served_store import Cost, adding_to
 
 _STYLE = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"  # a rule that OpenSeadragon 6.1 puts into the page
@@ -83,11 +86,11 @@ class Viewer:
         return JSONResponse({"name": self._collection.name, "images": images, "left_out": self._collection.left_out})
 
     async def window(self, request: Request) -> Response:
-        """The contrast window of a channel, by metadata, the dtype, or the values in the middle of the image."""
+        """The contrast windows of channels, by metadata, the dtype, or the values in the middle of the image: low, high, ..."""
         pyramid = self._pyramid(request)
-        choice = parse_query(pyramid, request.query_params).choice
-        found = await self._run(request, partial(self._window, pyramid, choice))
-        return Response(status_code=_CLOSED_REQUEST) if found is None else JSONResponse({"window": found})
+        asked = parse_query(pyramid, request.query_params)
+        found = await self._run(request, partial(self._windows, pyramid, asked))
+        return Response(status_code=_CLOSED_REQUEST) if found is None else JSONResponse({"window": [*chain(*found)]})
 
     async def tile(self, request: Request) -> Response:
         """A tile as a PNG."""
@@ -98,7 +101,7 @@ class Viewer:
         if etag in {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}:
             return Response(status_code=304, headers={"ETag": etag})
         came = time.perf_counter()
-        found = await self._run(request, partial(self._tile, pyramid, place, asked.choice, asked.window))
+        found = await self._run(request, partial(self._tile, pyramid, place, asked))
         if found is None:
             return Response(status_code=_CLOSED_REQUEST)
         waiting = time.perf_counter() - came - found.decoding - found.encoding
@@ -124,18 +127,23 @@ class Viewer:
                 return None
             return await anyio.to_thread.run_sync(work)
 
-    def _tile(self, pyramid: Pyramid, place: Place, choice: Choice, window: tuple[float, float] | None) -> _Tile:
+    def _tile(self, pyramid: Pyramid, place: Place, asked: Asked) -> _Tile:
         began = time.perf_counter()
         cost = Cost()
         with adding_to(cost):
-            values = self._reader.read(pyramid, place.level, choice, place.rows, place.columns)
-            window = window or self._window(pyramid, choice)
+            values = np.concatenate(
+                [self._reader.read(pyramid, place.level, one, place.rows, place.columns) for one in asked.choices]
+            )
+            windows = asked.windows or self._windows(pyramid, asked)
         decoded = time.perf_counter()
-        data = picture.png(values, window)
+        if asked.composite:
+            data = picture.composite(values, windows, [pyramid.channels[one.channel or 0].colour for one in asked.choices])
+        else:
+            data = picture.png(values, windows[0])
         return _Tile(data, cost, decoded - began, time.perf_counter() - decoded)
 
-    def _window(self, pyramid: Pyramid, choice: Choice) -> tuple[float, float]:
-        return pyramid.window(choice) or picture.window_of(_sample(self._reader, pyramid, choice))
+    def _windows(self, pyramid: Pyramid, asked: Asked) -> tuple[tuple[float, float], ...]:
+        return tuple(pyramid.window(one) or picture.window_of(_sample(self._reader, pyramid, one)) for one in asked.choices)
 
 
 class _Headers:
@@ -200,6 +208,8 @@ def _description(key: str, pyramid: Pyramid) -> dict[str, Any]:
         "layers": pyramid.layers,
         "rgb": pyramid.rgb,
         "channels": [channel.label for channel in pyramid.channels],
+        "colours": [f"#{channel.colour}" for channel in pyramid.channels],
+        "composed": pyramid.composed,
         "axes": [
             {"name": axis, "length": length, "at": at}
             for (axis, length), at in zip(pyramid.positions.items(), choice.positions, strict=True)

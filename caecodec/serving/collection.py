@@ -16,13 +16,14 @@ from zarr.storage import LocalStore
 from .. import weights
 from ..arrays import layers, payloads
 from ..errors import CaeCodecError, ParameterError
-from ..ngff.metadata import Multiscales, multiscales_of
+from ..ngff.metadata import Multiscales, multiscales_of, usual_colours
 from ..storage import locations
 from .pyramid import Channel, Pyramid, Stored, pyramid_of
 from .served_store import ServedStore
 
 MOST_IMAGES = 1000
 _MOST_FOLDERS = 100_000
+_MOST_COMPOSED = 8  # channels that are shown together unasked: each is decoded, and the colours of more cannot be told apart
 _ZIPPED = (".ozx", ".zarr.zip")
 _UNREADABLE = (BaseZarrError, CaeCodecError, OSError, KeyError, TypeError, ValueError)
 _PLAIN_AXES = "tczyx"
@@ -151,19 +152,22 @@ def _of_image(title: str, image: Multiscales, arrays: Sequence["zarr.Array[Any]"
     count = arrays[0].shape[image.axes.index("c")] if "c" in image.axes else 1
     labels = image.labels(arrays[0])
     omero = image.channels if len(image.channels) == count else [{}] * count
+    colours = image.colours(arrays[0]) or usual_colours(count)
     channels = [
-        Channel(labels[i] if labels else f"channel {i}", _window(channel.get("window"))) for i, channel in enumerate(omero)
+        Channel(labels[i] if labels else f"channel {i}", colours[i], _window(channel.get("window")))
+        for i, channel in enumerate(omero)
     ]
+    composed = () if rgb or len(image.composed(arrays[0])) > _MOST_COMPOSED else image.composed(arrays[0])
     stored = [_stored(one, tuple(image.axes)) for one in arrays]
-    return pyramid_of(title, stored, channels, rgb, _codec(arrays[0]), min(map(_layer_count, arrays)))
+    return pyramid_of(title, stored, channels, composed, rgb, _codec(arrays[0]), min(map(_layer_count, arrays)))
 
 
 def _of_array(title: str, array: "zarr.Array[Any]") -> Pyramid:
     axes = _axes(array)
     count = array.shape[axes.index("c")] if "c" in axes else 1
     rgb = count == 3 and array.dtype.name == "uint8"
-    channels = [Channel(f"channel {i}", None) for i in range(count)]
-    return pyramid_of(title, [_stored(array, axes)], channels, rgb, _codec(array), _layer_count(array))
+    channels = [Channel(f"channel {i}", colour, None) for i, colour in enumerate(usual_colours(count))]
+    return pyramid_of(title, [_stored(array, axes)], channels, (), rgb, _codec(array), _layer_count(array))
 
 
 def _stored(array: "zarr.Array[Any]", axes: tuple[str, ...]) -> Stored:

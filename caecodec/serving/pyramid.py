@@ -12,15 +12,16 @@ from ..errors import ParameterError
 
 TILE = 512  # pixels a side
 MADE = 2  # levels
-_MOST_SIDE = 1024  # of what is decoded for a tile, unless chunks are larger
+_MOST_SIDE = 512  # of what is decoded for a tile, unless chunks are larger
 _MOST_BLOCK_BYTES = 2**26
 _MOST_CHUNKS = 2**12  # of a block
 
 
 class Channel(NamedTuple):
-    """A channel: its name, and the values that are shown black and white, if metadata state them."""
+    """A channel: its name, its colour (RRGGBB), and the values that are shown black and white, if metadata state them."""
 
     label: str
+    colour: str
     window: tuple[float, float] | None
 
 
@@ -57,7 +58,7 @@ class ShownLevel(NamedTuple):
 
     @property
     def tile(self) -> int:
-        """The side of a tile in pixels; smaller for the coarser of the made levels, lest a tile take long to decode."""
+        """The side of a tile in pixels; smaller for made levels, which so take no longer to decode than those of full size."""
         return min(TILE, _MOST_SIDE >> self.halvings)
 
     @property
@@ -86,6 +87,7 @@ class Pyramid:
     name : the path of its group or array
     levels : from the finest on
     channels : one for an image without the axis c
+    composed : the channels that are first seen, together; none to see one at a time
     rgb : the channels are red, green and blue
     codec : what codes its finest level, in words
     layers : how many layers can be read one by one; 0 if it has none
@@ -94,6 +96,7 @@ class Pyramid:
     name: str
     levels: tuple[ShownLevel, ...]
     channels: tuple[Channel, ...]
+    composed: tuple[int, ...]
     rgb: bool
     codec: str
     layers: int
@@ -144,7 +147,15 @@ class Pyramid:
         return self.channels[choice.channel or 0].window
 
 
-def pyramid_of(name: str, stored: Sequence[Stored], channels: Sequence[Channel], rgb: bool, codec: str, layers: int) -> Pyramid:
+def pyramid_of(
+    name: str,
+    stored: Sequence[Stored],
+    channels: Sequence[Channel],
+    composed: tuple[int, ...],
+    rgb: bool,
+    codec: str,
+    layers: int,
+) -> Pyramid:
     """A pyramid of stored levels, with those that are made of the last one.
 
     Raises ParameterError for dtypes and chunks that cannot be shown.
@@ -155,7 +166,7 @@ def pyramid_of(name: str, stored: Sequence[Stored], channels: Sequence[Channel],
     while levels[-1].halvings < MADE and max(levels[-1].height, levels[-1].width) > TILE:
         last = levels[-1]
         levels.append(ShownLevel(-(-last.height // 2), -(-last.width // 2), last.source, last.halvings + 1))
-    return Pyramid(name, tuple(levels), tuple(channels), rgb, codec, layers)
+    return Pyramid(name, tuple(levels), tuple(channels), composed, rgb, codec, layers)
 
 
 def _check(stored: Stored) -> None:

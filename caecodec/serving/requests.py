@@ -9,7 +9,7 @@ from ..errors import ParameterError
 from .pyramid import Choice, Pyramid
 
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
-_KNOWN = ("at", "channel", "layers", "window")
+_KNOWN = ("at", "channel", "channels", "layers", "window")
 
 
 class Missing(Exception):  # noqa: N818  # an answer, 404
@@ -17,10 +17,16 @@ class Missing(Exception):  # noqa: N818  # an answer, 404
 
 
 class Asked(NamedTuple):
-    """What of an image is asked for; window: the values that are shown black and white, None for the usual ones."""
+    """What of an image is asked for.
 
-    choice: Choice
-    window: tuple[float, float] | None
+    choices : one, or one for each channel of a composite
+    windows : for each of them the values that are shown black and white; None for the usual ones
+    composite : whether the channels are shown in their colours, and added
+    """
+
+    choices: tuple[Choice, ...]
+    windows: tuple[tuple[float, float], ...] | None
+    composite: bool
 
 
 class Place(NamedTuple):
@@ -34,6 +40,7 @@ class Place(NamedTuple):
 def parse_query(pyramid: Pyramid, query: Mapping[str, str]) -> Asked:
     """The meaning of `at=3,0&channel=1&layers=2&window=100,4000`, all of which may be left out.
 
+    For a composite it is `channels=0,2&window=100,4000,50,900` in place of a channel and its window.
     Raises ParameterError for anything else.
     """
     unknown = [name for name in query if name not in _KNOWN]
@@ -42,8 +49,16 @@ def parse_query(pyramid: Pyramid, query: Mapping[str, str]) -> Asked:
     at = [_number(one, "at") for one in query["at"].split(",")] if query.get("at") else None
     channel = _number(query["channel"], "channel") if "channel" in query else None
     layers = _number(query["layers"], "layers") if "layers" in query else None
-    window = _window(query["window"]) if "window" in query else None
-    return Asked(pyramid.choose(at, channel, layers), window)
+    channels = [channel]
+    if "channels" in query:
+        channels = [_number(one, "channels") for one in query["channels"].split(",")]
+        if "channel" in query or pyramid.rgb or len(set(channels)) != len(channels):
+            raise ParameterError(
+                f"channels is {query['channels'][:80]!r} but must be different ones, not of RGB, and without channel"
+            )
+    choices = tuple(pyramid.choose(at, one, layers) for one in channels)
+    windows = _windows(query["window"], len(choices)) if "window" in query else None
+    return Asked(choices, windows, "channels" in query)
 
 
 def parse_place(pyramid: Pyramid, level: str, column: str, row: str) -> Place:
@@ -63,11 +78,13 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def _window(text: str) -> tuple[float, float]:
+def _windows(text: str, count: int) -> tuple[tuple[float, float], ...]:
     try:
-        low, high = map(float, text.split(","))
+        numbers = [float(one) for one in text.split(",")]
     except ValueError:
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ParameterError(f"window is {text[:80]!r} but must be two numbers, the lower one first, such as 100,4000")
-    return low, high
+        numbers = []
+    windows = tuple(zip(numbers[::2], numbers[1::2], strict=False))
+    if len(numbers) != 2 * count or not all(-math.inf < low < high < math.inf for low, high in windows):
+        each = " for each channel" if count > 1 else ""
+        raise ParameterError(f"window is {text[:80]!r} but must be two numbers{each}, the lower one first, such as 100,4000")
+    return windows

@@ -5,12 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
-from helpers import slides
+from helpers import slides, stacks
 from PIL import Image
 
 import caecodec
 from caecodec.images.files import open_image
 from caecodec.images.image import Size
+from caecodec.ngff.files import image_inputs
 
 SIZES = {"y": Size(0.499, "micrometer"), "x": Size(0.499, "micrometer")}
 
@@ -163,3 +164,113 @@ def test_hamamatsu(tmp_path):
         assert slide.properties["openslide.vendor"] == "hamamatsu"
         assert slide.level_dimensions[:2] == ((256, 128), (128, 64))
         np.testing.assert_array_equal(np.asarray(slide.read_region((0, 0), 0, (256, 128)))[..., :3], np.moveaxis(values, 0, -1))
+
+
+def test_philips(tmp_path):
+    """A TIFF file that lacks tiles where nothing was scanned, and whose level is padded; as OpenSlide reads it, too."""
+    path, pixels = tmp_path / "a.tiff", slides.tissue(256, 320)
+    slides.philips(path, pixels)
+    with tifffile.TiffFile(path) as file:
+        full = np.moveaxis(file.pages[0].asarray(), -1, 0).copy()
+        half = np.moveaxis(file.pages[1].asarray(), -1, 0)[:, :128, :160]
+    full[:, :64, 64:128] = 255
+    with open_image(path) as image:
+        assert (image.axes, image.rgb, image.slide, set(image.associated)) == ("cyx", True, True, {"label"})
+        assert dict(image.sizes) == {axis: Size(pytest.approx(0.25), "micrometer") for axis in "yx"}
+        np.testing.assert_array_equal(image.values, full)
+        (level,) = image.levels
+        np.testing.assert_array_equal(level[:, 10:128, 3:160], half[:, 10:, 3:])
+    pytest.importorskip("openslide")
+    with open_image(shutil.copy(path, tmp_path / "a.svslide")) as image:
+        assert dict(image.sizes) == {axis: Size(pytest.approx(0.25), "micrometer") for axis in "yx"}
+        np.testing.assert_array_equal(image.values, full)
+        np.testing.assert_array_equal(image.levels[0][:, 10:128, 3:160], half[:, 10:, 3:])
+
+
+def test_philips_without_a_tile_of_the_level(tmp_path):
+    path = tmp_path / "a.tif"
+    slides.philips(path, slides.tissue(256, 320), missing=())
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("TileOffsets", "TileByteCounts"):
+            tag = file.pages[1].tags[name]
+            tag.overwrite([0, *tag.value[1:]])
+    with open_image(path) as image:
+        assert (image.levels[0][:, :64, :64] == 255).all()
+        assert not (image.levels[0][:, :64, 64:] == 255).all()
+
+
+@pytest.mark.parametrize("suffix", [".qptiff", ".tif"])
+def test_perkin_elmer(tmp_path, suffix):
+    """Channels of fluorescence with their names and colours, their levels, and pictures of the slide beside them."""
+    path, planes = tmp_path / f"a{suffix}", stacks.stack(2, 128, 192)
+    slides.perkin_elmer(path, planes)
+    with open_image(path) as image:
+        assert (image.axes, image.rgb, image.slide, image.magnification) == ("cyx", False, True, 20)
+        assert (image.labels, image.colours) == (("DAPI", "Opal 520"), ("0000FF", "00FF00"))
+        assert dict(image.sizes) == {axis: Size(0.5, "micrometer") for axis in "yx"}
+        assert {name: one.pixels.shape for name, one in image.associated.items()} == {
+            "thumbnail": (3, 20, 30), "macro": (3, 40, 60), "label": (3, 30, 60),
+        }  # fmt: skip
+        np.testing.assert_array_equal(image.values, planes)
+        np.testing.assert_array_equal(image.pixels[1:, 60:70, 60:70], planes[1:, 60:70, 60:70])
+        (level,) = image.levels
+        np.testing.assert_array_equal(level[:, 5:50, 60:70], planes[:, ::2, ::2][:, 5:50, 60:70])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_fluorescence_that_was_not_scanned_is_black(tmp_path, dtype):
+    path, planes = tmp_path / "a.qptiff", stacks.stack(2, 128, 192, dtype=dtype)
+    slides.perkin_elmer(path, planes)
+    slides.without_tile(path, 1)
+    planes[0, :64, 64:128] = 0
+    with open_image(path) as image:
+        np.testing.assert_array_equal(image.values, planes)
+
+
+def test_perkin_elmer_in_colour(tmp_path):
+    pixels = slides.tissue(128, 192)
+    slides.perkin_elmer(tmp_path / "a.qptiff", pixels[None], colour=True)
+    with open_image(tmp_path / "a.qptiff") as image:
+        assert (image.axes, image.rgb, image.labels, image.magnification) == ("cyx", True, (), 20)
+        np.testing.assert_array_equal(image.values, np.moveaxis(pixels, -1, 0))
+        np.testing.assert_array_equal(image.levels[0][:, :64, :96], np.moveaxis(pixels[::2, ::2], -1, 0))
+
+
+def test_perkin_elmer_without_metadata_that_can_be_read(tmp_path):
+    path, planes = tmp_path / "a.qptiff", stacks.stack(2, 128, 192)
+    slides.perkin_elmer(path, planes)
+    path.write_bytes(path.read_bytes().replace(b"</Objective>", b"<//bjective>"))
+    with pytest.warns(UserWarning, match="is read without its metadata"):
+        image = caecodec.ngff.read_image(path)
+    assert (image.labels, dict(image.sizes)) == ((), {})
+    np.testing.assert_array_equal(image.pixels, planes)
+
+
+def test_dicom(tmp_path):
+    """All levels by any of the files; in a folder they are not taken for slides each."""
+    pytest.importorskip("openslide")
+    pixels = slides.tissue(192, 256)
+    paths = slides.dicom(tmp_path, pixels)
+    for path in paths:
+        with open_image(path) as image:
+            assert (image.axes, image.rgb, image.slide, image.magnification) == ("cyx", True, True, 20)
+            assert dict(image.sizes) == {axis: Size(0.25, "micrometer") for axis in "yx"}
+            np.testing.assert_array_equal(image.values, np.moveaxis(pixels, -1, 0))
+            (level,) = image.levels
+            np.testing.assert_array_equal(level[:, 60:90, 60:90], np.moveaxis(pixels[::2, ::2], -1, 0)[:, 60:90, 60:90])
+    paths[0].write_bytes(paths[0].read_bytes()[:200])
+    with pytest.raises(caecodec.ParameterError, match=r"0\.dcm cannot be read as an image"), open_image(paths[0]):
+        pass
+    with pytest.raises(caecodec.ParameterError, match="holds no image files"):
+        image_inputs([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("czi", "Zeiss CZI"), ("VSI", "Olympus VSI")])
+def test_formats_that_are_not_read(tmp_path, suffix, kind):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"something")
+    with (
+        pytest.raises(caecodec.ParameterError, match=rf"{kind}, which is not read: .*bioformats2raw a\.{suffix} a\.zarr"),
+        open_image(path),
+    ):
+        pass

@@ -119,6 +119,21 @@ def test_costs_are_those_of_the_thread_that_reads(opened, tmp_path):
     assert cost.pixels == 500 * 1100
 
 
+@pytest.mark.parametrize(("chunk", "decoded"), [(256, 512), (512, 512), (1024, 1024), (100, 1000)])
+def test_the_first_tile_of_a_gigapixel_decodes_few_chunks(tmp_path, chunk, decoded):
+    """Whatever the level, those of one block of full size; of four if tiles and blocks (of 500 pixels) do not fit."""
+    zarr.create_array(tmp_path / "a.zarr", shape=(32768, 32768, 3), chunks=(chunk, chunk, 3), dtype="uint8")
+    with ExitStack() as stack:
+        found = next(iter(open_collection(tmp_path / "a.zarr", stack).pyramids.values()))
+        for number, level in enumerate(found.levels):
+            cost, middle = Cost(), level.height // 2 // level.tile * level.tile
+            tile = range(middle, middle + level.tile)
+            with adding_to(cost):
+                BlockReader(BlockCache(2**28)).read(found, number, found.choose(None, None), tile, tile)
+            print(number, level.tile, cost)
+            assert cost.pixels <= decoded**2
+
+
 @pytest.mark.parametrize(
     ("shape", "chunks", "problem"), [((9000, 9000, 3), (9000, 9000, 3), "64 MiB"), ((600, 600), (4, 4), "4 take 16384")]
 )

@@ -68,6 +68,43 @@ def test_filters_that_move_axes(tmp_path):
     assert (found.rgb, found.levels[0][:2]) == (True, (30, 40))
 
 
+OWN = ("000000", "000001", "000002")
+USUAL = ("00FF00", "FF00FF", "00FFFF")
+
+
+def omero(count, **options):
+    return [{"color": f"0000{i:02x}", "label": f"stain {i}", **options} for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("channels", "rendering", "composed", "colours"),
+    [
+        (omero(3), {"model": "color"}, (0, 1, 2), OWN),
+        (omero(3, active=True), None, (0, 1, 2), OWN),
+        ([*omero(2, active=False), omero(3)[2]], {}, (2,), OWN),
+        (omero(3, active=False), {}, (), OWN),
+        (omero(3), {"model": "greyscale"}, (), OWN),
+        (omero(9), {}, (), OWN),  # too many to tell apart
+        (omero(2), {}, (), USUAL),  # of three
+        (omero(3, color="blue"), {}, (), USUAL),
+        (omero(3, color=5), "color", (), USUAL),
+        ([], {}, (), USUAL),
+    ],
+)
+def test_channels_that_are_seen_together(tmp_path, channels, rendering, composed, colours):
+    count = max(3, len(channels))
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("0", shape=(count, 8, 8), chunks=(1, 8, 8), dtype="uint16")
+    axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    scale = [{"type": "scale", "scale": [1, 1, 1]}]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales, "omero": {"channels": channels, "rdefs": rendering}}
+    with ExitStack() as stack:
+        (found,) = open_collection(tmp_path / "a.zarr", stack).pyramids.values()
+    assert found.composed == composed
+    assert tuple(one.colour for one in found.channels[:3]) == colours
+
+
 def test_keys_stay_and_say_nothing(served):
     with ExitStack() as stack:
         first, again = open_collection(served, stack), open_collection(served, stack)

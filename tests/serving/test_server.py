@@ -48,12 +48,14 @@ def test_images_are_described(images, client):
     assert {name: one["layers"] for name, one in images.items() if one["layers"]} == {"layers.ome.zarr": 4}
     cells = images["deep/cells-0.4.ome.zarr"]
     assert cells["channels"] == ["DAPI", "GFP"]
+    assert (cells["colours"], cells["composed"]) == (["#00FF00", "#FF00FF"], [0, 1])
+    assert coded["composed"] == []
     assert cells["axes"] == [{"name": "z", "length": 3, "at": 1}]
     plain = images["plain.zarr"]
     assert [tuple(one.values()) for one in plain["levels"]] == [
         (1100, 700, 512, False),
-        (550, 350, 512, True),
-        (275, 175, 256, True),
+        (550, 350, 256, True),
+        (275, 175, 128, True),
     ]
     (left_out,) = client.get("images").json()["left_out"]
     assert left_out.startswith("deep/several.zarr/names: ")
@@ -121,6 +123,53 @@ def test_channels_positions_and_windows(client, images):
     middle = pixels(client.get(f"tiles/{key}/0/0_0.png"))  # by default the first channel, the middle of z, its own window
     expected = np.clip((CELLS[0, 1].astype(float) - CELLS[0].min()) * 255 / np.ptp(CELLS[0]), 0, 255)
     assert np.abs(middle - expected).max() <= 0.51
+
+
+def test_composites(client, images):
+    """Channels in the colours of the metadata, green and magenta, each by its window; what is decoded serves all of them."""
+    key = images["deep/cells-0.4.ome.zarr"]["key"]
+    path, windows = f"tiles/{key}/0/0_0.png", [(1000, 30000), (500, 20000)]
+    green, magenta = (
+        np.clip((plane.astype(float) - low) * 255 / (high - low), 0, 255)
+        for plane, (low, high) in zip(CELLS[:, 2], windows, strict=True)
+    )
+    shown = client.get(path, params={"at": "2", "channels": "0,1", "window": "1000,30000,500,20000"})
+    assert np.abs(pixels(shown) - np.stack([magenta, green, magenta], axis=-1)).max() <= 0.51
+    one = client.get(path, params={"at": "2", "channels": "1", "window": "500,20000"})
+    assert np.abs(pixels(one) - np.stack([magenta, 0 * green, magenta], axis=-1)).max() <= 0.51
+    assert one.headers["caecodec-decoded-pixels"] == "0"
+    usual = client.get(f"images/{key}/window", params={"channels": "1,0"}).json()["window"]
+    assert usual == [CELLS[1].min(), CELLS[1].max(), CELLS[0].min(), CELLS[0].max()]
+    asked = client.get(path, params={"channels": "1,0", "window": ",".join(map(str, usual))})
+    np.testing.assert_array_equal(pixels(client.get(path, params={"channels": "0,1"})), pixels(asked))
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "problem"),
+    [
+        ("cells-0.4.ome.zarr", {"channels": "0,2"}, "channel is 2 but deep/cells-0.4.ome.zarr has 2"),
+        ("cells-0.4.ome.zarr", {"channels": ""}, "channels is '' but must be whole numbers"),
+        ("cells-0.4.ome.zarr", {"channels": "0,-1"}, "channels is '-1' but must be whole numbers"),
+        ("cells-0.4.ome.zarr", {"channels": "1,1"}, "channels is '1,1' but must be different ones"),
+        ("cells-0.4.ome.zarr", {"channels": "0", "channel": "0"}, "channels is '0' but must be different ones, not of RGB"),
+        (
+            "cells-0.4.ome.zarr",
+            {"channels": "0,1", "window": "0,1"},
+            "window is '0,1' but must be two numbers for each channel",
+        ),
+        ("cells-0.4.ome.zarr", {"channels": "0,1", "window": "0,1,2,2"}, "'0,1,2,2' but must be two numbers for each channel"),
+        ("cells-0.4.ome.zarr", {"channel": "0", "window": "0,1,2,3"}, "window is '0,1,2,3' but must be two numbers, the"),
+        ("cells-0.4.ome.zarr", {"window": "0,1,2"}, "window is '0,1,2' but must be two numbers, the"),
+        ("cells-0.4.ome.zarr", {"window": "0,inf"}, "window is '0,inf' but must be two numbers, the"),
+        ("plain.zarr", {"channels": "0,1"}, "channels is '0,1' but must be different ones, not of RGB"),
+    ],
+)
+def test_composites_that_there_are_not(client, images, name, query, problem):
+    (key,) = (one["key"] for other, one in images.items() if other.endswith(name) and "chunk" not in other)
+    for path in (f"tiles/{key}/0/0_0.png", f"images/{key}/window"):
+        answer = client.get(path, params=query)
+        assert answer.status_code == 400
+        assert problem in answer.json()["error"]
 
 
 def test_windows_of_values_without_metadata(client, images):

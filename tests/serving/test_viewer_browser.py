@@ -235,12 +235,76 @@ def test_an_image_that_is_no_longer_served_is_named(opened):
     expect(opened("#a=0123456789ab").get_by_role("alert")).to_have_text("The image of this address is not served.")
 
 
+def test_composites(opened, images):
+    """Opened in the colours of the metadata, green and magenta; each channel is switched by mouse and keyboard."""
+    cells = key(images, "deep/cells-0.4.ome.zarr")
+    page = opened(f"#a={cells}")
+    middle = [0.5, 0.5]
+    says(page, channels="0,1", window="[^,]*,[^,]*,[^,]*,[^,]*")
+    red, green, blue, _ = both = page.evaluate(COLOUR, middle)
+    assert red == blue
+    switches = {name: page.get_by_role("checkbox", name=name, exact=True) for name in ("DAPI", "GFP")}
+    switches["GFP"].uncheck()
+    says(page, channels="0")
+    settled(page)
+    assert page.evaluate(COLOUR, middle) == [0, green, 0, 255]
+    expect(switches["GFP"]).to_be_focused()
+    page.keyboard.press("Shift+Digit1")  # the last one stays
+    page.keyboard.press("Shift+Digit9")  # there is none
+    page.keyboard.press("Shift+Digit2")
+    says(page, channels="0,1")
+    page.keyboard.press("Shift+Digit1")
+    says(page, channels="1")
+    settled(page)
+    assert page.evaluate(COLOUR, middle) == [red, 0, red, 255]
+    expect(switches["DAPI"]).not_to_be_checked()
+    page.keyboard.press("m")
+    says(page, channel="0", window="[^,]*,[^,]*")
+    expect(switches["DAPI"]).to_be_hidden()
+    page.get_by_role("spinbutton", name="white", exact=True).fill("40000")
+    page.get_by_role("spinbutton", name="white", exact=True).press("Enter")
+    says(page, window="[^,]*,40000")
+    page.get_by_role("combobox", name="Channel").select_option("several, in colour")
+    says(page, channels="1")
+    switches["DAPI"].check()
+    says(page, channels="0,1", window="[^,]*,40000,.*")  # a window stays with its channel
+    settled(page)
+    darker = page.evaluate(COLOUR, middle)
+    assert darker[1] < green
+    assert [darker[0], darker[2]] == [red, red]
+    again = opened(page.url[page.url.index("#") :])
+    assert again.evaluate(COLOUR, middle) == darker
+    again.get_by_label("black of GFP").fill("30000")
+    again.get_by_label("black of GFP").press("Enter")  # more than white is, which is in the metadata
+    says(again, channels="0,1", window="[^,]*,40000,30000,[^,]*")
+    again.get_by_role("button", name="Reset").click()
+    settled(again)
+    assert again.evaluate(COLOUR, middle) == both
+    again.locator("#viewer").click()
+    again.keyboard.press("c")
+    says(again, channel="0")
+    assert opened(f"#a={cells}&channels=0,7&window=1,2").evaluate(COLOUR, middle) == both
+
+
+def test_composites_beside_each_other(opened, images):
+    """An image of two channels, and one that is RGB, on which the channels have no effect."""
+    page = opened(f"#a={key(images, 'plain.zarr')}&b={key(images, 'deep/cells-0.4.ome.zarr')}&view=b")
+    assert "channels" not in page.url
+    red, green, blue, _ = page.evaluate(COLOUR, [0.1, 0.2])
+    assert red == green == blue  # B has channels by those of A, which are none
+    page.get_by_role("combobox", name="A", exact=True).select_option("deep/cells-0.4.ome.zarr")
+    says(page, channels="0,1")
+    page.get_by_role("combobox", name="B", exact=True).select_option("plain.zarr")
+    settled(page)
+    assert page.evaluate(COLOUR, [0.1, 0.2])[3] == 255
+
+
 def test_channels_positions_and_contrast(opened, images):
-    page = opened(f"#a={key(images, 'deep/cells-0.4.ome.zarr')}")
+    page = opened(f"#a={key(images, 'deep/cells-0.4.ome.zarr')}&channel=0")
     says(page, channel="0", at="1", window=".*")
     before = page.evaluate(COLOUR, [0.5, 0.5])
     window = re.search("window=([^&]*)", page.url)[1]
-    page.get_by_label("Channel").select_option("GFP")
+    page.get_by_role("combobox", name="Channel").select_option("GFP")
     says(page, channel="1")
     settled(page)
     assert page.evaluate(COLOUR, [0.5, 0.5]) != before
@@ -249,14 +313,14 @@ def test_channels_positions_and_contrast(opened, images):
     says(page, channel="0", window=window)
     page.get_by_label("z", exact=True).press("ArrowRight")
     says(page, at="2")
-    page.get_by_label("white").fill("9000")
-    page.get_by_label("black").fill("8999")
-    page.get_by_label("black").press("Enter")
+    page.get_by_role("spinbutton", name="white", exact=True).fill("9000")
+    page.get_by_role("spinbutton", name="black", exact=True).fill("8999")
+    page.get_by_role("spinbutton", name="black", exact=True).press("Enter")
     says(page, window="8999,9000")
     settled(page)
     assert page.evaluate(COLOUR, [0.5, 0.5])[0] in (0, 255)
-    page.get_by_label("black").fill("9001")
-    page.get_by_label("black").press("Enter")
+    page.get_by_role("spinbutton", name="black", exact=True).fill("9001")
+    page.get_by_role("spinbutton", name="black", exact=True).press("Enter")
     expect(page.get_by_role("alert")).to_have_text("Black must be less than white.")
     page.get_by_role("button", name="Reset").click()
     says(page, window=window)
@@ -288,9 +352,11 @@ def test_an_image_without_a_pyramid_is_shown_in_part(browser, served, tmp_path_f
     zarr.create_array(path, shape=(16384, 16384), chunks=(512, 512), dtype="uint8", fill_value=200)
     with running(path) as url:
         assert httpx.get(f"{url}images", timeout=processes.PATIENCE).json()["images"][0]["limited"]
-        page = browser.new_page()
+        page, decoded = browser.new_page(), []
+        page.on("response", lambda answer: decoded.append(answer.headers.get("caecodec-decoded-pixels")))
         page.goto(url)
         settled(page)
+        assert set(decoded) == {None, "0", str(512**2)}  # the tile in the middle was decoded when the server began
         says(page, x="8192", y="8192", zoom="0.25")
         page.keyboard.press("-")
         page.keyboard.press("-")
@@ -314,6 +380,11 @@ def test_fits_the_window(opened, images, width, scheme):
 
 def test_everything_has_a_name(opened, images):
     page = opened(f"#a={key(images, 'deep/cells-0.4.ome.zarr')}&b={key(images, 'plain.zarr')}&view=split")
+    for name in ("DAPI", "GFP"):
+        expect(page.get_by_role("checkbox", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_role("spinbutton", name=f"black of {name}", exact=True)).to_be_visible()
+        expect(page.get_by_role("spinbutton", name=f"white of {name}", exact=True)).to_be_visible()
+    page.keyboard.press("m")
     for role, names in {
         "combobox": ["A", "B", "Channel"],
         "radio": ["A", "B", "Split"],

@@ -1,7 +1,7 @@
 // What the address of the page says after "#": the images and how they are seen.
 
 const NUMBERS = ["divider", "x", "y", "zoom", "channel", "a-layers", "b-layers"];
-const LISTS = ["at", "window"];
+const LISTS = ["at", "channels", "window"];
 const TEXTS = ["a", "b", "view"];
 
 /** The place that the address names; what it does not say, or says wrongly, is left out. */

@@ -16,11 +16,12 @@ export class Costs {
   }
 }
 
-/** The query of a choice: {at: positions, channel, layers, window: [low, high]}. */
-export function query({ at, channel, layers, window }) {
+/** The query of a choice: {at: positions, channel, or the channels of a composite, layers, window: [low, high] of each}. */
+export function query({ at, channel, channels, layers, window }) {
   const parts = new URLSearchParams();
   if (at.length) parts.set("at", at.join(","));
   if (channel !== null) parts.set("channel", channel);
+  if (channels) parts.set("channels", channels.join(","));
   if (layers) parts.set("layers", layers);
   if (window) parts.set("window", window.join(","));
   return parts.size ? `?${parts}` : "";

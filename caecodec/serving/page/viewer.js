@@ -12,7 +12,8 @@ const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const served = await (await fetch("images")).json();
 const images = new Map(served.images.map((image) => [image.key, image]));
 const sides = { a: null, b: null }; // {image, item, costs}
-const state = { a: null, b: null, view: "a", at: [], channel: null, layers: { a: null, b: null }, window: null };
+// composite: whether `channels` are seen in colour, or `channel` alone; windows: [low, high] by channels, those of A for B too
+const state = { a: null, b: null, view: "a", at: [], composite: false, channel: null, channels: [], layers: { a: null, b: null }, windows: {} };
 let placed = ""; // the size of the image that the viewer last looked at
 let remembering; // the timer
 let shown = 0; // counts what was asked for, so that what comes late is not taken for the latest
@@ -39,11 +40,11 @@ async function show(place = {}) {
   const mine = ++shown;
   complain("");
   const a = images.get(state.a);
-  if (!state.window && !isPlain(a)) {
+  if (!choice("a", a).window && !isPlain(a)) {
     const response = await fetch(`images/${a.key}/window${query({ ...choice("a", a), window: null })}`);
     const answer = await response.json();
     if (mine !== shown) return;
-    if (response.ok) state.window = answer.window;
+    if (response.ok) channelsOf(a).forEach((channel, i) => (state.windows[channel] ??= answer.window.slice(2 * i, 2 * i + 2)));
     else complain(answer.error);
   }
   for (const side of ["a", "b"]) await put(side, images.get(state[side]) ?? null);
@@ -85,14 +86,29 @@ function isPlain(image) {
   return image.rgb && image.dtype === "uint8";
 }
 
+/** The channels of an image that are seen, as far as it has them; null for RGB. */
+function channelsOf(image) {
+  if (image.rgb) return [null];
+  const channels = state.composite ? state.channels : [state.channel ?? 0];
+  return [...new Set(channels.map((channel) => Math.min(channel, image.channels.length - 1)))];
+}
+
 /** What a side shows: as `state` says, as far as its image has it. */
 function choice(side, image) {
   const like = image.axes.length === state.at.length && image.axes.every((axis, i) => state.at[i] < axis.length);
   const at = like ? state.at : image.axes.map((axis) => axis.at);
-  const channel = image.rgb ? null : Math.min(state.channel ?? 0, image.channels.length - 1);
+  const channels = channelsOf(image);
+  const composite = state.composite && !image.rgb;
+  const windows = channels.map((one) => state.windows[one]);
   const layers = state.layers[side];
   const fewer = Number.isInteger(layers) && layers >= 1 && layers < image.layers;
-  return { at, channel, layers: fewer ? layers : null, window: isPlain(image) ? null : state.window };
+  return {
+    at,
+    channel: composite ? null : channels[0],
+    channels: composite ? channels : null,
+    layers: fewer ? layers : null,
+    window: isPlain(image) || !windows.every(Boolean) ? null : windows.flat(),
+  };
 }
 
 /** What a side shows, in words. */
@@ -185,10 +201,11 @@ function write() {
     view: state.view,
     divider: state.view === "split" ? divider.place : null,
     at: state.at,
-    channel: state.channel,
+    channel: choice("a", sides.a.image).channel,
+    channels: choice("a", sides.a.image).channels,
     "a-layers": choice("a", sides.a.image).layers,
     "b-layers": sides.b && choice("b", sides.b.image).layers,
-    window: isPlain(sides.a.image) ? null : state.window,
+    window: choice("a", sides.a.image).window,
     x: Math.round(10 * centre.x) / 10,
     y: Math.round(10 * centre.y) / 10,
     zoom: Number(zoom.toPrecision(4)),
@@ -209,14 +226,21 @@ function follow() {
   return show(place);
 }
 
-/** Make an image A, with these or its own channel, positions and window. */
-function choose(key, { at, channel, window } = {}) {
+/** Make an image A, with these or its own channels, positions and windows. */
+function choose(key, { at, channel, channels, window } = {}) {
   const image = images.get(key);
   state.a = key;
   const fits = at?.length === image.axes.length && image.axes.every((axis, i) => at[i] >= 0 && at[i] < axis.length);
   state.at = fits ? at : image.axes.map((axis) => axis.at);
-  state.channel = image.rgb ? null : image.channels[channel] === undefined ? 0 : channel;
-  state.window = window?.length === 2 && window[0] < window[1] ? window : null;
+  const has = (one) => image.channels[one] !== undefined;
+  const mixed = !image.rgb && channels?.length > 0 && channels.every(has);
+  state.composite = mixed || (image.composed.length > 0 && !has(channel));
+  state.channel = image.rgb ? null : has(channel) ? channel : 0;
+  state.channels = mixed ? [...new Set(channels)].sort((a, b) => a - b) : image.composed;
+  if (!state.channels.length) state.channels = image.channels.map((_, i) => i);
+  state.windows = {};
+  const pairs = channelsOf(image).map((one, i) => [one, window?.slice(2 * i, 2 * i + 2)]);
+  if (window?.length === 2 * pairs.length && pairs.every(([, [low, high]]) => low < high)) state.windows = Object.fromEntries(pairs);
 }
 
 /** Follow the viewer: its zoom in words, hard pixels where the image is enlarged, and the clips. */
@@ -234,14 +258,17 @@ function moved() {
 
 function describe() {
   const a = sides.a.image;
-  [element("low").value, element("high").value] = state.window ?? [0, 255];
+  [element("low").value, element("high").value] = state.windows[state.channel] ?? [0, 255];
   document.title = `${a.name} - caecodec`;
   element("a").value = state.a;
   element("b").value = state.b ?? "";
   element("channel-choice").hidden = a.rgb || a.channels.length < 2;
-  element("channel").replaceChildren(...a.channels.map((label, i) => new Option(label, i, false, i === state.channel)));
+  const alone = a.channels.map((label, i) => new Option(label, i, false, !state.composite && i === state.channel));
+  element("channel").replaceChildren(new Option("several, in colour", "", false, state.composite), ...alone);
+  offerChannels(a);
   for (const side of ["a", "b"]) offerLayers(side);
   element("contrast").hidden = isPlain(a);
+  for (const id of ["low", "high"]) element(id).parentElement.hidden = state.composite; // each channel has its own
   element("axes").replaceChildren(...a.axes.filter((axis) => axis.length > 1).map((axis) => slider(axis, a.axes.indexOf(axis))));
   element("about").replaceChildren(...["a", "b"].filter((side) => sides[side]).map((side) => about(side, sides[side].image)));
   element("note").hidden = !a.limited;
@@ -249,6 +276,53 @@ function describe() {
     `A has no pyramid, so levels to 1:${Math.round(1 / leastZoom(a))} are made by averaging, and no more of it is shown at once. ` +
     "caecodec encode writes one.";
   for (const side of ["a", "b"]) account(side);
+}
+
+/** The switches of a composite's channels. They are made once for an image, so that the focus stays. */
+function offerChannels(image) {
+  const box = element("composite");
+  box.hidden = !state.composite;
+  if (box.dataset.image !== image.key) {
+    box.dataset.image = image.key;
+    box.replaceChildren(box.firstElementChild, ...image.channels.map((label, i) => channelSwitch(label, image.colours[i], i)));
+  }
+  [...box.querySelectorAll("div")].forEach((row, i) => {
+    const [on, ...window] = row.querySelectorAll("input");
+    on.checked = state.channels.includes(i);
+    window.forEach((input, end) => {
+      input.disabled = !on.checked;
+      if (input !== document.activeElement) input.value = state.windows[i]?.[end] ?? "";
+    });
+  });
+}
+
+function channelSwitch(name, colour, channel) {
+  const [row, label, swatch] = ["div", "label", "span"].map((kind) => document.createElement(kind));
+  const on = Object.assign(document.createElement("input"), { type: "checkbox" });
+  const window = ["black", "white"].map((end) => Object.assign(document.createElement("input"), { type: "number", step: "any", ariaLabel: `${end} of ${name}` }));
+  swatch.style.setProperty("--colour", colour);
+  on.addEventListener("change", () => toggle(channel));
+  for (const input of window) input.addEventListener("change", () => setWindow(channel, window));
+  label.append(on, swatch, name);
+  row.append(label, ...window);
+  return row;
+}
+
+/** Show a channel by the window in two inputs. */
+function setWindow(channel, inputs) {
+  const window = inputs.map((input) => input.valueAsNumber);
+  if (!(window[0] < window[1])) return complain("Black must be less than white.");
+  state.windows[channel] = window;
+  show();
+}
+
+/** Show a channel of the composite, or leave it out, unless it is the last one. */
+function toggle(channel) {
+  if (!state.composite || channel >= sides.a.image.channels.length) return;
+  const others = state.channels.filter((one) => one !== channel);
+  if (others.length === state.channels.length) state.channels = [...others, channel].sort((a, b) => a - b);
+  else if (others.length) state.channels = others;
+  show();
 }
 
 /** The numbers of layers that a side's image can be seen with, if it has several. */
@@ -343,7 +417,8 @@ element("left-out").querySelector("summary").textContent = `${served.left_out.le
 element("left-out").querySelector("ul").append(...served.left_out.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 
 element("a").addEventListener("change", (event) => {
-  choose(event.target.value, sides.a.image.rgb ? {} : { at: state.at, channel: state.channel });
+  const { channel, channels } = choice("a", sides.a.image);
+  choose(event.target.value, sides.a.image.rgb ? {} : { at: state.at, channel, channels });
   show();
 });
 element("b").addEventListener("change", (event) => {
@@ -358,19 +433,13 @@ for (const side of ["a", "b"])
     show();
   });
 element("channel").addEventListener("change", (event) => {
-  state.channel = Number(event.target.value);
-  state.window = null;
+  state.composite = event.target.value === "";
+  if (!state.composite) state.channel = Number(event.target.value);
   show();
 });
-for (const id of ["low", "high"])
-  element(id).addEventListener("change", () => {
-    const window = [element("low").valueAsNumber, element("high").valueAsNumber];
-    if (!(window[0] < window[1])) return complain("Black must be less than white.");
-    state.window = window;
-    show();
-  });
+for (const id of ["low", "high"]) element(id).addEventListener("change", () => setWindow(state.channel, ["low", "high"].map(element)));
 element("usual").addEventListener("click", () => {
-  state.window = null;
+  for (const channel of channelsOf(sides.a.image)) delete state.windows[channel];
   show();
 });
 element("zoom-in").addEventListener("click", () => zoomBy(1.5));
@@ -395,15 +464,23 @@ const KEYS = {
   0: home,
   c: () => {
     if (sides.a.image.rgb) return;
-    state.channel = (state.channel + 1) % sides.a.image.channels.length;
-    state.window = null;
+    state.channel = state.composite ? state.channels[0] : (state.channel + 1) % sides.a.image.channels.length;
+    state.composite = false;
+    show();
+  },
+  m: () => {
+    if (sides.a.image.rgb || sides.a.image.channels.length < 2) return;
+    state.composite = !state.composite;
     show();
   },
 };
 document.addEventListener("keydown", (event) => {
-  const editing = event.target.closest("input, select, summary, button") && !(event.target.type === "radio" && event.key !== " ");
-  if (editing || event.ctrlKey || event.altKey || event.metaKey || !KEYS[event.key]) return;
-  KEYS[event.key]();
+  const choosing = ["radio", "checkbox"].includes(event.target.type) && event.key !== " ";
+  const editing = event.target.closest("input, select, summary, button") && !choosing;
+  const digit = event.shiftKey && event.code.match(/^Digit([1-9])$/)?.[1];
+  const act = KEYS[event.key] ?? (digit && (() => toggle(digit - 1)));
+  if (editing || event.ctrlKey || event.altKey || event.metaKey || !act) return;
+  act();
   event.preventDefault();
 });
 
