@@ -10,6 +10,7 @@ import numcodecs.abc
 import numcodecs.compat
 import numpy as np
 
+from .bitstream.byte_order import as_big_endian
 from .chunks.decoded import check_fits, deliver
 from .chunks.given import as_chunk
 from .codecs.autoencoder.interface import AUTOENCODER
@@ -39,22 +40,25 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
         super().__init__(name=self.codec.zarr_name, configuration={**self.parameters.arguments(), "gpu": self.gpu})
 
     def encode(self, buf: Any) -> bytes:
-        """Compress one chunk, an N-d array, into a payload.
+        """Compress one chunk, an N-d array, into a payload, which says in what byte order the array was.
 
         Raises ParameterError for a chunk that the codec does not accept.
         """
         array = buf if isinstance(buf, np.ndarray) else numcodecs.compat.ensure_ndarray(buf)
-        return self.codec.encode(self.parameters, as_chunk(array), self.gpu)
+        payload = self.codec.encode(self.parameters, as_chunk(array), self.gpu)
+        return as_big_endian(payload) if array.dtype.str.startswith(">") else payload
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk in a payload, as a `DecodedChunk`; or `out`, an array of its shape or a flat one, with the chunk in it.
+
+        The chunk has the byte order that was encoded: filters before this codec take its bytes for those that they wrote.
 
         Raises CorruptionError (before anything is allocated if `out` does not fit), FormatVersionError or WeightsError.
         """
         data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
         if out is not None:
             check_fits(parse_payload(data).header.shape, np.shape(out))
-        return deliver(start_decode(data, self.parameters.dependencies, self.gpu).result(), out)
+        return deliver(start_decode(data, self.parameters.dependencies, self.gpu).as_given(), out)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

@@ -115,32 +115,9 @@ def test_filters_before_it(photograph, filters, shards):
     np.testing.assert_array_equal(zarr.open_array(store, mode="r")[3:20, 5:30], image[5:22, 7:32])
 
 
-@pytest.mark.parametrize("dtype", [">u2", ">f4"])
-@pytest.mark.parametrize("shards", [None, (32, 48)])
-def test_a_filter_to_the_other_byte_order(photograph, dtype, shards):
-    """Filters view what the codec decodes in the byte order of their own."""
-    image = photograph[100:140, 200:250, 0].astype("<u2")
-    serializer = ConvolutionalAutoencoder(max_error=0, channel_axis=None)
-    z = create(image, serializer, chunks=(16, 24), filters=[AsType(encode_dtype=dtype, decode_dtype="<u2")], shards=shards)
-    np.testing.assert_array_equal(z[:], image)
-
-
 def test_a_filter_that_leaves_no_planes():
     with pytest.raises(caecodec.ParameterError, match="1 axes.*filter flattened it"):
         create(np.ones((32, 32, 3), bool), chunks=(32, 32, 3), filters=[PackBits()])
-
-
-def test_values_of_the_other_byte_order(photograph):
-    """Assigned to an array of this machine's order, or in an array that was created with the other one."""
-    values = (photograph[:40, :50, 0] * np.uint16(257)).astype(">u2")
-    assert not values.dtype.isnative
-    serializer = ConvolutionalAutoencoder(max_error=0, channel_axis=None)
-    for dtype in (">u2", "<u2"):
-        store = {}
-        z = create(None, serializer, store=store, shape=(40, 50), dtype=dtype, chunks=(16, 32))
-        z[:] = values
-        np.testing.assert_array_equal(z[:], values)
-        np.testing.assert_array_equal(zarr.open_array(store, mode="r")[:], values)
 
 
 def test_masked_values():

@@ -6,7 +6,17 @@ from ..errors import CorruptionError
 from . import varint
 from .codings import Body, BoundKind, in_rgb_version, pack_coding, parse_bound_kind, parse_coding
 from .framing import WORD, pack_section, parse_section, seal, unseal
-from .prefix import DTYPES, MAGIC, PLANES_VERSION, RGB_VERSION, VERSIONS, ChunkHeader, check_magic, pack_axes, parse_geometry
+from .prefix import (
+    MAGIC,
+    PLANES_VERSION,
+    RGB_VERSION,
+    VERSIONS,
+    ChunkHeader,
+    check_magic,
+    pack_axes,
+    parse_dtype,
+    parse_geometry,
+)
 from .wire_ids import WireIds
 
 FAMILIES = WireIds("model family id", {1: "cae"})
@@ -34,6 +44,7 @@ class AutoencoderHeader(ChunkHeader):
     family: str = "cae"
     dtype: str = "uint8"
     entropy: str | None = None
+    big_endian: bool = False
 
     @property
     def constant(self) -> bool:
@@ -53,7 +64,7 @@ class AutoencoderHeader(ChunkHeader):
                 self.version,
                 FAMILIES.number(self.family),
                 self.quality | METRICS.number(self.metric) << 4,
-                pack_coding(self.body, self.entropy) | DTYPES.number(self.dtype) << 4,
+                pack_coding(self.body, self.entropy) | self.dtype_id << 4,
                 pack_axes(len(self.shape), self.channel_axis, self.fortran),
             )
         )
@@ -77,7 +88,7 @@ class AutoencoderHeader(ChunkHeader):
             )
         version, family, point, kind, axes = data[2:7]
         VERSIONS.name(version)
-        family_name, metric, dtype = FAMILIES.name(family), METRICS.name(point >> 4), DTYPES.name(kind >> 4)
+        family_name, metric, (dtype, big_endian) = FAMILIES.name(family), METRICS.name(point >> 4), parse_dtype(kind >> 4)
         body, entropy = parse_coding(kind & 15)
         quality = point & 15
         shape, channel_axis, fortran, position = parse_geometry(data, axes, _FIXED)
@@ -86,7 +97,7 @@ class AutoencoderHeader(ChunkHeader):
                 f"header says quality {quality} but must say 1 to {MAX_QUALITY}: the payload is damaged; restore it from a copy"
             )
         header = cls(
-            quality, metric, body, bytes(data[7:_FIXED]), shape, channel_axis, fortran, family_name, dtype, entropy
+            quality, metric, body, bytes(data[7:_FIXED]), shape, channel_axis, fortran, family_name, dtype, entropy, big_endian
         )  # fmt: skip
         if version != header.version:
             raise CorruptionError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..errors import CorruptionError
 from . import varint
 from .framing import WORD, pack_section, parse_section, seal, unseal
-from .prefix import DTYPES, MAGIC, OVERFITTED_VERSION, VERSIONS, ChunkHeader, pack_axes, parse_geometry
+from .prefix import MAGIC, OVERFITTED_VERSION, VERSIONS, ChunkHeader, pack_axes, parse_dtype, parse_geometry
 from .wire_ids import WireIds
 
 _FAMILIES = WireIds("model family id", {3: "overfitted"})
@@ -36,6 +36,7 @@ class OverfittedHeader(ChunkHeader):
     digest: bytes = b""
     family: str = "overfitted"
     version: int = OVERFITTED_VERSION
+    big_endian: bool = False
 
     @property
     def constant(self) -> bool:
@@ -48,7 +49,7 @@ class OverfittedHeader(ChunkHeader):
             OVERFITTED_VERSION,
             _FAMILIES.number(self.family),
             DECODERS.number(self.decoder),
-            BODIES.number(self.body) | DTYPES.number(self.dtype) << 4,
+            BODIES.number(self.body) | self.dtype_id << 4,
             pack_axes(len(self.shape), self.channel_axis, self.fortran),
         )
         return MAGIC + bytes(fixed) + self.digest + b"".join(map(varint.pack, self.shape))
@@ -68,11 +69,12 @@ class OverfittedHeader(ChunkHeader):
                 f"payload has format version {version} but overfitted chunks have version {OVERFITTED_VERSION}: "
                 "the payload is damaged; restore it from a copy"
             )
-        dtype, body = DTYPES.name(kind >> 4), BODIES.name(kind & 15)
+        (dtype, big_endian), body = parse_dtype(kind >> 4), BODIES.name(kind & 15)
         position = _FIXED + (_DIGEST if body == SHARED_NETWORK else 0)
         shape, channel_axis, fortran, end = parse_geometry(data, axes, position)
         name = DECODERS.name(decoder)
-        return cls(name, body, shape, channel_axis, fortran, dtype, bytes(data[_FIXED:position])), end
+        shared = bytes(data[_FIXED:position])
+        return cls(name, body, shape, channel_axis, fortran, dtype, shared, big_endian=big_endian), end
 
 
 @dataclass(frozen=True)

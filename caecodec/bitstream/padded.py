@@ -22,6 +22,7 @@ class PaddedHeader(ChunkHeader):
     channel_axis: int | None
     fortran: bool
     dtype: str
+    big_endian: bool
     version: ClassVar[int] = PADDED_VERSION
 
 
@@ -89,7 +90,7 @@ def parse_padding(padding: bytes, content: ChunkHeader) -> tuple[PaddedHeader, b
             f"payload has {len(value)} bytes for the value of its padding, around {content.dtype} content of shape "
             f"{content.shape} in a chunk of shape {tuple(shape)}: it is damaged; restore it from a copy"
         )
-    header = PaddedHeader(tuple(shape), content.channel_axis, content.fortran, content.dtype)
+    header = PaddedHeader(tuple(shape), content.channel_axis, content.fortran, content.dtype, content.big_endian)
     return header, value or bytes(itemsize)
 
 

@@ -23,6 +23,7 @@ VERSIONS = WireIds(
     {version: str(version) for version in (RGB_VERSION, PLANES_VERSION, OVERFITTED_VERSION, DIRECTORY_VERSION, PADDED_VERSION)},
 )
 DTYPES = WireIds("dtype id", {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"})
+_DTYPES_OF_ARRAYS = WireIds("dtype id", {**DTYPES, 9: ">uint16", 10: ">int16", 11: ">float32", 12: ">float64"})
 
 NO_CHANNELS = 15  # in place of the channel axis
 MAX_DIMENSIONS = 8
@@ -37,12 +38,14 @@ class ChunkHeader:
     channel_axis : counted from the front; None for a chunk without one
     fortran : whether the array was in Fortran order
     dtype : one of DTYPES
+    big_endian : whether the bytes of the array were in big-endian order; those of the payload's values never are
     """
 
     shape: tuple[int, ...]
     channel_axis: int | None
     fortran: bool
     dtype: str
+    big_endian: bool
 
     @property
     def channels(self) -> int:
@@ -53,6 +56,11 @@ class ChunkHeader:
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype of the chunk."""
         return np.dtype(self.dtype)
+
+    @property
+    def dtype_id(self) -> int:
+        """The wire id of dtype and byte order, which `parse_dtype` reads."""
+        return _DTYPES_OF_ARRAYS.number(">" * self.big_endian + self.dtype)
 
     def parse_colour(self, body: bytes | memoryview, position: int) -> bytes:
         """The values of a constant chunk, one for each channel, which must be all that is left of a body."""
@@ -77,12 +85,13 @@ class Prefix(ChunkHeader):
     channel_axis: int | None
     fortran: bool = False
     dtype: str = "uint8"
+    big_endian: bool = False
     version: ClassVar[int] = DIRECTORY_VERSION
 
     def pack(self) -> bytes:
         """The prefix's bytes."""
         axes = pack_axes(len(self.shape), self.channel_axis, self.fortran)
-        fixed = bytes((self.version, self.family, DTYPES.number(self.dtype) << 4, axes))
+        fixed = bytes((self.version, self.family, self.dtype_id << 4, axes))
         return MAGIC + fixed + b"".join(map(varint.pack, self.shape))
 
     @classmethod
@@ -100,7 +109,7 @@ class Prefix(ChunkHeader):
         if kind & 15:
             raise FormatVersionError(f"header has the flags {kind & 15} but this caecodec knows none; upgrade caecodec")
         shape, channel_axis, fortran, _ = parse_geometry(data, axes, PREFIX_BYTES)
-        return cls(family, shape, channel_axis, fortran, DTYPES.name(kind >> 4))
+        return cls(family, shape, channel_axis, fortran, *parse_dtype(kind >> 4))
 
 
 def check_magic(data: bytes | memoryview) -> None:
@@ -110,6 +119,12 @@ def check_magic(data: bytes | memoryview) -> None:
             f"payload starts with {bytes(data[:2]).hex(' ') or 'nothing'} but must start with {MAGIC.hex(' ')}: "
             "it was not written by caecodec, or is damaged"
         )
+
+
+def parse_dtype(number: int) -> tuple[str, bool]:
+    """The dtype behind a wire id, and whether the array was big-endian; FormatVersionError if the id is not known here."""
+    name = _DTYPES_OF_ARRAYS.name(number)
+    return name.removeprefix(">"), name.startswith(">")
 
 
 def pack_axes(ndim: int, channel_axis: int | None, fortran: bool) -> int:

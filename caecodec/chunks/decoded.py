@@ -54,7 +54,11 @@ def deliver(array: npt.NDArray[Any], out: Any = None) -> Any:
     chunk.coded_shape = array.shape
     if out is None:
         return chunk
-    if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (array.shape, array.dtype):
+    if (
+        isinstance(out, np.ndarray)
+        and out.shape == array.shape
+        and out.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
+    ):
         np.copyto(out, array)  # each value to its place; what follows copies in the order of memory
         return out
     from numcodecs.compat import ndarray_copy

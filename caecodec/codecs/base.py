@@ -109,11 +109,13 @@ class Decoding:
     pending : the C-contiguous chunk, as an array or a tensor
     fortran : whether the chunk that was encoded was F-contiguous
     kept : whether the chunk is a tensor that stays on the device that was asked for
+    big_endian : whether the bytes of the array that was encoded were in big-endian order
     """
 
     pending: "Pending[npt.NDArray[Any] | Tensor]"
     fortran: bool
     kept: bool = False
+    big_endian: bool = False
 
     @classmethod
     def constant(cls, header: ChunkHeader, colour: bytes) -> "Decoding":
@@ -132,6 +134,11 @@ class Decoding:
         if self.fortran:
             return np.asfortranarray(array)
         return array.copy() if copy and self.pending.begun else array
+
+    def as_given(self) -> npt.NDArray[Any]:
+        """`result` in the byte order of the array that was encoded, for callers who take its bytes for that array's."""
+        array = self.result()
+        return array.astype(array.dtype.newbyteorder(">" if self.big_endian else "<"), copy=False)
 
     def tensor(self, copy: bool = True) -> "Tensor":
         """The chunk as a tensor, on the device if it was kept there, ready for this thread's CUDA stream.

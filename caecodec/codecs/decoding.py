@@ -1,5 +1,6 @@
 """A payload of any codec -> the array in it. Only the network that the payload needs is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def start_decode(
             f"payload holds a chunk of {header.dtype} but {np.dtype(expected_dtype)} is expected here: "
             "it belongs to another array, or the array's metadata was changed"
         )
-    return codec.start_decode(payload, dependencies, gpu, keep)
+    return replace(codec.start_decode(payload, dependencies, gpu, keep), big_endian=header.big_endian)
 
 
 def parse_payload(data: bytes | bytearray | memoryview) -> Payload:

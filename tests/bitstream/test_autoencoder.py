@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from caecodec.bitstream import autoencoder, varint
 from caecodec.bitstream.autoencoder import FAMILIES, METRICS, AutoencoderHeader
 from caecodec.bitstream.codings import Body
-from caecodec.bitstream.prefix import DTYPES
+from caecodec.bitstream.prefix import DTYPES, parse_dtype
 from caecodec.errors import CorruptionError, FormatVersionError
 from caecodec.models import registry
 
@@ -37,6 +37,8 @@ def test_wire_ids_never_change():
     assert ours.items() <= FAMILIES.items()
     assert METRICS == {0: "mse", 1: "ms-ssim"}
     assert DTYPES == {0: "uint8", 1: "uint16", 2: "int16", 3: "float32", 4: "float64"}
+    big_endian = {number: parse_dtype(number) for number in range(9, 13)}
+    assert big_endian == {9: ("uint16", True), 10: ("int16", True), 11: ("float32", True), 12: ("float64", True)}
 
 
 def test_header_of_a_usual_chunk_is_24_bytes():
@@ -62,7 +64,8 @@ def test_constant_payload_round_trip():
 @pytest.mark.parametrize(
     ("position", "value", "match"),
     [(2, 6, "format version .* is 6"), (3, 9, "family id .* is 9"), (4, 0xF4, "metric id .* is 15"),
-     (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5")],
+     (5, 0x07, "entropy model id"), (5, 0x50, "dtype id .* is 5"), (5, 0x80, "dtype id .* is 8"),
+     (5, 0xD0, "dtype id .* is 13")],
 )  # fmt: skip
 def test_ids_of_a_newer_format(position, value, match):
     body = bytearray(autoencoder.pack(autoencoder.AutoencoderPayload(header(), (bytes(8),)))[:-4])

@@ -4,7 +4,8 @@ Run as `PYTHONPATH=.:tests python tests/golden/make.py`.
 
 Each NAME.cae is a payload; NAME.npz holds its symbols (n, M, rows, columns) and the pixels that it decodes to; of version 3 the
 pixels, and the network where that is shared; of version 4 the prefix, and the ids and bytes of its sections or, where it has
-layers, the symbols of the last one and the pixels of each; of version 5 the pixels.
+layers, the symbols of the last one and the pixels of each; of version 5 the pixels. big-endian-NAME.cae is the payload of
+the same chunk in a big-endian array.
 """
 
 import importlib.util
@@ -29,6 +30,7 @@ from helpers.symbols import analyse
 import caecodec
 from caecodec import settings, weights
 from caecodec.bitstream import autoencoder, directory, scalable
+from caecodec.bitstream.byte_order import as_big_endian
 from caecodec.bitstream.codings import BYTES, PLAIN, PREDICTED, ZSTD, BoundKind
 from caecodec.chunks.axes import check_chunk
 from caecodec.chunks.padding import trim
@@ -41,6 +43,11 @@ from caecodec.codecs.overfitted.architecture import DECODERS
 from caecodec.codecs.overfitted.fit import Fitted
 from caecodec.codecs.overfitted.parameters import OverfittedParameters
 from caecodec.entropy import layered
+
+BIG_ENDIAN = (
+    "v2-uint16-plane", "v2-context-int16-channels", "v2-bytes", "v2-lossless-int16", "v2-float64-constant-planes",
+    "v3-uint16-plane", "v4-layered-float32-series", "v4-layered-padded-uint16", "v5-uint16-plane", "v5-float64-plane",
+)  # fmt: skip
 
 
 def cases():
@@ -190,6 +197,8 @@ def main():
         write_layered(f"v4-layered-{name}", *case)
     for case in padding.cases():
         write_padded(f"v5-{case[0]}", case)
+    for name in BIG_ENDIAN:
+        write_big_endian(name)
     if importlib.util.find_spec("compressai"):
         write_prototype()
 
@@ -275,6 +284,15 @@ def write_padded(name, case):
     payload = padded_payload(case)
     path.write_bytes(payload)
     np.savez_compressed(path.with_suffix(".npz"), pixels=caecodec.decode(payload, weights=TINY))
+    print(f"{path.name}: {len(payload)} bytes")
+
+
+def write_big_endian(name):
+    path = GOLDEN / f"big-endian-{name}.cae"
+    if kept(path):
+        return
+    payload = as_big_endian((GOLDEN / f"{name}.cae").read_bytes())
+    path.write_bytes(payload)
     print(f"{path.name}: {len(payload)} bytes")
 
 

@@ -18,6 +18,7 @@ class Reference(NamedTuple):
     channel_axis: int
     fortran: bool
     dtype: str
+    big_endian: bool
     colour: tuple = ()
     symbols: tuple = ()
     separate: bool = False
@@ -46,6 +47,12 @@ def static_tables(data, quality):
     return [(first, list(itertools.islice(masses, n))) for n, first in zip(length, offset, strict=True)]
 
 
+def dtype_of(number):
+    """The letter of a dtype (section 3) in Python's struct, and whether the array was big-endian."""
+    assert number in (0, 1, 2, 3, 4, 9, 10, 11, 12)
+    return DTYPES[number & 7], number > 8
+
+
 def varint(data, position):
     """Section 2."""
     value = shift = 0
@@ -65,7 +72,7 @@ def decode(data, weights):
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
     assert data[3] in (1, 2, 4, 5)
     stride = 8 if data[3] == 5 else 16
-    dtype = DTYPES[data[5] >> 4]
+    dtype, big_endian = dtype_of(data[5] >> 4)
     quality, metric, coding = data[4] & 15, data[4] >> 4, data[5] & 15
     axes, channel_axis, fortran = (data[6] & 7) + 1, data[6] >> 3 & 15, bool(data[6] >> 7)
     position, shape = 11, []
@@ -75,7 +82,7 @@ def decode(data, weights):
     channel_axis = None if channel_axis == 15 else channel_axis
     channels = 1 if channel_axis is None else shape[channel_axis]
     assert version == (1 if dtype == "B" and channels == 3 and channel_axis is not None and coding in (0, 1, 15) else 2)
-    about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran, dtype)
+    about = (quality, metric, data[7:11], tuple(shape), channel_axis, fortran, dtype, big_endian)
     if coding == 15:  # section 4
         return Reference(*about, colour=struct.unpack(f"<{channels}{dtype}", data[position:-4]))
     assert coding in (0, 1, 2, 3)

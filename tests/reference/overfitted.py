@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from helpers.paths import FORMAT
 
-from .decoder import DTYPES, Stream, varint
+from .decoder import Stream, dtype_of, varint
 
 
 class Reference(NamedTuple):
@@ -23,6 +23,7 @@ class Reference(NamedTuple):
     channel_axis: int
     fortran: bool
     dtype: str
+    big_endian: bool
     colour: tuple = ()
     separate: bool = False
     ranges: tuple = ()
@@ -42,7 +43,7 @@ def decode(data, shared=b""):
     assert data[2:4] == b"\3\3"
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
     assert data[4] in SIZES
-    decoder, coding, dtype = data[4], data[5] & 15, DTYPES[data[5] >> 4]
+    decoder, coding, (dtype, big_endian) = data[4], data[5] & 15, dtype_of(data[5] >> 4)
     axes, channel_axis, fortran = (data[6] & 7) + 1, data[6] >> 3 & 15, bool(data[6] >> 7)
     digest = data[7:11] if coding == 1 else b""
     position, shape = 7 + len(digest), []
@@ -51,7 +52,7 @@ def decode(data, shared=b""):
         shape.append(length)
     channel_axis = None if channel_axis == 15 else channel_axis
     channels = 1 if channel_axis is None else shape[channel_axis]
-    about = (decoder, coding, digest, tuple(shape), channel_axis, fortran, dtype)
+    about = (decoder, coding, digest, tuple(shape), channel_axis, fortran, dtype, big_endian)
     if coding == 15:
         return Reference(*about, colour=struct.unpack(f"<{channels}{dtype}", data[position:-4]))
     assert coding in (0, 1)

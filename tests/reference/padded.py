@@ -4,7 +4,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from .decoder import DTYPES, varint
+from .decoder import dtype_of, varint
 
 
 class Reference(NamedTuple):
@@ -33,7 +33,7 @@ def take_apart(data):
         margin, position = varint(padding, position)
         margins.append(margin)
     assert any(margins)
-    dtype = DTYPES[body[5] >> 4]
+    dtype, _ = dtype_of(body[5] >> 4)
     value = padding[position:] or bytes(struct.calcsize(dtype))
     shape = tuple(n + margin for n, margin in zip(content, margins, strict=True))
     return Reference(body + struct.pack("<I", zlib.crc32(body)), shape, tuple(content), *struct.unpack("<" + dtype, value))

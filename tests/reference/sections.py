@@ -4,7 +4,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from .decoder import DTYPES, varint
+from .decoder import dtype_of, varint
 
 
 class Reference(NamedTuple):
@@ -15,6 +15,7 @@ class Reference(NamedTuple):
     channel_axis: int
     fortran: bool
     dtype: str
+    big_endian: bool
     sections: tuple
     whole: bool
 
@@ -24,7 +25,8 @@ def decode(data):
     assert data[:2] == b"\xca\xec"
     assert data[2] == 4
     assert data[4] & 15 == 0
-    dtype, axes, channel_axis, fortran = DTYPES[data[4] >> 4], (data[5] & 7) + 1, data[5] >> 3 & 15, bool(data[5] >> 7)
+    dtype, big_endian = dtype_of(data[4] >> 4)
+    axes, channel_axis, fortran = (data[5] & 7) + 1, data[5] >> 3 & 15, bool(data[5] >> 7)
     position, shape = 6, []
     for _ in range(axes):
         length, position = varint(data, position)
@@ -51,4 +53,4 @@ def decode(data):
         assert zlib.crc32(section) == checksum
         sections.append((number, section))
     channel_axis = None if channel_axis == 15 else channel_axis
-    return Reference(data[3], tuple(shape), channel_axis, fortran, dtype, tuple(sections), len(data) == size)
+    return Reference(data[3], tuple(shape), channel_axis, fortran, dtype, big_endian, tuple(sections), len(data) == size)
