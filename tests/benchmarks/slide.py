@@ -165,7 +165,7 @@ def ratio(group: Path) -> float:
 
 
 def tiles(values: Windows, side: int) -> list[images.Pixels]:
-    """SAMPLE tiles (TILE, TILE, 3) of a slide, (3, side, side) or (side, side, 3), always the same ones; no more than it has."""
+    """SAMPLE tiles (TILE, TILE, 3) of a slide, (3, side, side) or (side, side, 3), always the same; no more than it has."""
     found, across = [], side // TILE
     for y, x in TILE * np.random.default_rng(1).integers(0, across, (min(SAMPLE, across**2), 2)):
         rows, columns = slice(y, y + TILE), slice(x, x + TILE)
