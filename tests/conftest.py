@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+from collections import Counter
 
 # The tests are so small that several threads do not speed them up, and on a busy machine threads wait for each other for
 # minutes; threads that wait leave the cores to others. numpy and PyTorch read these variables when they are imported, here or
@@ -34,6 +35,12 @@ def pytest_xdist_auto_num_workers(config):
         return min(4, os.cpu_count() or 1)
     config.option.dist = "no"
     return 0
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: one that begins when the others are done leaves processes without work."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -165,9 +165,9 @@ def ratio(group: Path) -> float:
 
 
 def tiles(values: Windows, side: int) -> list[images.Pixels]:
-    """SAMPLE tiles (TILE, TILE, 3) of a slide, (3, side, side) or (side, side, 3), always the same ones."""
-    found = []
-    for y, x in TILE * np.random.default_rng(1).integers(0, side // TILE, (SAMPLE, 2)):
+    """SAMPLE tiles (TILE, TILE, 3) of a slide, (3, side, side) or (side, side, 3), always the same; no more than it has."""
+    found, across = [], side // TILE
+    for y, x in TILE * np.random.default_rng(1).integers(0, across, (min(SAMPLE, across**2), 2)):
         rows, columns = slice(y, y + TILE), slice(x, x + TILE)
         planes = values.shape[0] == 3
         tile = np.moveaxis(np.asarray(values[:, rows, columns]), 0, -1) if planes else np.asarray(values[rows, columns])

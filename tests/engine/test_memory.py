@@ -28,7 +28,8 @@ assert np.abs(decoded.astype(int) - array).mean() < 10
 
 def taken(memory):
     """MiB that coding a chunk of 2048 x 2048 pixels takes at most, besides the chunk."""
-    environment = {name: processes.environment()[name] for name in ("PYTHONPATH", "PATH")}
+    kept = ("PYTHONPATH", "PYTHONPYCACHEPREFIX", "PATH", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in processes.environment().items() if name in kept}
     environment["MALLOC_MMAP_THRESHOLD_"] = "65536"  # freed arrays go back at once; what malloc would keep depends on timing
     return float(processes.run("-c", SCRIPT, memory, env=environment).stdout)
 

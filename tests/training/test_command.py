@@ -19,6 +19,7 @@ from caecodec import weights
 from caecodec.cli.main import main
 from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
+from caecodec.training import loop
 from caecodec.training.export import export
 from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
@@ -219,7 +220,8 @@ def test_small_images_are_refused_before_training(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_bad_requests(folder, tmp_path, capsys, short_start):
+def test_bad_requests(folder, tmp_path, capsys, monkeypatch, short_start):
+    monkeypatch.setattr(loop, "REPORT", 5)
     output = tmp_path / "mine.safetensors"
     command = ["train", str(folder), "-o", str(output), "--qualities", "1", "--crop", "64", "--batch", "4", "--quiet"]
     for more, message in (
