@@ -258,7 +258,7 @@ function moved() {
 
 function describe() {
   const a = sides.a.image;
-  [element("low").value, element("high").value] = state.windows[state.channel] ?? [0, 255];
+  fill([element("low"), element("high")], state.windows[state.channel] ?? [0, 255]);
   document.title = `${a.name} - caecodec`;
   element("a").value = state.a;
   element("b").value = state.b ?? "";
@@ -289,10 +289,8 @@ function offerChannels(image) {
   [...box.querySelectorAll("div")].forEach((row, i) => {
     const [on, ...window] = row.querySelectorAll("input");
     on.checked = state.channels.includes(i);
-    window.forEach((input, end) => {
-      input.disabled = !on.checked;
-      if (input !== document.activeElement) input.value = state.windows[i]?.[end] ?? "";
-    });
+    for (const input of window) input.disabled = !on.checked;
+    fill(window, state.windows[i] ?? ["", ""]);
   });
 }
 
@@ -306,6 +304,13 @@ function channelSwitch(name, colour, channel) {
   label.append(on, swatch, name);
   row.append(label, ...window);
   return row;
+}
+
+/** Put values into inputs, but not into one that is being edited. */
+function fill(inputs, values) {
+  inputs.forEach((input, i) => {
+    if (input !== document.activeElement) input.value = values[i];
+  });
 }
 
 /** Show a channel by the window in two inputs. */
