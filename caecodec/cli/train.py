@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after this time, not counting the fit of tables")
     parser.add_argument("--crop", type=int, help="pixels a side of crops, default 128, or 192 on a GPU and for ms-ssim")
     parser.add_argument("--batch", type=int, help="crops in a step, at least one of each quality; default by the device")
-    parser.add_argument("--lr", type=float, default=3e-4, help="learning rate, default %(default)s")
+    parser.add_argument("--lr", type=float, help="learning rate, default that of the family")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument(
         "--validation", type=float, default=0.05, help="share of the images that is held out, default %(default)s"

@@ -96,9 +96,11 @@ class Trainer(ABC):
     """How a family is trained; `Family.trainer` returns it.
 
     pixel_bytes : the most bytes of GPU memory that a step takes for each pixel of its crops
+    lr : the learning rate of the transforms, if none is given
     """
 
     pixel_bytes: int = 4096
+    lr: float = 3e-4
 
     def check_qualities(self, qualities: Sequence[int]) -> None:  # noqa: B027  # not abstract: most families take any
         """Raise ParameterError unless one network can serve these qualities, each from 1 to 8."""

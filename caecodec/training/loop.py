@@ -143,7 +143,7 @@ class Training:
     def take_step(self) -> None:
         """Take one step, at the learning rate for the progress of the run."""
         decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress)))
-        lr = self.recipe.lr * decay * min(1.0, (self.step + 1) / WARM_UP)
+        lr = self.recipe.learning_rate * decay * min(1.0, (self.step + 1) / WARM_UP)
         self.advance(lr, min(AVERAGE, (1 + self.step) / (10 + self.step)))
         self.step += 1
 
@@ -151,7 +151,9 @@ class Training:
         sums = self.advance.sums.cpu().clone()
         self.advance.sums.zero_()
         if not sums[:, 3].all():
-            raise ParameterError(f"lr is {self.recipe.lr} but the loss is no longer finite at step {self.step}; lower it")
+            raise ParameterError(
+                f"lr is {self.recipe.learning_rate} but the loss is no longer finite at step {self.step}; lower it"
+            )
         bpp, mse, distortion = (sums[:, :3] / sums[:, 3:]).unbind(1)
         loss = bpp + torch.tensor(self.recipe.lmbdas) * distortion
         left = self.seconds * (1 / max(1e-9, self.progress) - 1)

@@ -30,7 +30,7 @@ class Recipe:
         to have as many pixels as the training images that are held in memory (`Training.epoch`)
     crop : the side of a crop in pixels, a multiple of 32; None: `on` chooses
     batch : crops per step, at least one for each quality; None: `on` chooses
-    lr : the learning rate of the transforms between warm-up and cosine decay
+    lr : the learning rate of the transforms between warm-up and cosine decay; None: that of the family
     seed : the seed of the initialisation and of all random choices
     family : the name of the network's family
     loss : such as "bpp+mae+ms-ssim=2+lpips", with the distortions of `TERMS` and their weights (1 where none is given), whose
@@ -47,7 +47,7 @@ class Recipe:
     minutes: float = 0.0
     crop: int | None = None
     batch: int | None = None
-    lr: float = 3e-4
+    lr: float | None = None
     seed: int = 0
     family: str = registry.DEFAULT
     loss: str | None = None
@@ -80,7 +80,7 @@ class Recipe:
             )
         if self.batch is not None and self.batch < len(self.points):
             raise ParameterError(f"batch is {self.batch} but must be at least {len(self.points)}, a crop for each {self.kind}")
-        if not self.lr > 0:
+        if self.lr is not None and not self.lr > 0:
             raise ParameterError(f"lr is {self.lr} but must be above 0")
 
     @property
@@ -125,6 +125,11 @@ class Recipe:
         """The number of crops per step, after `on` has chosen it."""
         assert self.batch is not None
         return self.batch
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate, the family's if none is given."""
+        return self.trainer.lr if self.lr is None else self.lr
 
     @property
     def lmbdas(self) -> list[float]:

@@ -121,8 +121,9 @@ def model_card(source: weights.Source, images: Sequence[Path], training: "Traini
         f"| loss | bits per pixel + lmbda {distortion}, lmbda {', '.join(f'{lmbda:g}' for lmbda in recipe.lmbdas)} |",
         f"| start | {training.init} |",
         f"| steps | {training.step}, {training.epoch:.1f} epochs, in {training.seconds / 60:.0f} minutes on {training.device}; "
-        f"Adam, {recipe.lr:g} with cosine decay, averaged weights; {recipe.crops} crops of {recipe.size}x{recipe.size} a step, "
-        f"of all {'qualities' if recipe.layers is None else 'layers'}; seed {recipe.seed} |",
+        f"Adam, {recipe.learning_rate:g} with cosine decay, averaged weights; "
+        f"{recipe.crops} crops of {recipe.size}x{recipe.size} a step, of all "
+        f"{'qualities' if recipe.layers is None else 'layers'}; seed {recipe.seed} |",
         f"| data | {', '.join(path.name for path in images)}: {crops.images} images, "
         f"{len(crops.pixels) / 1e6:.0f} megapixels |",
         "| licence notes | of the training images: say here under which terms they may be used |",
