@@ -3,11 +3,11 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import zarr
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 GRACE = 3  # seconds to wait for running tasks after an interrupt
+_POLL = 0.5  # seconds
+
+
+_T = TypeVar("_T")
 
 
 class Written(NamedTuple):
@@ -87,6 +91,17 @@ def raise_if_stopped() -> None:
         raise Interrupted
 
 
+def in_order_of_end(futures: "Iterable[Future[_T]]") -> "Iterator[Future[_T]]":
+    """`concurrent.futures.as_completed`, which an interrupt ends in time also if the system hands its signal to another thread.
+
+    Python raises KeyboardInterrupt in the main thread, as soon as that runs.
+    """
+    left = set(futures)
+    while left:
+        done, left = wait(left, _POLL, FIRST_COMPLETED)
+        yield from done
+
+
 class ChunkRunner:
     """Counts the chunks of one image, and runs the tasks that encode them.
 
@@ -151,7 +166,7 @@ class ChunkRunner:
         with reporting(self._report):
             futures = [pool.submit(copy_context().run, task) for task in tasks]
         try:
-            for future in as_completed(futures):
+            for future in in_order_of_end(futures):
                 future.result()
         except BaseException as error:
             self._stopped = not isinstance(error, Exception)

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from math import prod
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
 from ..storage.locations import Place, as_path, is_url
-from .chunk_runner import interruptible
+from .chunk_runner import in_order_of_end, interruptible
 
 Job = tuple[Place, Path]
 
@@ -158,7 +158,7 @@ def _outcomes(
     pool = ThreadPoolExecutor(workers, "caecodec-conversion")
     try:
         futures = {pool.submit(work, jobs[number]): number for number in wanted}
-        for future in as_completed(futures):
+        for future in in_order_of_end(futures):
             yield futures[future], future.result()
     finally:  # at the end there is nothing left to stop
         stop.set()
