@@ -51,7 +51,7 @@ class TrainableResidual(nn.Module):
         self.shortcut = nn.Conv2d(inputs, first, stride, stride)
         with torch.no_grad():
             self.conv_out.weight.zero_()
-            self.shortcut.bias.zero_()  # type: ignore[union-attr]  # None only with bias=False
+            self.shortcut.bias.zero_()  # type: ignore[union-attr]  # this layer has a bias
             if kind == "residual":
                 nn.init.dirac_(self.shortcut.weight)
             else:
@@ -82,7 +82,7 @@ class TrainableAttention(nn.Module):
         with torch.no_grad():
             for layer in (self.gate, self.shortcut):
                 layer.weight.zero_()
-                layer.bias.zero_()  # type: ignore[union-attr]  # None only with bias=False
+                layer.bias.zero_()  # type: ignore[union-attr]  # this layer has a bias
             self.shortcut.weight += 0.5 * torch.eye(channels)[:, :, None, None]
 
     def forward(self, x: Tensor, quality: Tensor, parts: Pointwise) -> Tensor:
