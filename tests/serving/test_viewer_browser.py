@@ -66,6 +66,11 @@ def says(page, **values):
         expect(page).to_have_url(re.compile(f"[#&]{name}={value}(&|$)"))
 
 
+def said_window(page):
+    says(page, window=".*")
+    return re.search("window=([^&]*)", page.url)[1]
+
+
 def said(page, name):
     return float(re.search(f"[#&]{name}=([^&]*)", page.url)[1])
 
@@ -303,7 +308,7 @@ def test_channels_positions_and_contrast(opened, images):
     page = opened(f"#a={key(images, 'deep/cells-0.4.ome.zarr')}&channel=0")
     says(page, channel="0", at="1", window=".*")
     before = page.evaluate(COLOUR, [0.5, 0.5])
-    window = re.search("window=([^&]*)", page.url)[1]
+    window = said_window(page)
     page.get_by_role("combobox", name="Channel").select_option("GFP")
     says(page, channel="1")
     settled(page)
@@ -325,6 +330,34 @@ def test_channels_positions_and_contrast(opened, images):
     expect(page.get_by_role("alert")).to_have_text("Black must be less than white.")
     page.get_by_role("button", name="Reset").click()
     says(page, window=window)
+
+
+def test_an_answer_that_is_late_or_lost(browser, images, url):
+    """The page says that it is not there yet, and then that it will not come."""
+    page, held = browser.new_page(), []
+
+    def request():
+        """The one that a click makes, which waits."""
+        page.get_by_role("button", name="Reset").click()
+        expect(page.locator("#busy")).to_be_visible()
+        while not held:
+            page.wait_for_timeout(20)
+        return held.pop()
+
+    page.goto(f"{url}#a={key(images, 'deep/cells-0.4.ome.zarr')}&channel=0")
+    settled(page)
+    usual = said_window(page)
+    page.get_by_role("spinbutton", name="white", exact=True).fill("9000")
+    page.get_by_role("spinbutton", name="white", exact=True).press("Enter")
+    says(page, window=".*,9000")
+    page.route("**/window?*", lambda route: held.append(route))
+    request().continue_()
+    says(page, window=usual)
+    settled(page)
+    request().abort()
+    expect(page.get_by_role("alert")).to_have_text("Failed to fetch")
+    settled(page)
+    page.close()
 
 
 def test_costs_are_shown_by_side(opened, images):

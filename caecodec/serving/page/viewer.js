@@ -16,7 +16,8 @@ const sides = { a: null, b: null }; // {image, item, costs}
 const state = { a: null, b: null, view: "a", at: [], composite: false, channel: null, channels: [], layers: { a: null, b: null }, windows: {} };
 let placed = ""; // the size of the image that the viewer last looked at
 let remembering; // the timer
-let shown = 0; // counts what was asked for, so that what comes late is not taken for the latest
+let asked = 0; // counts what was asked for, so that what comes late is not taken for the latest
+let answered = 0; // the last of them that the viewer shows
 
 const viewer = OpenSeadragon({
   element: element("viewer"),
@@ -37,19 +38,21 @@ const divider = new Divider(element("divider"), clip);
 
 /** Show what `state` says; the part of the image stays if there is one, unless `place` has another. */
 async function show(place = {}) {
-  const mine = ++shown;
+  const mine = ++asked;
   complain("");
+  busy();
   const a = images.get(state.a);
   if (!choice("a", a).window && !isPlain(a)) {
-    const response = await fetch(`images/${a.key}/window${query({ ...choice("a", a), window: null })}`);
-    const answer = await response.json();
-    if (mine !== shown) return;
-    if (response.ok) channelsOf(a).forEach((channel, i) => (state.windows[channel] ??= answer.window.slice(2 * i, 2 * i + 2)));
+    const usual = fetch(`images/${a.key}/window${query({ ...choice("a", a), window: null })}`);
+    const answer = await usual.then((response) => response.json()).catch((error) => ({ error: error.message }));
+    if (mine !== asked) return;
+    if (answer.window) channelsOf(a).forEach((channel, i) => (state.windows[channel] ??= answer.window.slice(2 * i, 2 * i + 2)));
     else complain(answer.error);
   }
   for (const side of ["a", "b"]) await put(side, images.get(state[side]) ?? null);
-  if (mine !== shown) return;
+  if (mine !== asked) return;
   describe();
+  answered = mine;
   arrange();
   move(place);
 }
@@ -75,10 +78,10 @@ async function put(side, image) {
   item.addHandler("fully-loaded-change", busy);
 }
 
-/** Say that tiles are missing, as long as they are. */
+/** Say that what was asked for is not there yet, as long as it, or a tile of it, is missing. */
 function busy() {
   const items = Object.values(sides).filter((one) => one?.item?.getOpacity()).map((one) => one.item);
-  element("busy").hidden = items.every((item) => item.getFullyLoaded());
+  element("busy").hidden = answered === asked && items.every((item) => item.getFullyLoaded());
 }
 
 /** Whether an image is seen as it is, whatever its window. */
