@@ -2,7 +2,9 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -21,6 +23,7 @@ from ..storage.settling import settle
 from .chunk_runner import ChunkRunner, Written, raise_if_stopped
 from .journal import Journal
 
+Region = tuple[slice, ...]
 BLOCK_BYTES = 2**26  # holds enough chunks for the network's batches
 _UNREADABLE = (RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # raised by other codecs for damaged chunks
 
@@ -60,9 +63,10 @@ def store(
         if runner.cluster:
             runner.cluster.write(writer, regions(padded, block), runner)
         else:
-            for region in regions(padded, block):
-                raise_if_stopped()
-                writer.write(region, runner)
+            with ThreadPoolExecutor(1, "caecodec-read") as reader:
+                for region, missing, data in _read_ahead(writer, regions(padded, block), runner, reader):
+                    raise_if_stopped()
+                    writer.put(region, missing, data, runner)
     # The error is raised again once zarr's other chunks have ended; they would recreate the folder after its removal.
     except Exception:
         sync(settle())
@@ -84,23 +88,27 @@ class BlockWriter:
     unit: tuple[int, ...]
     notes: Path | None
 
-    def write(self, region: tuple[slice, ...], runner: ChunkRunner) -> None:
-        """Write those units of a block that are not complete, and let `runner` count them all.
+    def write(self, region: Region, runner: ChunkRunner) -> None:
+        """Write those units of a block that are not complete, and let `runner` count them all."""
+        if missing := self.missing(region, runner):
+            self.put(region, missing, read_padded(self.source, region), runner)
+
+    def missing(self, region: Region, runner: ChunkRunner) -> list[Region]:
+        """The units of a block that are not complete; `runner` counts the others."""
+        return [one for one in parts(region, self.unit) if not self._is_complete(one, runner)]
+
+    def put(self, region: Region, missing: list[Region], data: npt.NDArray[Any], runner: ChunkRunner) -> None:
+        """Write these units of a block whose values are `data`, and let `runner` count them.
 
         With `notes`, shards are written one after the other, so that no more than the work on one is lost.
         """
-        units = list(parts(region, self.unit))
-        missing = [one for one in units if not self._is_complete(one, runner)]
-        if not missing:
-            return
-        data = read_padded(self.source, region)
 
-        def write(one: tuple[slice, ...]) -> None:
+        def write(one: Region) -> None:
             self.array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
             self._count(one, runner)
 
         in_turn = self.notes is not None and self.unit != self.array.chunks
-        if not (runner.slow or in_turn) and len(missing) == len(units):
+        if not (runner.slow or in_turn) and len(missing) == sum(1 for _ in parts(region, self.unit)):
             self.array[region] = data
             for one in missing:
                 self._count(one, runner)
@@ -117,7 +125,7 @@ class BlockWriter:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_journal"}  # each process has its own
 
-    def _is_complete(self, one: tuple[slice, ...], runner: ChunkRunner) -> bool:
+    def _is_complete(self, one: Region, runner: ChunkRunner) -> bool:
         """Whether a unit was complete before, and is counted now; a stored one is, because zarr renames files into place."""
         if self._journal is None:
             return False
@@ -128,7 +136,7 @@ class BlockWriter:
         runner.count(Written(chunks, chunks, nbytes, stored or 0))
         return True
 
-    def _count(self, one: tuple[slice, ...], runner: ChunkRunner) -> None:
+    def _count(self, one: Region, runner: ChunkRunner) -> None:
         """Count a unit that was written now, and note it if it is not stored."""
         stored = self._stored_bytes(one)
         if stored is None and self._journal is not None:
@@ -136,16 +144,16 @@ class BlockWriter:
         chunks, nbytes = self._size(one)
         runner.count(Written(chunks, 0, nbytes, stored or 0, nbytes // (runner.channels * self.array.dtype.itemsize)))
 
-    def _size(self, one: tuple[slice, ...]) -> tuple[int, int]:
+    def _size(self, one: Region) -> tuple[int, int]:
         """The number of chunks of a unit, and its bytes, uncompressed."""
         shape = tuple(part.stop - part.start for part in one)
         return chunk_count(shape, self.array.chunks), prod(shape) * self.array.dtype.itemsize
 
-    def _key(self, one: tuple[slice, ...]) -> str:
+    def _key(self, one: Region) -> str:
         place = tuple(part.start // n for part, n in zip(one, self.unit, strict=True))
         return f"{self.array.path}/{self.array.metadata.encode_chunk_key(place)}"
 
-    def _stored_bytes(self, one: tuple[slice, ...]) -> int | None:
+    def _stored_bytes(self, one: Region) -> int | None:
         """The bytes that a unit is stored in; None if it is not."""
         try:
             return sync(self.array.store.getsize(self._key(one)))
@@ -153,7 +161,22 @@ class BlockWriter:
             return None
 
 
-def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def _read_ahead(
+    writer: BlockWriter, regions: Iterable[Region], runner: ChunkRunner, reader: Executor
+) -> Iterator[tuple[Region, list[Region], npt.NDArray[Any]]]:
+    """What `BlockWriter.put` takes for each block that is not complete; the next one is read while the caller writes one."""
+    last = None
+    for region in regions:
+        if missing := writer.missing(region, runner):
+            data = reader.submit(copy_context().run, read_padded, writer.source, region)
+            if last:
+                yield *last[:2], last[2].result()
+            last = region, missing, data
+    if last:
+        yield *last[:2], last[2].result()
+
+
+def read(source: Windows, region: Region) -> npt.NDArray[Any]:
     """The values of a part of an array, in this machine's byte order.
 
     Raises ParameterError, which names the array, if they cannot be decoded.
@@ -170,7 +193,7 @@ def read(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         raise ParameterError(f"array {getattr(source, 'path', '')!r} cannot be read: {error}") from error
 
 
-def read_padded(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
+def read_padded(source: Windows, region: Region) -> npt.NDArray[Any]:
     """The same for a part that reaches over the edge, filled up with the values next to the edge."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
@@ -187,12 +210,12 @@ def chunk_count(shape: tuple[int, ...], chunks: tuple[int, ...]) -> int:
     return prod(-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True))
 
 
-def regions(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def regions(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[Region]:
     """The blocks of an array of this shape, in order; those at its end may be smaller."""
     return parts(tuple(slice(0, n) for n in shape), block)
 
 
-def parts(region: tuple[slice, ...], side: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def parts(region: Region, side: tuple[int, ...]) -> Iterator[Region]:
     """The blocks of a part of an array, as `regions`."""
     starts = (range(part.start, part.stop, n) for part, n in zip(region, side, strict=True))
     for start in product(*starts):

@@ -26,7 +26,7 @@ from zarr.storage import LocalStore
 from .. import settings, weights
 from ..errors import ParameterError
 from ..storage.locations import Place
-from .blocks import BlockWriter
+from .blocks import BlockWriter, Region
 from .chunk_runner import GRACE, ChunkRunner, Interrupted, Written, interruptible, raise_if_stopped
 
 PATIENCE = 60  # seconds without any worker after which there will be none
@@ -37,8 +37,6 @@ _KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL  # on Wind
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _LOGGERS = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # those with a level of their own
-
-Region = tuple[slice, ...]
 
 
 class Cluster:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from zarr.storage import LocalStore, MemoryStore
 import caecodec
 from caecodec.arrays.inspection import inspect
 from caecodec.images.metrics import psnr
-from caecodec.ngff import blocks
+from caecodec.ngff import blocks, chunk_runner
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -184,3 +185,48 @@ def test_a_read_only_store(tmp_path, photograph, options):
         create(LocalStore(tmp_path / "b.zarr", read_only=True))
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files
     assert not (tmp_path / "b.zarr").exists()
+
+
+class Read:
+    """A source of rows, of which it notes those that were read; one of them can be damaged."""
+
+    shape, dtype, chunks = (5, 4), np.dtype(np.uint8), (1, 4)
+
+    def __init__(self, damaged=None):
+        self.rows, self.damaged = [], damaged
+        self.changed = threading.Condition()
+
+    def __getitem__(self, region):
+        with self.changed:
+            self.rows.append(region[0].start)
+            self.changed.notify_all()
+        if self.rows[-1] == self.damaged:
+            raise ValueError("no such row")
+        return np.full((1, 4), self.rows[-1], np.uint8)
+
+    def reads(self, count):
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.rows) >= count, processes.PATIENCE)
+
+
+def test_the_next_block_is_read_while_one_is_written(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4)
+    source, counts = Read(), []
+
+    def tell(state):
+        if state.done > len(counts):
+            assert source.reads(min(5, state.done + 1))
+            counts.append(len(source.rows))
+
+    group = zarr.create_group(MemoryStore())
+    blocks.store(group, "rows", source, chunk_runner.ChunkRunner(tell), chunks=(1, 4))
+    assert (group["rows"][:] == np.arange(5)[:, None]).all()
+    assert counts == [2, 3, 4, 5, 5]  # and none before there is room for it
+
+
+def test_blocks_before_one_that_cannot_be_read_are_written(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4)
+    group = zarr.create_group(MemoryStore())
+    with pytest.raises(caecodec.ParameterError, match="no such row"):
+        blocks.store(group, "rows", Read(damaged=3), chunks=(1, 4), fill_value=9)
+    assert group["rows"][:, 0].tolist() == [0, 1, 2, 9, 9]
