@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.core.common import concurrent_map
 from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
@@ -95,7 +96,17 @@ class BlockWriter:
 
     def missing(self, region: Region, runner: ChunkRunner) -> list[Region]:
         """The units of a block that are not complete; `runner` counts the others."""
-        return [one for one in parts(region, self.unit) if not self._is_complete(one, runner)]
+        units = list(parts(region, self.unit))
+        if self._journal is None:
+            return units
+        missing = []
+        for one, stored in zip(units, self._stored_bytes(units), strict=True):  # zarr renames files into place
+            if stored is None and self._key(one) not in self._journal:
+                missing.append(one)
+            else:
+                chunks, nbytes = self._size(one)
+                runner.count(Written(chunks, chunks, nbytes, stored or 0))
+        return missing
 
     def put(self, region: Region, missing: list[Region], data: npt.NDArray[Any], runner: ChunkRunner) -> None:
         """Write these units of a block whose values are `data`, and let `runner` count them.
@@ -105,13 +116,12 @@ class BlockWriter:
 
         def write(one: Region) -> None:
             self.array[one] = data[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(one, region, strict=True))]
-            self._count(one, runner)
+            self._count([one], runner)
 
         in_turn = self.notes is not None and self.unit != self.array.chunks
         if not (runner.slow or in_turn) and len(missing) == sum(1 for _ in parts(region, self.unit)):
             self.array[region] = data
-            for one in missing:
-                self._count(one, runner)
+            self._count(missing, runner)
             return
         step = 1 if in_turn else len(missing)
         for i in range(0, len(missing), step):
@@ -125,24 +135,13 @@ class BlockWriter:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_journal"}  # each process has its own
 
-    def _is_complete(self, one: Region, runner: ChunkRunner) -> bool:
-        """Whether a unit was complete before, and is counted now; a stored one is, because zarr renames files into place."""
-        if self._journal is None:
-            return False
-        stored = self._stored_bytes(one)
-        if stored is None and self._key(one) not in self._journal:
-            return False
-        chunks, nbytes = self._size(one)
-        runner.count(Written(chunks, chunks, nbytes, stored or 0))
-        return True
-
-    def _count(self, one: Region, runner: ChunkRunner) -> None:
-        """Count a unit that was written now, and note it if it is not stored."""
-        stored = self._stored_bytes(one)
-        if stored is None and self._journal is not None:
-            self._journal.add(self._key(one))
-        chunks, nbytes = self._size(one)
-        runner.count(Written(chunks, 0, nbytes, stored or 0, nbytes // (runner.channels * self.array.dtype.itemsize)))
+    def _count(self, units: list[Region], runner: ChunkRunner) -> None:
+        """Count units that were written now, and note those that are not stored."""
+        for one, stored in zip(units, self._stored_bytes(units), strict=True):
+            if stored is None and self._journal is not None:
+                self._journal.add(self._key(one))
+            chunks, nbytes = self._size(one)
+            runner.count(Written(chunks, 0, nbytes, stored or 0, nbytes // (runner.channels * self.array.dtype.itemsize)))
 
     def _size(self, one: Region) -> tuple[int, int]:
         """The number of chunks of a unit, and its bytes, uncompressed."""
@@ -153,12 +152,16 @@ class BlockWriter:
         place = tuple(part.start // n for part, n in zip(one, self.unit, strict=True))
         return f"{self.array.path}/{self.array.metadata.encode_chunk_key(place)}"
 
-    def _stored_bytes(self, one: Region) -> int | None:
-        """The bytes that a unit is stored in; None if it is not."""
-        try:
-            return sync(self.array.store.getsize(self._key(one)))
-        except FileNotFoundError:
-            return None
+    def _stored_bytes(self, units: list[Region]) -> list[int | None]:
+        """The bytes that each of these units is stored in; None for one that is not."""
+
+        async def size(key: str) -> int | None:
+            try:
+                return await self.array.store.getsize(key)
+            except FileNotFoundError:
+                return None
+
+        return sync(concurrent_map([(self._key(one),) for one in units], size, zarr.config.get("async.concurrency")))
 
 
 def _read_ahead(
