@@ -19,7 +19,7 @@ from .arrival import FoundArray
 
 
 class _Coded(NamedTuple):
-    """The subject of a report: payloads of a codec, a summary of its parameters, and the array whose chunks they are."""
+    """The subject of a report: payloads of a codec and where they are, a summary of its parameters, and their array."""
 
     path: str
     codec: Codec[Any, Any]
@@ -30,7 +30,7 @@ class _Coded(NamedTuple):
     channels: int
     chunk_shape: tuple[int, ...]
     chunk_count: int
-    payloads: Iterable[bytes]
+    payloads: Iterable[tuple[str, bytes]]
     filters: tuple[str, ...] = ()
     compressors: tuple[str, ...] = ()
 
@@ -160,7 +160,7 @@ def _of_payload(path: str, codec: Codec[Any, Any], data: bytes) -> _Coded:
     header, axis = payload.header, payload.header.channel_axis
     channels = 1 if axis is None else header.shape[axis]
     summary = codec.payload_summary(payload)
-    return _Coded(path, codec, summary, header.shape, header.dtype, axis, channels, header.shape, 1, [data])
+    return _Coded(path, codec, summary, header.shape, header.dtype, axis, channels, header.shape, 1, [("", data)])
 
 
 def _of_array(found: FoundArray) -> _Coded:
@@ -180,7 +180,7 @@ def _of_array(found: FoundArray) -> _Coded:
         1 if axis is None else seen[axis],
         chunk_shape,
         count,
-        payloads.payloads(array),
+        payloads.placed_payloads(array),
         tuple(layers.name(one) for layer in nesting for one in layer.filters),
         tuple(layers.name(one) for layer in reversed(nesting) for one in layer.compressors),
     )
@@ -188,8 +188,11 @@ def _of_array(found: FoundArray) -> _Coded:
 
 def _report(coded: _Coded, carried: weights.Carried) -> Report:
     sums = _Sums(coded.codec)
-    for data in coded.payloads:
-        sums.add(data)
+    for where, data in coded.payloads:
+        try:
+            sums.add(data)
+        except CaeCodecError as error:
+            raise type(error)(f"{where}: {error}" if where else str(error)) from error
     spec = coded.summary.get("weights")
     needed = sums.digests | ({bytes.fromhex(spec.digest)} if spec and spec.digest else set())
     about: dict[str, Any] = {

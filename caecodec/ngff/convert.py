@@ -14,6 +14,7 @@ import numpy as np
 from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
+from ..images.files import SUFFIXES
 from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
 from ..storage.locations import OZX, Place, as_path, is_url
 from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
@@ -103,6 +104,7 @@ def encode_paths(
         options = replace(options, to="cae")
     in_place = output.resolve() in [as_path(file).resolve() for file in files if not is_url(file)]
     single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
+    _refuse_file(output, single, f"; name a folder, or for one image NAME.ome.zarr, NAME{OZX} or NAME{PAYLOAD_SUFFIX}")
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if options.to == "cae":
@@ -138,6 +140,7 @@ def decode_paths(
     """
     found = coded_inputs(inputs, output)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(found) == 1))
+    _refuse_file(output, single, f"; name a folder, or for one image a file of {', '.join(SUFFIXES)}")
     if single and len(found) != 1:
         raise ParameterError(f"{output} names one output but there are {len(found)} inputs; name a folder instead")
     if not (single or writable(Path("a" + suffix)) or is_video(Path("a" + suffix))):
@@ -147,6 +150,12 @@ def decode_paths(
     jobs = [(one.location, output if single else output / one.folder / (stem(one.location) + suffix)) for one in found]
     refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
     return run_jobs(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress, workers, encoding=False)
+
+
+def _refuse_file(output: Path, single: bool, way_out: str) -> None:
+    """Raise ParameterError for a file that exists where the folder of the outputs would be."""
+    if not single and output.exists() and not output.is_dir():
+        raise ParameterError(f"{output} is a file but outputs go into a folder{way_out}")
 
 
 def _check_payloads(options: Options, output: Path, single: bool) -> None:

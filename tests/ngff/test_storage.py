@@ -18,6 +18,7 @@ import caecodec
 from caecodec.arrays.inspection import inspect
 from caecodec.images.metrics import psnr
 from caecodec.ngff import blocks
+from caecodec.storage.partial import complete_file, complete_folder, resumable_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -184,3 +185,25 @@ def test_a_read_only_store(tmp_path, photograph, options):
         create(LocalStore(tmp_path / "b.zarr", read_only=True))
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == files
     assert not (tmp_path / "b.zarr").exists()
+
+
+@pytest.mark.parametrize("complete", [complete_file, complete_folder, resumable_folder])
+def test_nothing_is_replaced_that_came_meanwhile(tmp_path, complete):
+    """Of two processes that write one output at once, the one that ends later changes nothing."""
+    target = tmp_path / "a.zarr"
+
+    def write(path):
+        if complete is complete_file:
+            path.write_text("")
+        else:
+            path.mkdir(exist_ok=True)
+
+    def convert():
+        with complete(target) as partial:
+            write(partial)
+            write(target)  # as another process would
+
+    with pytest.raises(caecodec.ParameterError, match=r"a\.zarr has been written by another process meanwhile"):
+        convert()
+    assert target.exists()
+    convert()  # to replace what was there at the beginning is the caller's choice
