@@ -242,8 +242,11 @@ def test_a_dataset_of_windows(stored):
     np.testing.assert_array_equal(chunks[5][:, :1].numpy(), latents[:, 4:, 2:])
     with pytest.raises(IndexError, match="there are 6 items"):
         chunks[6]
-    with pytest.raises(caecodec.ParameterError, match="window is"):
-        caecodec.torch.LatentDataset(latents, (0, 2))
+    for window in ((0, 2), 8, (2.5, 2), (2, 2, 2)):
+        with pytest.raises(caecodec.ParameterError, match="window is"):
+            caecodec.torch.LatentDataset(latents, window)
+    with pytest.raises(caecodec.ParameterError, match=r"pass caecodec\.open_latents\(array\)"):
+        caecodec.torch.LatentDataset(str(stored))
 
 
 LOADING = """

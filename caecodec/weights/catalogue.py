@@ -23,6 +23,7 @@ from ..entropy import registry
 from ..errors import FormatVersionError, WeightsError
 from ..models.factorized.family import Factorized
 from ..models.family import Tensors
+from ..storage.partial import complete_file
 from . import file as weights_file
 from .file import FORMAT, NO_TABLES, QualityWeights, serialise
 
@@ -306,9 +307,8 @@ def _models(source: Source, quality: int) -> frozenset[str]:
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
     """Write a weights file of these tensors, and return its source."""
     data = serialise(tensors, name=name, family=family, metric=metric, qualities=qualities)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with complete_file(path) as partial:
+        partial.write_bytes(data)
     return Source(name, family, metric, qualities, hashlib.sha256(data).hexdigest(), path)
 
 
