@@ -12,7 +12,7 @@ from .. import weights
 from ..codecs.base import Codec
 from ..codecs.registry import owner
 from ..codecs.reports import Report
-from ..errors import CaeCodecError, ParameterError
+from ..errors import CaeCodecError, CorruptionError, FormatVersionError, ParameterError
 from ..storage import locations
 from . import arrival, layers, payloads
 from .arrival import FoundArray
@@ -118,9 +118,13 @@ def examine(path: locations.Location, expect: str | None = None) -> Inspection:
     arrival.check_expected(expect)
     if not locations.is_url(path) and Path(path).is_file() and not locations.is_zipped(path):
         data = Path(path).read_bytes()
-        codec = owner(data)
+        try:
+            codec = owner(data)
+            report = _report(_of_payload(str(path), codec, data), weights.Carried())
+        except (CorruptionError, FormatVersionError) as error:
+            raise type(error)(f"{path}: {error}") from error
         strays = [] if expect in (None, arrival.ANY, codec.name) else [f"{path} is coded by {codec.name}, not by {expect}"]
-        return Inspection([_report(_of_payload(str(path), codec, data), weights.Carried())], [], strays, [])
+        return Inspection([report], [], strays, [])
     carried = weights.carried(path)
     with weights.found_as_well(carried):
         node, arrays = _opened(path)
@@ -146,6 +150,8 @@ def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], lis
     try:
         node = locations.open_node(path)
         members = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
+    except ParameterError:
+        raise
     except locations.UNREADABLE as error:
         raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
     if isinstance(node, zarr.Array):
@@ -191,7 +197,7 @@ def _report(coded: _Coded, carried: weights.Carried) -> Report:
     for where, data in coded.payloads:
         try:
             sums.add(data)
-        except CaeCodecError as error:
+        except (CorruptionError, FormatVersionError) as error:
             raise type(error)(f"{where}: {error}" if where else str(error)) from error
     spec = coded.summary.get("weights")
     needed = sums.digests | ({bytes.fromhex(spec.digest)} if spec and spec.digest else set())

@@ -16,7 +16,7 @@ from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.files import SUFFIXES
 from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
-from ..storage.locations import OZX, Place, as_path, is_url
+from ..storage.locations import OZX, Location, Place, as_path, is_url, refuse_single
 from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
@@ -51,7 +51,7 @@ from .video_groups import is_video_group, read_video_group, write_video_group
 
 def encode_paths(
     inputs: Sequence[Place],
-    output: Path,
+    output: Location,
     options: Options,
     progress: FolderListener = lambda state: None,
     tell: ProgressListener = lambda state: None,
@@ -96,6 +96,8 @@ def encode_paths(
     ParameterError
         There is nothing to convert, or the output's name or an option does not fit the inputs, or one lies inside the other.
     """
+    refuse_single(inputs, "inputs")
+    output = Path(output)
     found = image_inputs(inputs, output)
     files = [one.location for one in found]
     if output.suffix == OZX:
@@ -126,7 +128,7 @@ def encode_paths(
 
 def decode_paths(
     inputs: Sequence[Place],
-    output: Path,
+    output: Location,
     suffix: str = ".png",
     overwrite: bool = False,
     gpu: bool | None = None,
@@ -138,6 +140,8 @@ def decode_paths(
     Groups may also be zipped stores (.ozx, .zarr.zip) and URLs for fsspec. Weights that a group carries need not be installed.
     `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
+    refuse_single(inputs, "inputs")
+    output = Path(output)
     found = coded_inputs(inputs, output)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(found) == 1))
     _refuse_file(output, single, f"; name a folder, or for one image a file of {', '.join(SUFFIXES)}")

@@ -15,12 +15,12 @@ from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
-from ..storage.locations import Location
+from ..storage.locations import Location, parse_paths
 from ..storage.partial import refuse_existing
 from ..weights import file
 from . import data, symbols
 from .layered_trainer import LayeredTrainer
-from .outputs import in_folder, parse_images, parse_output
+from .outputs import in_folder, parse_output
 from .state import family_of
 
 CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
@@ -68,7 +68,7 @@ def export(
     WeightsError
         The checkpoint is of neither kind, or of another network.
     """
-    checkpoint, output, images = Path(checkpoint), parse_output(output, overwrite), parse_images(images)
+    checkpoint, output, images = Path(checkpoint), parse_output(output, overwrite), parse_paths(images)
     if checkpoint.suffix == ".safetensors":
         raise ParameterError(
             f"{checkpoint} is a weights file already; fit its tables anew with caecodec fit-entropy, or name a checkpoint"

@@ -15,9 +15,9 @@ from ..entropy.streams import CodedSymbols, narrow
 from ..errors import ParameterError
 from ..models import registry
 from ..models.family import Tensors
-from ..storage.locations import Location
+from ..storage.locations import Location, parse_paths
 from . import data, symbols
-from .outputs import parse_images, parse_output
+from .outputs import parse_output
 
 CROPS = 3000
 HELD_OUT = 10  # every tenth image is held out for measurement
@@ -68,7 +68,7 @@ def fit_entropy(
     WeightsError
         `path` holds no weights.
     """
-    path, images, output = Path(path), parse_images(images), parse_output(output, overwrite)
+    path, images, output = Path(path), parse_paths(images), parse_output(output, overwrite)
     if path.suffix != ".safetensors" and quality is None:
         raise ParameterError(f"{path} is a checkpoint, which does not store its quality; pass quality (-q 1 to 8)")
     source = weights.open_file(path, metric, quality or 0)

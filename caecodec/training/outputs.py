@@ -1,7 +1,6 @@
-"""The arguments that all that makes weights has: checked before the work begins, which takes minutes to hours."""
+"""The outputs of what makes weights: checked before the work begins, which takes minutes to hours."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ParameterError
@@ -31,10 +30,3 @@ def in_folder(path: Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise ParameterError(f"{path} cannot be written, because its folder does not permit it; choose another")
     return path
-
-
-def parse_images(images: Sequence[Location]) -> list[Path]:
-    """The paths of images. Raises ParameterError for a single text, each letter of which would be one."""
-    if isinstance(images, str | Path):
-        raise ParameterError(f"images are {str(images)!r} but must be a list of paths; pass [{str(images)!r}]")
-    return [Path(path) for path in images]

@@ -12,13 +12,13 @@ from .. import settings, weights
 from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..models import bfloat16
-from ..storage.locations import Location
+from ..storage.locations import Location, parse_paths
 from . import data, report, symbols
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
 from .loss import weighted
-from .outputs import in_folder, parse_images
+from .outputs import in_folder
 from .recipe import Recipe
 from .start import default_init, start
 
@@ -113,7 +113,7 @@ def train(
     WeightsError
         init names weights that do not exist, or that are of a wider network; lpips_backbone is not AlexNet's.
     """
-    paths = Paths(parse_images(images), Path(output))
+    paths = Paths(parse_paths(images), Path(output))
     images, output = paths.images, paths.output
     paths.check(resume, overwrite)
     report.require()

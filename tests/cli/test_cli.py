@@ -213,9 +213,11 @@ def test_inspect_what_is_not_ours(tmp_path):
         inspect(tmp_path / "a.zarr")
     with pytest.raises(caecodec.ParameterError, match="holds no array coded by caecodec"):
         inspect(tmp_path / "g.zarr")
-    with pytest.raises(caecodec.ParameterError, match="neither a .cae file nor a Zarr"):
+    with pytest.raises(caecodec.ParameterError, match=r"none is a folder but no Zarr array or group; name one"):
         inspect(tmp_path / "none")
-    with pytest.raises(caecodec.CorruptionError, match="must start with ca ec"):
+    with pytest.raises(caecodec.ParameterError, match=r"nowhere\.zarr is not a Zarr array or group: .* does not exist"):
+        inspect(tmp_path / "nowhere.zarr")
+    with pytest.raises(caecodec.CorruptionError, match=r"text\.cae: payload .* must start with ca ec"):
         inspect(tmp_path / "text.cae")
 
 

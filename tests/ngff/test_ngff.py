@@ -116,6 +116,16 @@ def test_a_file_where_a_folder_would_be(tmp_path, folder, name):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_paths_as_texts(tmp_path, folder, photograph):
+    written, failed = encode_paths([str(folder / "astronaut.png")], str(tmp_path / "a.ome.zarr"), Options(quality=5))
+    assert (written, failed) == ([tmp_path / "a.ome.zarr"], [])
+    decode_paths([str(tmp_path / "a.ome.zarr")], str(tmp_path / "a.png"))
+    assert psnr(np.asarray(Image.open(tmp_path / "a.png")), photograph[:300, :400]) > 28
+    for convert in (lambda text: encode_paths(text, "b", Options()), lambda text: decode_paths(text, "b")):
+        with pytest.raises(caecodec.ParameterError, match=r"inputs are 'a\.ome\.zarr' but must be a list of paths"):
+            convert("a.ome.zarr")
+
+
 def test_a_link_is_replaced(tmp_path, folder):
     """And what it leads to stays."""
     options = Options(quality=1, overwrite=True)
