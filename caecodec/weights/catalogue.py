@@ -184,6 +184,12 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
     if not found and spec.digest:
         raise WeightsError(f"weights {str(spec)!r} were not found in {_looked()}; {_way_out()}")
     fitting = [source for source in found if source.metric == metric and quality in source.qualities]
+    if found and not fitting:
+        have = "; ".join(f"metric {one.metric!r}, quality {', '.join(map(str, one.qualities))}" for one in found)
+        raise WeightsError(
+            f"weights {str(spec)!r} are of {have}, but quality is {quality}, metric {metric!r}; pass one that "
+            f"they have; {_choices()}"
+        )
     if not fitting:
         raise WeightsError(f"there are no weights {str(spec)!r} for quality {quality}, metric {metric!r}; {_choices()}")
     pinned = [source for source in fitting if spec.digest in (None, source.spec.digest)]

@@ -57,7 +57,7 @@ def test_exit_status_of_a_folder_with_a_bad_file(tmp_path, photo, capsys):
 def test_errors_are_one_line(tmp_path, photo, capsys):
     assert main(["encode", str(photo), "-o", str(tmp_path / "out"), "--weights", str(TINY)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("caecodec: there are no weights 'tiny.safetensors' for quality 8")
+    assert error.startswith("caecodec: weights 'tiny.safetensors' are of metric 'mse', quality 1, 4, but quality is 8, metric")
     assert error.count("\n") == 1
     with pytest.raises(SystemExit) as stop:
         main(["encode", str(photo)])

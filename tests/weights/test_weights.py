@@ -42,7 +42,8 @@ def test_default_is_pinned_to_a_digest():
 
 def test_a_quality_without_weights_says_what_there_is():
     with pytest.raises(
-        caecodec.WeightsError, match=r"quality 8, metric 'mse'; installed: photo@.*quality 1, 2.*weights='compressai'"
+        caecodec.WeightsError,
+        match=r"quality 1, 4, but quality is 8, metric 'mse'; .* installed: photo@.*quality 1, 2.*weights='comp",
     ):
         caecodec.ConvolutionalAutoencoder(weights=TINY)
 
