@@ -28,7 +28,7 @@ def test_shipped_files_are_those_of_the_manifest():
 
 
 def test_every_shipped_quality_loads():
-    for source in weights.installed():
+    for source in weights.by_place()["shipped"]:
         for quality in source.qualities:
             loaded = weights.load(source, quality)
             assert set(loaded.tables) == ({"layers"} if source.name == "photo-layers" else {"static", "context"})
