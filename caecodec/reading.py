@@ -6,7 +6,6 @@ from typing import Any
 import numpy.typing as npt
 import zarr
 
-from .arrays.opening import opened_array
 from .torch import read as read_tensor
 
 
@@ -30,4 +29,4 @@ def read(array: "zarr.Array[Any] | str | Path", selection: Any = ..., layers: in
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
-    return read_tensor(opened_array(array), selection, layers=layers).cpu().numpy()
+    return read_tensor(array, selection, layers=layers).cpu().numpy()

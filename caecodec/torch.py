@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 import zarr
 
 from .arrays import payloads
+from .arrays.opening import opened_array
 from .arrays.selection import parse_selection
 from .codecs.decoding import start_decode
 from .engine import DevicePlacement
@@ -26,7 +28,7 @@ THREADS = 16  # that decode chunks if no device decodes them in batches
 
 
 def read(
-    array: zarr.Array[Any],
+    array: zarr.Array[Any] | str | Path,
     selection: Any = ...,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
@@ -37,7 +39,7 @@ def read(
     Parameters
     ----------
     array
-        A Zarr array that caecodec codes, of either format, sharded or not.
+        A Zarr array that caecodec codes, of either format, sharded or not; or its path or URL.
     selection
         Integers, slices with steps above 0, and an ellipsis, as in ``array[0, 100:200, ...]``.
     device
@@ -50,11 +52,12 @@ def read(
     Raises
     ------
     ParameterError
-        The array has other codecs, or no layers although `layers` is given; the selection is of another kind or outside the
-        array; or there is no such device.
+        There is no such array, it has other codecs, or no layers although `layers` is given; the selection is of another kind
+        or outside the array; or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
+    array = opened_array(array)
     codec, parameters = payloads.coded_by(array)
     first = codec.first_layers(layers)
     dependencies = parameters.dependencies._replace(layers=first)
@@ -129,16 +132,19 @@ class LatentDataset(torch.utils.data.Dataset[Any]):
         Takes the region of the array, as slices in pixels, and returns what the DataLoader collates. With workers that are
         spawned it must be picklable.
 
-    Raises ParameterError for a window without rows or columns.
+    Raises ParameterError for what are no latents, and for a window that is not of whole rows and columns.
     """
 
     def __init__(
         self, latents: Latents, window: tuple[int, int] | None = None, label: Callable[[Region], Any] | None = None
     ) -> None:
-        if window is not None and (len(window) != 2 or min(window) < 1):
+        if not isinstance(latents, Latents):
+            raise ParameterError(f"latents are {latents!r} but must be those of an array; pass caecodec.open_latents(array)")
+        sides = np.asarray(latents.chunks[-2:] if window is None else window)
+        if sides.shape != (2,) or sides.dtype.kind not in "iu" or sides.min() < 1:
             raise ParameterError(f"window is {window} but must be two numbers of latent positions, rows and columns, above 0")
         self.latents, self.label = latents, label
-        self._size = (*latents.chunks[:-2], *(window or latents.chunks[-2:]))
+        self._size = (*latents.chunks[:-2], *map(int, sides))
         self._grid = [-(-whole // part) for whole, part in zip(latents.shape, self._size, strict=True)]
 
     def __len__(self) -> int:

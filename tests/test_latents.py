@@ -1,6 +1,7 @@
 """Latents of stored arrays: those that the synthesis takes, from any store, and as datasets."""
 
 import pickle
+import sys
 from collections import Counter
 
 import dask.array as da
@@ -18,6 +19,7 @@ import caecodec
 from caecodec import weights
 from caecodec.cli.main import main
 from caecodec.codecs.decoding import parse_payload
+from caecodec.latents import Latents
 from caecodec.models import registry
 
 STRIDE = 16
@@ -240,8 +242,11 @@ def test_a_dataset_of_windows(stored):
     np.testing.assert_array_equal(chunks[5][:, :1].numpy(), latents[:, 4:, 2:])
     with pytest.raises(IndexError, match="there are 6 items"):
         chunks[6]
-    with pytest.raises(caecodec.ParameterError, match="window is"):
-        caecodec.torch.LatentDataset(latents, (0, 2))
+    for window in ((0, 2), 8, (2.5, 2), (2, 2, 2)):
+        with pytest.raises(caecodec.ParameterError, match="window is"):
+            caecodec.torch.LatentDataset(latents, window)
+    with pytest.raises(caecodec.ParameterError, match=r"pass caecodec\.open_latents\(array\)"):
+        caecodec.torch.LatentDataset(str(stored))
 
 
 LOADING = """
@@ -279,3 +284,19 @@ def test_command(stored, tmp_path, name, capsys):
     assert "must be named NAME.npy or NAME.zarr" in capsys.readouterr().err
     assert main(["latents", str(tmp_path / "none"), "-o", str(tmp_path / "b.npy")]) == 1
     assert not (tmp_path / "b.npy").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing reserves space for a file that is mapped into memory")
+def test_room_on_the_disk_is_reserved(stored, tmp_path, monkeypatch):
+    """A disk that is full is an error at once; later, the system would end the process."""
+    real, reserved = Latents.blocks, []
+
+    def blocks(latents):
+        (partial,) = tmp_path.glob(".a.partial-*.npy")
+        reserved.append((512 * partial.stat().st_blocks, partial.stat().st_size))
+        return real(latents)
+
+    monkeypatch.setattr(Latents, "blocks", blocks)
+    assert main(["latents", str(stored), "-o", str(tmp_path / "a.npy")]) == 0
+    ((blocks_of_file, size),) = reserved
+    assert blocks_of_file >= size > 0

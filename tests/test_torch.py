@@ -143,6 +143,15 @@ def test_selections_that_are_refused(selection, match):
         caecodec.torch.read(array, selection)
 
 
+def test_paths(tmp_path):
+    stored = zarr.create_array(tmp_path / "a.zarr", data=random_image(100, 110, 3), **V3)
+    part = np.s_[20:50, :30]
+    for path in (tmp_path / "a.zarr", str(tmp_path / "a.zarr"), (tmp_path / "a.zarr").as_uri()):
+        np.testing.assert_array_equal(caecodec.torch.read(path, part).numpy(), caecodec.torch.read(stored, part).numpy())
+    with pytest.raises(caecodec.ParameterError, match=r"none\.zarr does not exist"):
+        caecodec.torch.read(tmp_path / "none.zarr")
+
+
 def test_arrays_and_devices_that_are_refused():
     plain = zarr.create_array({}, shape=(64, 64, 3), dtype="uint8")
     with pytest.raises(caecodec.ParameterError, match="not coded by caecodec"):

@@ -12,14 +12,14 @@ from .. import weights
 from ..codecs.base import Codec
 from ..codecs.registry import owner
 from ..codecs.reports import Report
-from ..errors import CaeCodecError, ParameterError
+from ..errors import CaeCodecError, CorruptionError, FormatVersionError, ParameterError
 from ..storage import locations
 from . import arrival, layers, payloads
 from .arrival import FoundArray
 
 
 class _Coded(NamedTuple):
-    """The subject of a report: payloads of a codec, a summary of its parameters, and the array whose chunks they are."""
+    """The subject of a report: payloads of a codec and where they are, a summary of its parameters, and their array."""
 
     path: str
     codec: Codec[Any, Any]
@@ -30,7 +30,7 @@ class _Coded(NamedTuple):
     channels: int
     chunk_shape: tuple[int, ...]
     chunk_count: int
-    payloads: Iterable[bytes]
+    payloads: Iterable[tuple[str, bytes]]
     filters: tuple[str, ...] = ()
     compressors: tuple[str, ...] = ()
 
@@ -118,9 +118,13 @@ def examine(path: locations.Location, expect: str | None = None) -> Inspection:
     arrival.check_expected(expect)
     if not locations.is_url(path) and Path(path).is_file() and not locations.is_zipped(path):
         data = Path(path).read_bytes()
-        codec = owner(data)
+        try:
+            codec = owner(data)
+            report = _report(_of_payload(str(path), codec, data), weights.Carried())
+        except (CorruptionError, FormatVersionError) as error:
+            raise type(error)(f"{path}: {error}") from error
         strays = [] if expect in (None, arrival.ANY, codec.name) else [f"{path} is coded by {codec.name}, not by {expect}"]
-        return Inspection([_report(_of_payload(str(path), codec, data), weights.Carried())], [], strays, [])
+        return Inspection([report], [], strays, [])
     carried = weights.carried(path)
     with weights.found_as_well(carried):
         node, arrays = _opened(path)
@@ -146,6 +150,8 @@ def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], lis
     try:
         node = locations.open_node(path)
         members = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
+    except ParameterError:
+        raise
     except locations.UNREADABLE as error:
         raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
     if isinstance(node, zarr.Array):
@@ -160,7 +166,7 @@ def _of_payload(path: str, codec: Codec[Any, Any], data: bytes) -> _Coded:
     header, axis = payload.header, payload.header.channel_axis
     channels = 1 if axis is None else header.shape[axis]
     summary = codec.payload_summary(payload)
-    return _Coded(path, codec, summary, header.shape, header.dtype, axis, channels, header.shape, 1, [data])
+    return _Coded(path, codec, summary, header.shape, header.dtype, axis, channels, header.shape, 1, [("", data)])
 
 
 def _of_array(found: FoundArray) -> _Coded:
@@ -180,7 +186,7 @@ def _of_array(found: FoundArray) -> _Coded:
         1 if axis is None else seen[axis],
         chunk_shape,
         count,
-        payloads.payloads(array),
+        payloads.placed_payloads(array),
         tuple(layers.name(one) for layer in nesting for one in layer.filters),
         tuple(layers.name(one) for layer in reversed(nesting) for one in layer.compressors),
     )
@@ -188,8 +194,11 @@ def _of_array(found: FoundArray) -> _Coded:
 
 def _report(coded: _Coded, carried: weights.Carried) -> Report:
     sums = _Sums(coded.codec)
-    for data in coded.payloads:
-        sums.add(data)
+    for where, data in coded.payloads:
+        try:
+            sums.add(data)
+        except (CorruptionError, FormatVersionError) as error:
+            raise type(error)(f"{where}: {error}" if where else str(error)) from error
     spec = coded.summary.get("weights")
     needed = sums.digests | ({bytes.fromhex(spec.digest)} if spec and spec.digest else set())
     about: dict[str, Any] = {

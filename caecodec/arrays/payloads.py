@@ -22,7 +22,7 @@ from ..bitstream.first_layers import fetch_layers
 from ..errors import CorruptionError, ParameterError
 from .layers import ShardLayer, coded_by, layers, name
 
-__all__ = ["coded_by", "fetch", "fetch_pieces", "payloads", "stored"]
+__all__ = ["coded_by", "fetch", "fetch_pieces", "payloads", "placed_payloads", "stored"]
 GROUP = 512  # chunks whose coded bytes are in memory at once, while as many more are fetched
 _DOCUMENT = "zarr.json"  # those of Zarr v2 are hidden, as are files that file managers leave; folders in zip files have no name
 _UNFINISHED = ".partial"  # of files that zarr has not yet renamed; a killed writer leaves them behind
@@ -33,14 +33,21 @@ T = TypeVar("T")
 
 
 def payloads(array: zarr.Array[Any]) -> Iterator[bytes]:
-    """The payload of each stored chunk; chunks that hold only the fill value are not stored.
+    """The payload of each stored chunk; chunks that hold only the fill value are not stored. Raises as `placed_payloads`."""
+    return (data for _, data in placed_payloads(array))
+
+
+def placed_payloads(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:
+    """What holds the payload of each stored chunk, "chunk KEY" or "shard KEY" with the key in the store, and the payload.
 
     Raises CorruptionError for a damaged shard index and for a chunk that another codec of the array cannot decode, and
     ParameterError for an index that is coded in an unusual way.
     """
     nesting = layers(array)
+    kind = "shard" if len(nesting) > 1 else "chunk"
     for key, data in stored(array):
-        yield from _unpack(data, nesting, key)
+        for payload in _unpack(data, nesting, key):
+            yield f"{kind} {key}", payload
 
 
 def stored(array: zarr.Array[Any]) -> Iterator[tuple[str, bytes]]:

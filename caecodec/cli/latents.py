@@ -1,6 +1,8 @@
 """caecodec latents: writes the latents of an array."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
             target: Any
             if output.suffix == ".npy":
                 target = np.lib.format.open_memmap(partial, "w+", latents.dtype, latents.shape)
+                if sys.platform == "linux":  # if the disk were to be full later, the system would end the process
+                    with partial.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
             else:
                 target = zarr.create_array(partial, shape=latents.shape, chunks=latents.chunks, dtype=latents.dtype)
             for region, values in latents.blocks():

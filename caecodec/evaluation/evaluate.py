@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..codecs import registry
 from ..errors import ParameterError
+from ..storage.locations import Location, parse_paths
 from ..storage.partial import complete_folder, refuse_existing, refuse_nested
 from ..weights import DEFAULT
 from . import compared
@@ -21,8 +22,8 @@ SIDE = 320  # pixels a side of the parts of images that are shown
 
 
 def evaluate(
-    images: Sequence[Path],
-    output: Path,
+    images: Sequence[Location],
+    output: Location,
     *,
     weights: Sequence[str | Path] = (DEFAULT,),
     metrics: Sequence[str] = ("mse", "ms-ssim"),
@@ -34,8 +35,8 @@ def evaluate(
     codecs: Sequence[str] = CODECS,
     chunk: int = 256,
     every: int = 1,
-    cache: Path | None = None,
-    references: Sequence[Path] = (),
+    cache: Location | None = None,
+    references: Sequence[Location] = (),
     samples: int = 3,
     overwrite: bool = False,
     say: LineListener = lambda line: None,
@@ -69,6 +70,7 @@ def evaluate(
     WeightsError
         There are no such weights.
     """
+    images, references, output = parse_paths(images), parse_paths(references, "references"), Path(output)
     refuse_existing(output, overwrite)
     if output.exists() and not (output / RESULTS).is_file():
         raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")
@@ -84,8 +86,8 @@ def evaluate(
     if not ours:
         raise ParameterError("no weights and no presets are given: name weights (--weights) or presets (--overfitted)")
     results, comparisons = collect(
-        images, ours, [name for name in codecs if name not in names], gpu=gpu, chunk=chunk, every=every, cache=cache,
-        published=references, samples=samples, side=SIDE, say=say,
+        images, ours, [name for name in codecs if name not in names], gpu=gpu, chunk=chunk, every=every,
+        cache=None if cache is None else Path(cache), published=references, samples=samples, side=SIDE, say=say,
     )  # fmt: skip
     with complete_folder(output) as folder:
         folder.mkdir()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..codecs import registry
 from ..errors import ParameterError
+from ..storage.locations import Location, parse_paths
 from ..storage.partial import complete_file, refuse_existing
 from ..weights import DEFAULT
 from . import compared
@@ -16,8 +17,8 @@ from .sweep import LineListener
 
 
 def report(
-    images: Sequence[Path],
-    output: Path,
+    images: Sequence[Location],
+    output: Location,
     *,
     codecs: Sequence[str | Path] = (DEFAULT, "jpeg", "jpeg2k", "avif"),
     metrics: Sequence[str] = ("mse",),
@@ -25,7 +26,7 @@ def report(
     gpu: bool | None = None,
     chunk: int = 256,
     every: int = 1,
-    cache: Path | None = None,
+    cache: Location | None = None,
     samples: int | None = None,
     side: int = SIDE,
     overwrite: bool = False,
@@ -52,6 +53,7 @@ def report(
     WeightsError
         There are no such weights.
     """
+    images, output = parse_paths(images), Path(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise ParameterError(f"output is {output} but its name must end with .html")
     if output.is_dir():
@@ -67,8 +69,8 @@ def report(
     if not ours:
         raise ParameterError(f"codecs are {', '.join(references) or 'none'} but one must be caecodec's; add default (--codecs)")
     results, comparisons = collect(
-        images, ours, references, gpu=gpu, chunk=chunk, every=every, cache=cache, published=(), samples=samples, side=side,
-        say=say,
+        images, ours, references, gpu=gpu, chunk=chunk, every=every, cache=None if cache is None else Path(cache), published=(),
+        samples=samples, side=side, say=say,
     )  # fmt: skip
     with complete_file(output) as path:
         write_report(results, comparisons, path)

@@ -14,6 +14,7 @@ from ..images.listing import walk
 from ..images.metrics import MS_SSIM_SIDE, SSIM_SIDE, ms_ssim, psnr, ssim
 from ..ngff.files import is_group, stem
 from ..ngff.jobs import stored_bytes
+from ..storage.locations import Location
 from ..storage.partial import complete_file
 from . import extra
 
@@ -69,9 +70,9 @@ class Scores:
 
 
 def score(
-    originals: Path,
-    decoded: Path,
-    compressed: Path | None = None,
+    originals: Location,
+    decoded: Location,
+    compressed: Location | None = None,
     progress: Callable[[int, int], None] = lambda done, images: None,
 ) -> Scores:
     """Score a decoded image against its original, or those in a folder and its subfolders, matched by name whatever the suffix.
@@ -97,6 +98,10 @@ def score(
     """
     for module in ("skimage.metrics", "pytorch_msssim"):
         extra.module(module)
+    originals, decoded, compressed = Path(originals), Path(decoded), None if compressed is None else Path(compressed)
+    for place in (originals, decoded, compressed):
+        if place is not None and not place.exists():
+            raise ParameterError(f"{place} does not exist; check its name")
     if originals.is_dir() != decoded.is_dir():
         raise ParameterError(f"{originals} and {decoded} must be two image files or two folders of them")
     single = not originals.is_dir()
@@ -127,11 +132,12 @@ def score(
     return Scores(tuple(images), tuple(problems))
 
 
-def write_scores(scores: Scores, path: Path) -> None:
+def write_scores(scores: Scores, path: Location) -> None:
     """Write the scores and their means, as `path` is named: a JSON document, or a CSV table whose last row is the means.
 
     Raises ParameterError for another suffix.
     """
+    path = Path(path)
     check_format(path)
     with complete_file(path) as partial:
         if path.suffix == ".csv":
@@ -181,8 +187,6 @@ def _score(name: str, original: Path, decoded: Path, compressed: Path | None = N
 
 def _by_name(place: Path, wanted: Callable[[Path], bool], single: bool) -> dict[str, list[Path]]:
     """The files in a folder by their path in it without suffix, one each if all is well; a single file by the name ""."""
-    if not place.exists():
-        raise ParameterError(f"{place} does not exist; check its name")
     if single:
         return {"": [place]}
     found: dict[str, list[Path]] = {}

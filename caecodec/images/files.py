@@ -202,8 +202,8 @@ def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
 
 
 def writable(path: Path) -> bool:
-    """Whether image files of this suffix can be written."""
-    return PillowImage.registered_extensions().get(path.suffix.lower()) in PillowImage.SAVE
+    """Whether image files of this suffix can be written; others that Pillow writes, such as GIF, would lose colours."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -212,17 +212,18 @@ def write_image(path: Path, image: Image) -> None:
     All formats hold 8-bit RGB and grey, PNG also holds 16-bit grey, and TIFF holds everything: it is written as OME-TIFF if the
     image is more than 8-bit RGB or grey, or if the sizes of its pixels or the names of its channels are known.
 
-    Raises ParameterError for a suffix that cannot be written, and for an image that such a file cannot hold, or without pixels.
+    Raises ParameterError for a suffix that cannot be written, for an image that such a file cannot hold, or without pixels, and
+    if the disk is full.
     """
     if not writable(path):
-        raise ParameterError(f"{path} has a suffix that Pillow cannot write; use one of {', '.join(SUFFIXES)}")
+        raise ParameterError(f"{path} has a suffix that cannot be written; use one of {', '.join(SUFFIXES)}")
     if 0 in image.pixels.shape:
         raise ParameterError(f"{path} cannot hold {image}, which has no pixels; read the group with zarr instead")
     suffix = path.suffix.lower()
     picture = image.picture()
     photograph = picture is not None and picture.dtype == np.uint8
     if suffix in TIFF_SUFFIXES and not (photograph and not image.sizes and not image.labels):
-        with complete_file(path) as partial:
+        with complete_file(path) as partial, _written(path):
             tiff.write(partial, image)
         return
     deep = suffix in _DEEP_SUFFIXES and picture is not None and picture.ndim == 2 and picture.dtype == np.uint16
@@ -231,12 +232,19 @@ def write_image(path: Path, image: Image) -> None:
     options: dict[str, Any] = {"quality": 95} if suffix in _LOSSY_SUFFIXES else {}
     if image.icc_profile:
         options["icc_profile"] = image.icc_profile
-    with complete_file(path) as partial:
-        try:
-            kind = PillowImage.registered_extensions()[suffix]
-            PillowImage.fromarray(picture).save(partial, format=kind, **options)
-        except OSError as error:
-            raise ParameterError(f"{path} cannot be written: {error}") from error
+    with complete_file(path) as partial, _written(path):
+        kind = PillowImage.registered_extensions()[suffix]
+        PillowImage.fromarray(picture).save(partial, format=kind, **options)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise ParameterError, which names the file, if it cannot be written; numpy says of a full disk only how much it wrote."""
+    try:
+        yield
+    except OSError as error:
+        why = error if error.errno else f"only a part of it was ({error}); is the disk full?"
+        raise ParameterError(f"{path} cannot be written: {why}") from error
 
 
 def _start(path: Path, stream: IO[bytes] | None) -> Path | IO[bytes]:

@@ -146,6 +146,9 @@ class Cluster:
                 if self._scheduler is None:
                     self._processes = _processes(self._workers, self._gpu)
                 try:
+                    if self._scheduler and not self._scheduler.startswith("inproc:"):
+                        # Of what is no address: a client that has begun with it takes a minute to end.
+                        distributed.comm.addressing.get_address_host_port(self._scheduler)
                     kind: Any = distributed.Client
                     self._client = kind(self._processes or self._scheduler, set_as_default=False)
                 except (OSError, ValueError, TypeError) as error:

@@ -14,8 +14,9 @@ import numpy as np
 from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
+from ..images.files import SUFFIXES
 from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
-from ..storage.locations import OZX, Place, as_path, is_url
+from ..storage.locations import OZX, Location, Place, as_path, is_url, refuse_single
 from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
@@ -50,7 +51,7 @@ from .video_groups import is_video_group, read_video_group, write_video_group
 
 def encode_paths(
     inputs: Sequence[Place],
-    output: Path,
+    output: Location,
     options: Options,
     progress: FolderListener = lambda state: None,
     tell: ProgressListener = lambda state: None,
@@ -95,6 +96,8 @@ def encode_paths(
     ParameterError
         There is nothing to convert, or the output's name or an option does not fit the inputs, or one lies inside the other.
     """
+    refuse_single(inputs, "inputs")
+    output = Path(output)
     found = image_inputs(inputs, output)
     files = [one.location for one in found]
     if output.suffix == OZX:
@@ -103,6 +106,7 @@ def encode_paths(
         options = replace(options, to="cae")
     in_place = output.resolve() in [as_path(file).resolve() for file in files if not is_url(file)]
     single = in_place or output.suffix in (".zarr", OZX, PAYLOAD_SUFFIX)
+    _refuse_file(output, single, f"; name a folder, or for one image NAME.ome.zarr, NAME{OZX} or NAME{PAYLOAD_SUFFIX}")
     if single and len(files) != 1:
         raise ParameterError(f"{output} names one output but there are {len(files)} images; name a folder instead")
     if options.to == "cae":
@@ -124,7 +128,7 @@ def encode_paths(
 
 def decode_paths(
     inputs: Sequence[Place],
-    output: Path,
+    output: Location,
     suffix: str = ".png",
     overwrite: bool = False,
     gpu: bool | None = None,
@@ -136,8 +140,11 @@ def decode_paths(
     Groups may also be zipped stores (.ozx, .zarr.zip) and URLs for fsspec. Weights that a group carries need not be installed.
     `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
+    refuse_single(inputs, "inputs")
+    output = Path(output)
     found = coded_inputs(inputs, output)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(found) == 1))
+    _refuse_file(output, single, f"; name a folder, or for one image a file of {', '.join(SUFFIXES)}")
     if single and len(found) != 1:
         raise ParameterError(f"{output} names one output but there are {len(found)} inputs; name a folder instead")
     if not (single or writable(Path("a" + suffix)) or is_video(Path("a" + suffix))):
@@ -147,6 +154,12 @@ def decode_paths(
     jobs = [(one.location, output if single else output / one.folder / (stem(one.location) + suffix)) for one in found]
     refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
     return run_jobs(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress, workers, encoding=False)
+
+
+def _refuse_file(output: Path, single: bool, way_out: str) -> None:
+    """Raise ParameterError for a file that exists where the folder of the outputs would be."""
+    if not single and output.exists() and not output.is_dir():
+        raise ParameterError(f"{output} is a file but outputs go into a folder{way_out}")
 
 
 def _check_payloads(options: Options, output: Path, single: bool) -> None:

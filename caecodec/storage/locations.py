@@ -5,7 +5,7 @@ import json
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +31,18 @@ MEANING = "caecodec encode has not completed this group; the same command with -
 def parse_location(text: Location) -> Location:
     """The path that a text names, or the text itself if it is a URL."""
     return text if is_url(text) else Path(text)
+
+
+def parse_paths(paths: "Sequence[Location]", name: str = "images") -> list[Path]:
+    """Paths, given as such or as texts. Raises ParameterError for a single one, each letter of which would be a path."""
+    refuse_single(paths, name)
+    return [Path(path) for path in paths]
+
+
+def refuse_single(paths: object, name: str) -> None:
+    """Raise ParameterError for a path where a list of them is needed."""
+    if isinstance(paths, str | Path):
+        raise ParameterError(f"{name} are {str(paths)!r} but must be a list of paths; pass [{str(paths)!r}]")
 
 
 def as_path(place: Place) -> Path:
@@ -134,6 +146,8 @@ def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
     remote = is_url(text) and name(text).lower().endswith((ZIP, OZX)) and "::" not in str(text)
     zipped = remote or is_zipped(text)
     hint = " (its documents must be at the top level of the zip)" if zipped else ""
+    if not is_url(text) and as_path(text).is_dir() and not is_node(as_path(text)):
+        raise ParameterError(f"{text} is a folder but no Zarr {what}; name one, such as may be in it")
     with _explained(text, f"is not a Zarr {what}{hint}"):
         if not isinstance(text, str | Path):
             return function(text, mode="r")

@@ -15,10 +15,16 @@ SCRATCH = ".scratch"  # the folder in a group of what is needed only until it is
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """A path to write to. The file becomes `path` at the end of the with block, or is removed if an error is raised."""
+    """A path to write to. The file becomes `path` at the end of the with block, or is removed if an error is raised.
+
+    Raises ParameterError for a folder at `path`, and, at the end, for what another process has written there meanwhile.
+    """
+    if path.is_dir():
+        raise ParameterError(f"{path} is a folder but a file would take its place; choose another name, or remove it")
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
-        yield partial
+        with _undisturbed(path):
+            yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -26,10 +32,15 @@ def complete_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """`complete_file` for a folder. A folder that exists at `path` is replaced last, and kept if anything fails."""
+    """`complete_file` for a folder. A folder that exists at `path` is replaced last, and kept if anything fails.
+
+    Raises ParameterError for a file at `path`, and, at the end, for what another process has written there meanwhile.
+    """
+    _refuse_file(path)
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
-        yield partial
+        with _undisturbed(path):
+            yield partial
         _replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -39,8 +50,9 @@ def complete_folder(path: Path) -> Iterator[Path]:
 def resumable_folder(path: Path) -> Iterator[Path]:
     """`complete_folder`, but what an error or the end of the process leaves behind is kept for the next call to continue.
 
-    Raises ParameterError if another process is writing to the folder.
+    Raises ParameterError as `complete_folder` does, and if another process is writing to the folder.
     """
+    _refuse_file(path)
     partial = _beside(path, "partial")
     partial.mkdir(exist_ok=True)
     with _locked(partial):
@@ -48,7 +60,8 @@ def resumable_folder(path: Path) -> Iterator[Path]:
             for unfinished in partial.rglob("*.partial"):  # files that zarr had not yet renamed
                 if unfinished.is_file():
                     unfinished.unlink(missing_ok=True)
-            yield partial
+            with _undisturbed(path):
+                yield partial
             _replace(partial, path)
         finally:
             if partial.exists() and not any(child.is_dir() for child in partial.iterdir()):
@@ -79,10 +92,28 @@ def refuse_nested(outputs: Iterable[Path], inputs: Iterable[Place]) -> None:
                 raise ParameterError(f"{given} lies inside {targets[parent]}, which is an output; choose another output")
 
 
+@contextmanager
+def _undisturbed(path: Path) -> Iterator[None]:
+    """Raise ParameterError if something is at `path` at the end of the with block that was not there at the beginning."""
+    existed = path.exists()
+    yield
+    if path.exists() and not existed:
+        raise ParameterError(
+            f"{path} has been written by another process meanwhile; pass overwrite (--overwrite), or choose another name"
+        )
+
+
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ParameterError(f"{path} is a file but a folder would take its place; choose another name, or remove it")
+
+
 def _replace(partial: Path, path: Path) -> None:
     old = _beside(path, "old")
     shutil.rmtree(old, ignore_errors=True)  # of a process that was killed
-    if path.is_dir() and not path.is_symlink():
+    if path.is_symlink():  # the link is replaced, and what it leads to is kept
+        path.unlink()
+    if path.is_dir():
         path.rename(old)
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)

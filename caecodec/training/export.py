@@ -15,18 +15,21 @@ from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
+from ..storage.locations import Location, parse_paths
+from ..storage.partial import refuse_existing
 from ..weights import file
 from . import data, symbols
 from .layered_trainer import LayeredTrainer
+from .outputs import in_folder, parse_output
 from .state import family_of
 
 CROPS = 1200  # crops that tables are fitted to; more if there are more images, fewer if the images are small
 
 
 def export(
-    checkpoint: Path,
-    output: Path,
-    images: Sequence[Path] = (),
+    checkpoint: Location,
+    output: Location,
+    images: Sequence[Location] = (),
     *,
     name: str | None = None,
     metric: str | None = None,
@@ -65,10 +68,11 @@ def export(
     WeightsError
         The checkpoint is of neither kind, or of another network.
     """
-    if output.suffix != ".safetensors":
-        raise ParameterError(f"output is {output} but must be named NAME.safetensors")
-    if output.exists() and not overwrite:
-        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    checkpoint, output, images = Path(checkpoint), parse_output(output, overwrite), parse_paths(images)
+    if checkpoint.suffix == ".safetensors":
+        raise ParameterError(
+            f"{checkpoint} is a weights file already; fit its tables anew with caecodec fit-entropy, or name a checkpoint"
+        )
     if crops is not None and crops < 1:
         raise ParameterError(f"crops is {crops} but entropy tables are fitted to at least 1 (leave it out for 1200 or more)")
     state = compressai.read(checkpoint)
@@ -98,7 +102,7 @@ def export(
     return weights.save(output, tensors, **about)
 
 
-def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse", overwrite: bool = False) -> None:
+def to_compressai(name: str, quality: int, output: Location, *, metric: str = "mse", overwrite: bool = False) -> None:
     """Write one quality of installed weights, or of a file, as a state dict that CompressAI's FactorizedPrior loads.
 
     Raises
@@ -108,8 +112,8 @@ def to_compressai(name: str, quality: int, output: Path, *, metric: str = "mse",
     WeightsError
         The weights do not exist.
     """
-    if output.exists() and not overwrite:
-        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    output = in_folder(Path(output))
+    refuse_existing(output, overwrite)
     loaded = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
     if loaded.family.name != Factorized.name:
         raise ParameterError(

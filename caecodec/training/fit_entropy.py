@@ -15,7 +15,9 @@ from ..entropy.streams import CodedSymbols, narrow
 from ..errors import ParameterError
 from ..models import registry
 from ..models.family import Tensors
+from ..storage.locations import Location, parse_paths
 from . import data, symbols
+from .outputs import parse_output
 
 CROPS = 3000
 HELD_OUT = 10  # every tenth image is held out for measurement
@@ -40,9 +42,9 @@ class Gain(NamedTuple):
 
 
 def fit_entropy(
-    path: Path,
-    images: Sequence[Path],
-    output: Path,
+    path: Location,
+    images: Sequence[Location],
+    output: Location,
     *,
     crops: int = CROPS,
     name: str | None = None,
@@ -66,10 +68,7 @@ def fit_entropy(
     WeightsError
         `path` holds no weights.
     """
-    if output.suffix != ".safetensors":
-        raise ParameterError(f"output is {output} but must be named NAME.safetensors")
-    if output.exists() and not overwrite:
-        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    path, images, output = Path(path), parse_paths(images), parse_output(output, overwrite)
     if path.suffix != ".safetensors" and quality is None:
         raise ParameterError(f"{path} is a checkpoint, which does not store its quality; pass quality (-q 1 to 8)")
     source = weights.open_file(path, metric, quality or 0)

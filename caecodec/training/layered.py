@@ -11,17 +11,19 @@ from ..entropy.layered_tables import layers_of
 from ..errors import ParameterError
 from ..models import registry
 from ..models.family import Tensors
+from ..storage.locations import Location, parse_paths
 from . import data, export, report, symbols
 from .layered_trainer import check_layers, check_scalable
+from .outputs import parse_output
 
 LAYERS = 4
 HELD_OUT = 10  # every tenth image is held out for measurement
 
 
 def fit_layers(
-    path: Path,
-    images: Sequence[Path],
-    output: Path,
+    path: Location,
+    images: Sequence[Location],
+    output: Location,
     *,
     quality: int = MAX_QUALITY,
     layers: int = LAYERS,
@@ -48,10 +50,7 @@ def fit_layers(
     WeightsError
         `path` holds no weights.
     """
-    if output.suffix != ".safetensors":
-        raise ParameterError(f"output is {output} but must be named NAME.safetensors")
-    if output.exists() and not overwrite:
-        raise ParameterError(f"{output} exists already; pass overwrite (--overwrite) to replace it")
+    path, images, output = Path(path), parse_paths(images), parse_output(output, overwrite)
     if crops is not None and crops < 1:
         raise ParameterError(f"crops is {crops} but tables are fitted to at least 1 (leave it out for 1200 or more)")
     check_layers(layers)

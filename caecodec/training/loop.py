@@ -1,5 +1,6 @@
 """The training loop: steps with all qualities at once, averaged weights, reports, and checkpoints to resume from."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import ParameterError
+from ..storage.partial import complete_file
 from .crops import Crops
 from .loss import Distortion, weighted
 from .recipe import Recipe
@@ -177,7 +179,8 @@ def _flushed_denormals() -> Iterator[None]:
 
 
 def save_checkpoint(training: Training, path: Path) -> None:
-    """Write a checkpoint, completely or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(training.state(), partial)
-    partial.replace(path)
+    """Write a checkpoint, completely or not at all. Raises OSError if the disk is full, as torch.save by itself does not."""
+    stream = io.BytesIO()
+    torch.save(training.state(), stream)
+    with complete_file(path) as partial:
+        partial.write_bytes(stream.getbuffer())

@@ -12,11 +12,13 @@ from .. import settings, weights
 from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..models import bfloat16
+from ..storage.locations import Location, parse_paths
 from . import data, report, symbols
 from .crops import Crops
 from .export import export
 from .loop import Training, TrainingReport, save_checkpoint
 from .loss import weighted
+from .outputs import in_folder
 from .recipe import Recipe
 from .start import default_init, start
 
@@ -43,7 +45,7 @@ class Paths:
         return self.output.with_suffix(".png")
 
     def check(self, resume: bool, overwrite: bool) -> None:
-        """Raise ParameterError if something would be overwritten or is missing."""
+        """Raise ParameterError if something would be overwritten or is missing, or if nothing can be written."""
         if self.output.suffix != ".safetensors":
             raise ParameterError(f"output is {self.output} but must be named NAME.safetensors")
         for path in (self.output, self.checkpoint):
@@ -53,19 +55,20 @@ class Paths:
                 )
         if resume and not self.checkpoint.exists():
             raise ParameterError(f"there is no checkpoint {self.checkpoint} to resume from; leave out resume to start anew")
+        in_folder(self.output)
 
 
 def train(
-    images: Sequence[Path],
-    output: Path,
+    images: Sequence[Location],
+    output: Location,
     recipe: Recipe,
     *,
-    init: str | None = None,
+    init: Location | None = None,
     name: str | None = None,
     validation: float = 0.05,
     gpu: bool | None = None,
     compiled: bool | None = None,
-    lpips_backbone: Path | None = None,
+    lpips_backbone: Location | None = None,
     resume: bool = False,
     save_every: float = 300,
     overwrite: bool = False,
@@ -76,13 +79,13 @@ def train(
     Parameters
     ----------
     images
-        Image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. A random part is used if there
-        are more pixels than a gigapixel, or than a tenth of the GPU's memory holds. `training.data` says what happens to files
-        that cannot be used.
+        The paths of image files, folders and tar files of them, uint8 RGB Zarr arrays and OME-NGFF groups. A random part is
+        used if there are more pixels than a gigapixel, or than a tenth of the GPU's memory holds. `training.data` says what
+        happens to files that cannot be used.
     output
-        NAME.safetensors. NAME.ckpt, from which `resume` continues, is written every `save_every` seconds and when the run is
-        interrupted. It holds the history of all reports, which NAME.png draws at the end and when the run is interrupted.
-        NAME.md (model card) is written at the end.
+        NAME.safetensors, in a folder that is made if there is none. NAME.ckpt, from which `resume` continues, is written every
+        `save_every` seconds and when the run is interrupted. It holds the history of all reports, which NAME.png draws at the
+        end and when the run is interrupted. NAME.md (model card) is written at the end.
     recipe
         Qualities or layers, metric, loss, length and batches.
     init
@@ -106,11 +109,12 @@ def train(
     ------
     ParameterError
         No image is as large as a crop, or as 256x256 pixels, output exists, there is nothing to resume, LPIPS is not available,
-        or the loss diverged.
+        the loss diverged, or the folder of output cannot be written to.
     WeightsError
         init names weights that do not exist, or that are of a wider network; lpips_backbone is not AlexNet's.
     """
-    paths = Paths(images, output)
+    paths = Paths(parse_paths(images), Path(output))
+    images, output = paths.images, paths.output
     paths.check(resume, overwrite)
     report.require()
     place = DevicePlacement.choose(gpu)
@@ -123,7 +127,7 @@ def train(
     cuda = place.device != "cpu"
     memory = torch.cuda.get_device_properties(place.device).total_memory if cuda else None
     recipe = recipe.on(memory)
-    measure = weighted(recipe.distortions, lpips_backbone, place.device)
+    measure = weighted(recipe.distortions, None if lpips_backbone is None else Path(lpips_backbone), place.device)
     pool = POOL if memory is None else min(POOL, memory // POOL_SHARE)
     if not data.count(images, symbols.CROP, every):
         raise ParameterError(
@@ -135,7 +139,7 @@ def train(
             pass
     crops = Crops(_regions(images, every, recipe.seed, pool), recipe.size, place.device, recipe.seed)
     torch.manual_seed(recipe.seed)
-    init, dtype = init or default_init(recipe), _dtype(place.device)
+    init, dtype = str(init or default_init(recipe)), _dtype(place.device)
     network = recipe.trainer.network(recipe.qualities, recipe.metric, dtype) if resume else start(init, recipe, crops, dtype)
     with torch.backends.cudnn.flags(enabled=True, benchmark=cuda, allow_tf32=True):
         point_wise = cuda if compiled is None else compiled

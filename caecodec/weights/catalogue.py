@@ -23,6 +23,7 @@ from ..entropy import registry
 from ..errors import FormatVersionError, WeightsError
 from ..models.factorized.family import Factorized
 from ..models.family import Tensors
+from ..storage.partial import complete_file
 from . import file as weights_file
 from .file import FORMAT, NO_TABLES, QualityWeights, serialise
 
@@ -183,6 +184,12 @@ def resolve(spec: Spec, metric: str, quality: int) -> Source:
     if not found and spec.digest:
         raise WeightsError(f"weights {str(spec)!r} were not found in {_looked()}; {_way_out()}")
     fitting = [source for source in found if source.metric == metric and quality in source.qualities]
+    if found and not fitting:
+        have = "; ".join(f"metric {one.metric!r}, quality {', '.join(map(str, one.qualities))}" for one in found)
+        raise WeightsError(
+            f"weights {str(spec)!r} are of {have}, but quality is {quality}, metric {metric!r}; pass one that "
+            f"they have; {_choices()}"
+        )
     if not fitting:
         raise WeightsError(f"there are no weights {str(spec)!r} for quality {quality}, metric {metric!r}; {_choices()}")
     pinned = [source for source in fitting if spec.digest in (None, source.spec.digest)]
@@ -306,9 +313,8 @@ def _models(source: Source, quality: int) -> frozenset[str]:
 def save(path: Path, tensors: Tensors, *, name: str, family: str, metric: str, qualities: tuple[int, ...]) -> Source:
     """Write a weights file of these tensors, and return its source."""
     data = serialise(tensors, name=name, family=family, metric=metric, qualities=qualities)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with complete_file(path) as partial:
+        partial.write_bytes(data)
     return Source(name, family, metric, qualities, hashlib.sha256(data).hexdigest(), path)
 
 

@@ -241,6 +241,19 @@ def test_consolidated_metadata_of_what_is_not_there(tmp_path):
         inspect(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("shards", [None, (64, 64, 3)])
+def test_a_damaged_chunk_is_named(tmp_path, capsys, shards):
+    group = zarr.create_group(tmp_path / "g.zarr")
+    group.create_array("x", data=IMAGE, chunks=(32, 32, 3), shards=shards, serializer=CODEC, compressors=None)
+    chunk = tmp_path / "g.zarr" / "x" / "c" / "0" / ("0" if shards else "1") / "0"
+    data = bytearray(chunk.read_bytes())
+    data[40] ^= 1
+    chunk.write_bytes(data)
+    assert main(["inspect", str(tmp_path / "g.zarr")]) == 1
+    where = "shard x/c/0/0/0" if shards else "chunk x/c/0/1/0"
+    assert f"{tmp_path / 'g.zarr'}/x: {where}: payload of" in capsys.readouterr().err
+
+
 def test_chunks_that_are_no_payloads(tmp_path, capsys):
     """Metadata that name caecodec above chunks of another writer; other arrays are reported all the same."""
     create(tmp_path / "g.zarr" / "a", compressors=None)
@@ -251,6 +264,6 @@ def test_chunks_that_are_no_payloads(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "g.zarr")]) == 1
     output = capsys.readouterr()
     assert f"{tmp_path / 'g.zarr'}/a\n" in output.out
-    assert "/b: payload starts with" in output.err
+    assert "/b: chunk b/c/0/0/0: payload starts with" in output.err
     assert "not written by caecodec, or is damaged" in output.err
     assert isinstance(open_node(tmp_path / "g.zarr" / "b"), zarr.Array)

@@ -57,7 +57,7 @@ def test_exit_status_of_a_folder_with_a_bad_file(tmp_path, photo, capsys):
 def test_errors_are_one_line(tmp_path, photo, capsys):
     assert main(["encode", str(photo), "-o", str(tmp_path / "out"), "--weights", str(TINY)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("caecodec: there are no weights 'tiny.safetensors' for quality 8")
+    assert error.startswith("caecodec: weights 'tiny.safetensors' are of metric 'mse', quality 1, 4, but quality is 8, metric")
     assert error.count("\n") == 1
     with pytest.raises(SystemExit) as stop:
         main(["encode", str(photo)])
@@ -213,9 +213,11 @@ def test_inspect_what_is_not_ours(tmp_path):
         inspect(tmp_path / "a.zarr")
     with pytest.raises(caecodec.ParameterError, match="holds no array coded by caecodec"):
         inspect(tmp_path / "g.zarr")
-    with pytest.raises(caecodec.ParameterError, match="neither a .cae file nor a Zarr"):
+    with pytest.raises(caecodec.ParameterError, match=r"none is a folder but no Zarr array or group; name one"):
         inspect(tmp_path / "none")
-    with pytest.raises(caecodec.CorruptionError, match="must start with ca ec"):
+    with pytest.raises(caecodec.ParameterError, match=r"nowhere\.zarr is not a Zarr array or group: .* does not exist"):
+        inspect(tmp_path / "nowhere.zarr")
+    with pytest.raises(caecodec.CorruptionError, match=r"text\.cae: payload .* must start with ca ec"):
         inspect(tmp_path / "text.cae")
 
 

@@ -197,7 +197,7 @@ def test_small_images_have_no_ms_ssim(tmp_path):
 
 def test_an_image_that_comes_back_exactly_has_no_psnr(tmp_path):
     Image.new("RGB", (170, 170), (9, 99, 199)).save(tmp_path / "flat.png")
-    results = evaluate([tmp_path], tmp_path / "out", weights=[TINY], codecs=["jpeg"])
+    results = evaluate([str(tmp_path)], str(tmp_path / "out"), weights=[TINY], codecs=["jpeg"], cache=str(tmp_path / "a.jsonl"))
     assert "flat.png came back exactly" in results.notes[0]
     assert [(p.psnr, p.ms_ssim_db) for p in results.curves[0].points] == [(None, None)] * 2
     images = json.loads((tmp_path / "out" / "results.json").read_text())["codecs"][results.curves[0].name][0]["images"]

@@ -142,7 +142,7 @@ def test_script_in_a_name_stays_text(tmp_path):
         Image.new("RGB", (20, 20)).save(tmp_path / name.replace("/", "_"))
     except OSError:
         pytest.skip("the file system does not take such names")
-    report([tmp_path], tmp_path / "page.html", codecs=[TINY])
+    report([str(tmp_path)], str(tmp_path / "page.html"), codecs=[TINY])
     html = (tmp_path / "page.html").read_text()
     assert "<b onload" not in html
     assert pictures(html)["images"][0]["name"] == name.replace("/", "_")

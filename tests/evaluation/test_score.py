@@ -127,7 +127,7 @@ def test_single_images_and_a_group(tmp_path, folders, photograph):
     assert found.bytes == sum(path.stat().st_size for path in (tmp_path / "x.zarr").rglob("*") if path.is_file())
     scores = score(image, decoded / "deep" / "a.bmp")
     assert scores.images[0].bpp is None
-    write_scores(score(image, image), tmp_path / "b.json")
+    write_scores(score(str(image), str(image)), str(tmp_path / "b.json"))
     assert json.loads((tmp_path / "b.json").read_text())["means"]["psnr"] is None
     Image.fromarray(photograph[:20, :30, 0]).save(tmp_path / "grey.png")
     (grey,) = score(tmp_path / "grey.png", tmp_path / "grey.png", tmp_path / "grey.png").images
@@ -139,12 +139,13 @@ def test_single_images_and_a_group(tmp_path, folders, photograph):
     (("originals", "decoded", "coded/a.jpg"), "must be a folder, as"),
     (("originals/a.png", "decoded/a.bmp", "coded"), "must be one file or group, as"),
     (("empty", "decoded"), "empty holds no image"), (("none.png", "other.png"), "none.png does not exist"),
+    (("originals", "nowhere"), "nowhere does not exist"),
 ])  # fmt: skip
 def test_paths_that_do_not_fit(tmp_path, folders, paths, match):
     assert folders
     (tmp_path / "empty").mkdir()
     with pytest.raises(caecodec.ParameterError, match=match):
-        score(*(tmp_path / path for path in paths))
+        score(*(str(tmp_path / path) for path in paths))
 
 
 def test_where_nothing_matches(tmp_path, folders, capsys):

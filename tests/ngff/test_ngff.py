@@ -98,6 +98,46 @@ def test_a_payload_file(tmp_path, folder, photograph):
     assert Image.open(tmp_path / "a.webp").size == (400, 300)
 
 
+@pytest.mark.parametrize("name", ["detail.jpg", "b.zarr", "folder"])
+def test_a_file_where_a_folder_would_be(tmp_path, folder, name):
+    """It is refused before anything is converted, also if it is the input, and stays as it is."""
+    target = tmp_path / "out" / name
+    target.parent.mkdir()
+    target.write_bytes(before := (folder / "detail.jpg").read_bytes())
+    options = Options(quality=1, overwrite=True)
+    if name == "folder":
+        with pytest.raises(caecodec.ParameterError, match="folder is a file but outputs go into a folder"):
+            encode_paths([folder / "detail.jpg"], target, options)
+    else:
+        source = target if name == "detail.jpg" else folder / "detail.jpg"
+        _, failed = encode_paths([source], target, options, lambda state: None, lambda state: pytest.fail("converted"))
+        assert f"{target} is a file but a folder would take its place" in str(failed[0].error)
+    assert target.read_bytes() == before
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_paths_as_texts(tmp_path, folder, photograph):
+    written, failed = encode_paths([str(folder / "astronaut.png")], str(tmp_path / "a.ome.zarr"), Options(quality=5))
+    assert (written, failed) == ([tmp_path / "a.ome.zarr"], [])
+    decode_paths([str(tmp_path / "a.ome.zarr")], str(tmp_path / "a.png"))
+    assert psnr(np.asarray(Image.open(tmp_path / "a.png")), photograph[:300, :400]) > 28
+    for convert in (lambda text: encode_paths(text, "b", Options()), lambda text: decode_paths(text, "b")):
+        with pytest.raises(caecodec.ParameterError, match=r"inputs are 'a\.ome\.zarr' but must be a list of paths"):
+            convert("a.ome.zarr")
+
+
+def test_a_link_is_replaced(tmp_path, folder):
+    """And what it leads to stays."""
+    options = Options(quality=1, overwrite=True)
+    encode_paths([folder / "slide.tif"], tmp_path / "a.zarr", options)
+    before = (tmp_path / "a.zarr" / "zarr.json").stat().st_mtime_ns
+    (tmp_path / "b.zarr").symlink_to(tmp_path / "a.zarr")
+    _, failed = encode_paths([folder / "detail.jpg"], tmp_path / "b.zarr", options)
+    assert not failed
+    assert not (tmp_path / "b.zarr").is_symlink()
+    assert (tmp_path / "a.zarr" / "zarr.json").stat().st_mtime_ns == before
+
+
 def test_nothing_is_overwritten_unless_asked(tmp_path, folder):
     options = Options(quality=1)
     for name in ("a.zarr", "a.cae"):
@@ -216,7 +256,9 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path, folder):
     written, _ = decode_paths([tmp_path / "zarr"], tmp_path / "decoded-1.0")
     assert {path.parent for path in written} == {tmp_path / "decoded-1.0"}
     _, failed = decode_paths([tmp_path / "zarr" / "slide.ome.zarr"], tmp_path / "slide.xyz")
-    assert "Pillow cannot write" in str(failed[0].error)
+    assert "has a suffix that cannot be written" in str(failed[0].error)
+    with pytest.raises(caecodec.ParameterError, match="format is 'gif' but must be png"):
+        decode_paths([tmp_path / "zarr"], tmp_path / "decoded", ".gif")
 
 
 @pytest.mark.parametrize(("ngff", "shard_size"), [("0.5", None), ("0.5", 128), ("0.4", None)])

@@ -19,6 +19,7 @@ import caecodec
 from caecodec.arrays.inspection import inspect
 from caecodec.images.metrics import psnr
 from caecodec.ngff import blocks, chunk_runner
+from caecodec.storage.partial import complete_file, complete_folder, resumable_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -230,3 +231,25 @@ def test_blocks_before_one_that_cannot_be_read_are_written(monkeypatch):
     with pytest.raises(caecodec.ParameterError, match="no such row"):
         blocks.store(group, "rows", Read(damaged=3), chunks=(1, 4), fill_value=9)
     assert group["rows"][:, 0].tolist() == [0, 1, 2, 9, 9]
+
+
+@pytest.mark.parametrize("complete", [complete_file, complete_folder, resumable_folder])
+def test_nothing_is_replaced_that_came_meanwhile(tmp_path, complete):
+    """Of two processes that write one output at once, the one that ends later changes nothing."""
+    target = tmp_path / "a.zarr"
+
+    def write(path):
+        if complete is complete_file:
+            path.write_text("")
+        else:
+            path.mkdir(exist_ok=True)
+
+    def convert():
+        with complete(target) as partial:
+            write(partial)
+            write(target)  # as another process would
+
+    with pytest.raises(caecodec.ParameterError, match=r"a\.zarr has been written by another process meanwhile"):
+        convert()
+    assert target.exists()
+    convert()  # to replace what was there at the beginning is the caller's choice

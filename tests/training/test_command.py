@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import zarr
 from helpers import processes
 from helpers.images import random_image
-from helpers.paths import ROOT
+from helpers.paths import ROOT, TINY
 from helpers.training import photographs
 from PIL import Image
 
@@ -21,8 +22,11 @@ from caecodec.codecs.autoencoder.codec import encode
 from caecodec.images.metrics import psnr
 from caecodec.training import loop
 from caecodec.training.export import export
+from caecodec.training.fit_entropy import fit_entropy
+from caecodec.training.layered import fit_layers
 from caecodec.training.loop import Training
 from caecodec.training.recipe import Recipe
+from caecodec.training.train import train
 
 
 def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch, short_start):
@@ -62,6 +66,33 @@ def test_command_trains_weights_that_work(folder, tmp_path, capsys, monkeypatch,
     assert main([*longer, "--resume", "--overwrite", "--quiet"]) == 0
     state = torch.load(output.with_suffix(".ckpt"), weights_only=True)
     assert (state["step"], state["recipe"]["qualities"]) == (5, (2, 4))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_of_both_kinds(folder, tmp_path, monkeypatch, short_start, kind):
+    """All of them; and the folder of the output is made."""
+    monkeypatch.chdir(tmp_path)
+    output = Path("new", "folder", "mine.safetensors")
+    recipe, backbone = Recipe(qualities=(4,), steps=2, crop=64, batch=1), tmp_path / "unused.pth"
+    source = train([kind(folder)], kind(output), recipe, init=kind(TINY), validation=0, lpips_backbone=kind(backbone))
+    assert (source.location, source.name) == (output, "mine")
+    again = export(kind(output.with_suffix(".ckpt")), kind(output.with_stem("again")), [kind(folder)], crops=2)
+    assert again.location == output.with_stem("again")
+    fit_entropy(kind(output), 2 * [kind(folder)], kind(output.with_stem("fitted")), crops=12)
+    fit_layers(kind(output), [kind(folder)], kind(output.with_stem("layers")), quality=4, layers=2, crops=2)
+    names = {path.name for path in output.parent.iterdir()}
+    assert {"mine.ckpt", "mine.png", "mine.md", "fitted.safetensors", "layers.safetensors"} <= names
+
+
+def test_arguments_are_refused_before_the_work(folder, tmp_path):
+    recipe = Recipe(qualities=(4,), steps=2, crop=64, batch=1)
+    with pytest.raises(caecodec.ParameterError, match="images are 'photos' but must be a list of paths"):
+        train("photos", tmp_path / "mine.safetensors", recipe)
+    (tmp_path / "file").touch()
+    with pytest.raises(caecodec.ParameterError, match=r"the folder of .*mine\.safetensors cannot be made: .*file"):
+        train([folder], tmp_path / "file" / "mine.safetensors", recipe)
+    with pytest.raises(caecodec.ParameterError, match=r"tiny\.safetensors is a weights file already"):
+        export(TINY, tmp_path / "again.safetensors", [folder])
 
 
 def test_command_trains_another_family(folder, tmp_path, capsys, short_start):

@@ -1,5 +1,7 @@
 """The loop of training: it learns, resumes, and survives steps that are not finite."""
 
+import errno
+import os
 import re
 from dataclasses import replace
 
@@ -70,6 +72,22 @@ def test_training_learns_and_resumes(tmp_path, device):
     assert loss_of(resumed) == pytest.approx(loss_of(whole), rel=1e-3 if device == "cpu" else 0.05)
     if device == "cuda":
         assert whole.advance._graph is not None
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """The error is the system's, the checkpoint before it stays, and nothing else is left."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    training, path = small_run(1), tmp_path / "a.ckpt"
+    loop.save_checkpoint(training, path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            loop.save_checkpoint(training, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("there", DEVICES)

@@ -37,7 +37,10 @@ def read(path: Path) -> dict[str, Tensor]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     # torch.load does not document its errors: damaged files raise UnpicklingError, RuntimeError, EOFError and others.
     except Exception as error:
-        raise WeightsError(f"checkpoint {path} cannot be read with weights_only=True: {error}") from error
+        why = error if isinstance(error, OSError) else type(error).__name__  # PyTorch's texts advise to run what is in the file
+        raise WeightsError(
+            f"checkpoint {path} cannot be read with weights_only=True: {why}; name one of CompressAI or of caecodec train"
+        ) from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not isinstance(state, dict) or not all(isinstance(key, str) and _is_real(value) for key, value in state.items()):
         raise WeightsError(f"checkpoint {path} holds no state dict of tensors; save model.state_dict() with torch.save")
