@@ -218,10 +218,13 @@ def test_what_has_no_latents(tmp_path):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     monkeypatch.setenv("CAECODEC_WEIGHTS", str(TINY.parent))
+    return store(tmp_path / "a.zarr", random_image(70, 64, 3))
+
+
+def store(path, image):
     codec = caecodec.zarr.ConvolutionalAutoencoder(4, weights=TINY)
-    image = random_image(70, 64, 3)
-    zarr.create_array(tmp_path / "a.zarr", data=image, chunks=(32, 32, 3), serializer=codec, compressors=None)
-    return tmp_path / "a.zarr"
+    zarr.create_array(path, data=image, chunks=(32, 32, 3), serializer=codec, compressors=None)
+    return path
 
 
 def mean(region):
@@ -287,7 +290,7 @@ def test_command(stored, tmp_path, name, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing reserves space for a file that is mapped into memory")
-def test_room_on_the_disk_is_reserved(stored, tmp_path, monkeypatch):
+def test_room_on_the_disk_is_reserved(stored, tmp_path, monkeypatch):  # stored: for its weights
     """A disk that is full is an error at once; later, the system would end the process."""
     real, reserved = Latents.blocks, []
 
@@ -297,6 +300,7 @@ def test_room_on_the_disk_is_reserved(stored, tmp_path, monkeypatch):
         return real(latents)
 
     monkeypatch.setattr(Latents, "blocks", blocks)
-    assert main(["latents", str(stored), "-o", str(tmp_path / "a.npy")]) == 0
-    ((blocks_of_file, size),) = reserved
-    assert blocks_of_file >= size > 0
+    large = store(tmp_path / "large.zarr", np.resize(random_image(70, 64, 3), (1024, 1024, 3)))
+    assert main(["latents", str(large), "-o", str(tmp_path / "a.npy")]) == 0
+    ((bytes_on_disk, size),) = reserved
+    assert bytes_on_disk >= size > 2**16
