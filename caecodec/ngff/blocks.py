@@ -174,7 +174,7 @@ def read_padded(source: Windows, region: tuple[slice, ...]) -> npt.NDArray[Any]:
     """The same for a part that reaches over the edge, filled up with the values next to the edge."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
-    return np.pad(data, missing, mode="edge")
+    return np.pad(data, missing, mode="edge") if any(after for _, after in missing) else data
 
 
 def padded_shape(shape: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[int, ...]:
