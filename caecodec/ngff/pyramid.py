@@ -89,7 +89,7 @@ def means(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _stored(halves: Halved, number: int, scratch: Path, runner: ChunkRunner | None, resume: bool) -> Windows:
     """Halves as an array on disk, so that what they are made from is not read again for each smaller level."""
-    group = zarr.open_group(str(scratch / "levels"), mode="a")
+    group = zarr.open_group(scratch / "levels", mode="a")
     sides = [min(_SIDE, n) for n in halves.shape[-2:]]
     chunks = (*(1 for _ in halves.shape[:-2]), *sides)
     beside = runner.beside() if runner else ChunkRunner()
