@@ -16,6 +16,7 @@ import torch
 import zarr
 
 from .arrays import payloads
+from .arrays.opening import opened_array
 from .arrays.selection import parse_selection
 from .codecs.decoding import start_decode
 from .engine import DevicePlacement
@@ -50,12 +51,12 @@ def read(
     Raises
     ------
     ParameterError
-        The array has other codecs, or no layers although `layers` is given; the selection is of another kind or outside the
-        array; or there is no such device.
+        The array has other codecs, chunks of several shapes, or no layers although `layers` is given; the selection is of
+        another kind or outside the array; or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """
-    codec, parameters = payloads.coded_by(array)
+    codec, parameters = payloads.coded_by(opened_array(array))
     first = codec.first_layers(layers)
     dependencies = parameters.dependencies._replace(layers=first)
     axes = parse_selection(selection, array.shape)

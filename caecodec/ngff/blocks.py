@@ -17,6 +17,7 @@ from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
+from ..images.windows import chunks_of
 from ..storage.settling import settle
 from .chunk_runner import ChunkRunner, Written, raise_if_stopped
 from .journal import Journal
@@ -54,7 +55,7 @@ def store(
         count = chunk_count(padded, array.chunks)
         runner.count(Written(count, count))
         return
-    block = block_shape(padded, unit, getattr(source, "chunks", unit), source.dtype.itemsize)
+    block = block_shape(padded, unit, chunks_of(source) or unit, source.dtype.itemsize)
     writer = BlockWriter(array, source, unit, notes)
     try:
         if runner.cluster:

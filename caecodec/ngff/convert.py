@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,8 +49,8 @@ from .video_groups import is_video_group, read_video_group, write_video_group
 
 
 def encode_paths(
-    inputs: Sequence[Place],
-    output: Path,
+    inputs: "Sequence[Place] | Place",
+    output: Path | str,
     options: Options,
     progress: FolderListener = lambda state: None,
     tell: ProgressListener = lambda state: None,
@@ -64,9 +64,9 @@ def encode_paths(
     Parameters
     ----------
     inputs
-        Image files, slides, videos, OME-NGFF groups, which `reencode` converts, other Zarr arrays, and folders of all these,
-        which are searched with their subfolders, except for what is hidden and for `output`. Zarr arrays and groups may be
-        zipped, at URLs for fsspec, or stores of zarr, such as a zarr.storage.ObjectStore for obstore.
+        One or several: image files, slides, videos, OME-NGFF groups, which `reencode` converts, other Zarr arrays, and folders
+        of all these, which are searched with their subfolders, except for what is hidden and for `output`. Zarr arrays and
+        groups may be zipped, at URLs for fsspec, or stores of zarr, such as a zarr.storage.ObjectStore for obstore.
     output
         For one input, NAME.zarr (a group), NAME.ozx (a zipped group), NAME.cae (a payload), or the path of a group that is the
         input, which is replaced if `options` overwrite. Otherwise a folder, created if necessary, for groups or .cae files with
@@ -95,6 +95,7 @@ def encode_paths(
     ParameterError
         There is nothing to convert, or the output's name or an option does not fit the inputs, or one lies inside the other.
     """
+    inputs, output = _places(inputs, output)
     found = image_inputs(inputs, output)
     files = [one.location for one in found]
     if output.suffix == OZX:
@@ -123,8 +124,8 @@ def encode_paths(
 
 
 def decode_paths(
-    inputs: Sequence[Place],
-    output: Path,
+    inputs: "Sequence[Place] | Place",
+    output: Path | str,
     suffix: str = ".png",
     overwrite: bool = False,
     gpu: bool | None = None,
@@ -136,6 +137,7 @@ def decode_paths(
     Groups may also be zipped stores (.ozx, .zarr.zip) and URLs for fsspec. Weights that a group carries need not be installed.
     `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
+    inputs, output = _places(inputs, output)
     found = coded_inputs(inputs, output)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(found) == 1))
     if single and len(found) != 1:
@@ -147,6 +149,11 @@ def decode_paths(
     jobs = [(one.location, output if single else output / one.folder / (stem(one.location) + suffix)) for one in found]
     refuse_nested([target for _, target in jobs], [source for source, _ in jobs])
     return run_jobs(jobs, lambda source, target: _decode(source, target, overwrite, gpu), progress, workers, encoding=False)
+
+
+def _places(inputs: Any, output: Path | str) -> tuple[list[Place], Path]:
+    """The inputs, which may be a single one, and the output."""
+    return [inputs] if isinstance(inputs, str | Path) or is_url(inputs) else list(inputs), Path(output)
 
 
 def _check_payloads(options: Options, output: Path, single: bool) -> None:

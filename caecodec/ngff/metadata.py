@@ -226,6 +226,8 @@ def _window(plane: npt.NDArray[Any]) -> dict[str, float]:
         return {"min": 0, "max": 255, "start": 0, "end": 255}
     if plane.dtype.kind == "f":
         plane = plane[np.isfinite(plane)]
+    if plane.dtype.kind == "b":
+        return {"min": 0, "max": 1, "start": 0, "end": 1}
     start, end = (plane.min().item(), plane.max().item()) if plane.size else (0.0, 0.0)
     limits = np.iinfo(plane.dtype) if plane.dtype.kind != "f" else None
     end = end if end > start else start + 1

@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from ..images.image import Windows
+from ..images.windows import chunks_of
 from . import blocks
 from .chunk_runner import ChunkRunner
 
@@ -59,7 +60,7 @@ class Halved:
         *others, height, width = source.shape
         self.shape = (*others, (height + 1) // 2, (width + 1) // 2)
         self.dtype: np.dtype[Any] = source.dtype.newbyteorder("=")
-        if chunks := getattr(source, "chunks", None):
+        if chunks := chunks_of(source):
             self.chunks = (*chunks[:-2], max(1, chunks[-2] // 2), max(1, chunks[-1] // 2))
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
