@@ -15,7 +15,7 @@ from .. import weights
 from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
-from ..storage.locations import OZX, Place, as_path, is_url
+from ..storage.locations import OZX, Place, as_path, is_url, local
 from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
@@ -153,7 +153,7 @@ def decode_paths(
 
 def _places(inputs: Any, output: Path | str) -> tuple[list[Place], Path]:
     """The inputs, which may be a single one, and the output."""
-    return [inputs] if isinstance(inputs, str | Path) or is_url(inputs) else list(inputs), Path(output)
+    return [inputs] if isinstance(inputs, str | Path) or is_url(inputs) else list(inputs), local(output)
 
 
 def _check_payloads(options: Options, output: Path, single: bool) -> None:

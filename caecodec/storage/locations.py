@@ -33,6 +33,15 @@ def parse_location(text: Location) -> Location:
     return text if is_url(text) else Path(text)
 
 
+def local(output: Location) -> Path:
+    """The path that an output names. Raises ParameterError for a URL, of which a path would make a folder here."""
+    if is_url(output):
+        raise ParameterError(
+            f"output is the URL {output} but must be a path; write to a path, and copy what is there to the URL"
+        )
+    return Path(output)
+
+
 def as_path(place: Place) -> Path:
     """The path that a place is that is no URL."""
     assert isinstance(place, str | Path)

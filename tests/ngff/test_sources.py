@@ -81,6 +81,9 @@ def test_masks_without_loss_and_arrays_without_values(tmp_path):
 def test_a_single_place_and_text(tmp_path):
     zarr.create_array(tmp_path / "a", data=PLANES[0])
     assert encode_paths(str(tmp_path / "a"), str(tmp_path / "a.ome.zarr"), EXACT) == ([tmp_path / "a.ome.zarr"], [])
+    for convert, options in ((encode_paths, [EXACT]), (decode_paths, [])):
+        with pytest.raises(caecodec.ParameterError, match="output is the URL memory://a but must be a path"):
+            convert(tmp_path / "a.ome.zarr", "memory://a", *options)
     written, failed = decode_paths(tmp_path / "a.ome.zarr", str(tmp_path / "a.png"))
     assert (written, failed) == ([tmp_path / "a.png"], [])
 
