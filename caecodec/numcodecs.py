@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 import numcodecs.abc
 import numcodecs.compat
 import numpy as np
+import numpy.typing as npt
 
 from .bitstream.byte_order import as_big_endian
-from .chunks.decoded import check_fits, deliver
+from .chunks.decoded import check_out, deliver
 from .chunks.given import as_chunk
 from .codecs.autoencoder.interface import AUTOENCODER
 from .codecs.autoencoder.parameters import AutoencoderArguments
@@ -22,6 +23,7 @@ from .codecs.overfitted.parameters import OverfittedArguments
 from .codecs.parse import parse_stored
 from .codecs.scalable.interface import SCALABLE
 from .codecs.scalable.parameters import ScalableArguments
+from .errors import ParameterError
 
 
 class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # numcodecs has no type hints: its Codec is Any
@@ -44,20 +46,21 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
 
         Raises ParameterError for a chunk that the codec does not accept.
         """
-        array = buf if isinstance(buf, np.ndarray) else numcodecs.compat.ensure_ndarray(buf)
+        array = buf if isinstance(buf, np.ndarray) else _array(buf)
         payload = self.codec.encode(self.parameters, as_chunk(array), self.gpu)
         return as_big_endian(payload) if array.dtype.str.startswith(">") else payload
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk in a payload, as a `DecodedChunk`; or `out`, an array of its shape or a flat one, with the chunk in it.
+        """The chunk in a payload, as a `DecodedChunk`; or `out`, an array of its shape or a flat one, or as many bytes.
 
         The chunk has the byte order that was encoded: filters before this codec take its bytes for those that they wrote.
 
         Raises CorruptionError (before anything is allocated if `out` does not fit), FormatVersionError or WeightsError.
         """
-        data = np.ascontiguousarray(numcodecs.compat.ensure_ndarray(buf)).view(np.uint8).reshape(-1).data
+        data = np.ascontiguousarray(_array(buf)).view(np.uint8).reshape(-1).data
         if out is not None:
-            check_fits(parse_payload(data).header.shape, np.shape(out))
+            header = parse_payload(data).header
+            check_out(header.shape, header.numpy_dtype, out)
         return deliver(start_decode(data, self.parameters.dependencies, self.gpu).as_given(), out)
 
     @classmethod
@@ -71,6 +74,17 @@ class Compressor(numcodecs.abc.Codec, dict[str, Any]):  # type: ignore[misc]  # 
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.parameters})"
+
+
+def _array(buf: Any) -> npt.NDArray[Any]:
+    """A buffer as an array."""
+    try:
+        array: npt.NDArray[Any] = numcodecs.compat.ensure_ndarray(buf)
+    except TypeError as error:
+        raise ParameterError(
+            f"{type(buf).__name__} is no array and no buffer of bytes, of which one is needed; pass numpy.asarray of it"
+        ) from error
+    return array
 
 
 class ConvolutionalAutoencoder(AutoencoderArguments, Compressor):

@@ -52,8 +52,8 @@ def read(
     Raises
     ------
     ParameterError
-        There is no such array, it has other codecs, or no layers although `layers` is given; the selection is of another kind
-        or outside the array; or there is no such device.
+        There is no such array, it has other codecs, chunks of several shapes, or no layers although `layers` is given; the
+        selection is of another kind or outside the array; or there is no such device.
     CorruptionError, FormatVersionError, WeightsError
         As `caecodec.decode`.
     """

@@ -106,6 +106,37 @@ def test_decode_into_out_of_another_order(codec, photograph, order, source_order
     np.testing.assert_array_equal(out, codec.decode(payload))
 
 
+@pytest.mark.parametrize("shape", [(1, 40, 50), (40, 1, 50), (40, 50, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2"])
+@pytest.mark.parametrize("source_order", ["C", "F"])
+def test_decode_into_axes_of_one_position(photograph, shape, dtype, source_order):
+    plane = np.asarray(photograph[:40, :50, 0], dtype=dtype, order=source_order)
+    exact = caecodec.ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    out = np.empty(shape, dtype, order="F")
+    assert exact.decode(exact.encode(plane), out=out) is out
+    np.testing.assert_array_equal(out.squeeze(), plane)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "float64"])
+def test_decode_into_bytes(photograph, dtype):
+    plane = photograph[:40, :50, 0].astype(dtype)
+    exact = caecodec.ConvolutionalAutoencoder(max_error=0, channel_axis=None)
+    payload = exact.encode(plane)
+    for out in (bytearray(plane.nbytes), memoryview(bytearray(plane.nbytes)), np.empty(plane.nbytes, np.uint8)):
+        exact.decode(payload, out=out)
+        np.testing.assert_array_equal(np.frombuffer(out, dtype).reshape(plane.shape), plane)
+    for wrong in (bytearray(plane.nbytes + 1), np.empty(plane.shape[::-1], dtype), np.empty(plane.shape, np.int16)):
+        with pytest.raises(caecodec.CorruptionError, match="belongs to another array"):
+            exact.decode(payload, out=wrong)
+
+
+def test_what_is_no_buffer(codec):
+    for wrong in ([1, 2], None, "text"):
+        for function in (codec.encode, codec.decode):
+            with pytest.raises(caecodec.ParameterError, match=f"{type(wrong).__name__} is no array and no buffer"):
+                function(wrong)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("source_order", ["C", "F"])
 def test_orders(codec, photograph, order, source_order):

@@ -47,13 +47,17 @@ def check_aligned(array: Chunked, selection: Any) -> None:
         Some chunks are written in part (the message says how many, and which selection covers them whole), or the selection is
         of another kind.
     """
+    try:
+        chunks = array.chunks
+    except NotImplementedError as error:  # zarr's, for chunks of several shapes
+        raise ParameterError("array has chunks of several shapes, but must have chunks of one to be checked") from error
     parts = _expand(array.shape, selection)
-    spans = [_span(*axis) for axis in zip(parts, array.shape, array.chunks, strict=True)]
+    spans = [_span(*axis) for axis in zip(parts, array.shape, chunks, strict=True)]
     touched, whole = math.prod(span.touched for span in spans), math.prod(span.whole for span in spans)
     if touched != whole:
         around = ", ".join(f"{span.around.start}:{span.around.stop}" for span in spans)
         raise ParameterError(
-            f"selection writes only a part of {touched - whole} of the {touched} chunks (of shape {array.chunks}) it touches: "
+            f"selection writes only a part of {touched - whole} of the {touched} chunks (of shape {chunks}) it touches: "
             f"their other pixels would be decoded and encoded again, at a further loss; write whole chunks, such as [{around}]"
         )
 

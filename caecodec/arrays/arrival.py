@@ -21,7 +21,7 @@ class FoundArray(NamedTuple):
     """An array by its own document, under the name that messages call it.
 
     codec, parameters : None if it is not coded by caecodec
-    consolidated : the codecs that the consolidated metadata of a group above it claim, if these are others
+    consolidated : what the consolidated metadata of a group above it claim that is not so
     """
 
     name: str
@@ -31,8 +31,11 @@ class FoundArray(NamedTuple):
     consolidated: str = ""
 
     @classmethod
-    def of(cls, name: str, array: zarr.Array[Any], member: bool) -> "FoundArray":
-        """An array with what codes it; `member`: it was found through a group, whose metadata may be consolidated.
+    def of(cls, name: str, array: zarr.Array[Any], member: bool, listed: bool = True) -> "FoundArray":
+        """An array with what codes it.
+
+        member : it was found through a group, whose metadata may be consolidated
+        listed : these metadata know it, or there are none
 
         Raises ParameterError if only consolidated metadata know it.
         """
@@ -43,7 +46,14 @@ class FoundArray(NamedTuple):
                 f"{name} is named by consolidated metadata but is not there, or has no document of its own ({error}); write "
                 "these metadata anew (zarr.consolidate_metadata)"
             ) from error
-        claimed = "" if layers.same(own, array) else ", ".join(layers.names(array))
+        if not listed:
+            claimed = "that it is not there"
+        elif not layers.same(own, array):
+            claimed = ", ".join(layers.names(array))
+        elif (own.shape, own.dtype) != (array.shape, array.dtype):
+            claimed = f"that it has shape {array.shape} and dtype {array.dtype}, not {own.shape} and {own.dtype}"
+        else:
+            claimed = ""
         try:
             return cls(name, own, *layers.coded_by(own), claimed)
         except ParameterError:
@@ -67,7 +77,7 @@ def strays(node: zarr.Group | zarr.Array[Any], arrays: Sequence[FoundArray], exp
         None: what the metadata of groups say
     """
     stale = {
-        one.name: f"{one}, but consolidated metadata above it say {one.consolidated}, so that reading through them fails; "
+        one.name: f"{one}, but consolidated metadata above it say {one.consolidated}, so that reading through them goes wrong; "
         "write them anew (zarr.consolidate_metadata)"
         for one in arrays
         if one.consolidated

@@ -149,16 +149,26 @@ def _opened(path: locations.Location) -> tuple[zarr.Group | zarr.Array[Any], lis
     """
     try:
         node = locations.open_node(path)
-        members = [node] if isinstance(node, zarr.Array) else [member for _, member in sorted(node.members(max_depth=None))]
+        own = {"": node} if isinstance(node, zarr.Array) else dict(node.members(max_depth=None))
+        members = own  # as its consolidated metadata have it, if there are any
+        if isinstance(node, zarr.Group) and not locations.is_url(path):
+            members = dict(zarr.open_group(node.store, path=node.path, mode="r").members(max_depth=None))
     except ParameterError:
         raise
     except locations.UNREADABLE as error:
         raise ParameterError(f"{path} is neither a .cae file nor a Zarr array or group: {error}") from error
     if isinstance(node, zarr.Array):
         layers.coded_by(node)
-    arrays = [one for one in members if isinstance(one, zarr.Array) and weights.GROUP not in one.path.split("/")]
+    arrays = {
+        name: one
+        for name, one in sorted({**own, **members}.items())
+        if isinstance(one, zarr.Array) and weights.GROUP not in one.path.split("/")
+    }
     root = str(path).rstrip("/")
-    return node, [FoundArray.of(str(path) if one is node else f"{root}/{one.path}", one, one is not node) for one in arrays]
+    return node, [
+        FoundArray.of(str(path) if one is node else f"{root}/{one.path}", one, one is not node, name in members)
+        for name, one in arrays.items()
+    ]
 
 
 def _of_payload(path: str, codec: Codec[Any, Any], data: bytes) -> _Coded:

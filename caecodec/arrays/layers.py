@@ -68,8 +68,9 @@ def layers(array: zarr.Array[Any]) -> list[ShardLayer]:
         spec = _spec(array, metadata.chunks)
         return [ShardLayer(tuple(chain[:at]), serializer, tuple(chain[at + 1 :]), metadata.chunks, True, spec)]
     shape = getattr(metadata.chunk_grid, "chunk_shape", None)
-    greatest = shape or tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
-    return list(_nested(metadata.codecs, _spec(array, greatest), shape is not None))
+    regular = shape is not None
+    greatest = shape if regular else tuple(max(sizes, default=1) for sizes in array.write_chunk_sizes)
+    return list(_nested(metadata.codecs, _spec(array, greatest), regular))
 
 
 def coded_by(array: zarr.Array[Any]) -> tuple[Codec[Any, Any], Parameters]:

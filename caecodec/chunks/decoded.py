@@ -49,21 +49,36 @@ class DecodedChunk(np.ndarray[Any, np.dtype[Any]]):
 
 
 def deliver(array: npt.NDArray[Any], out: Any = None) -> Any:
-    """A decoded chunk as numcodecs returns it: a `DecodedChunk`, or `out` (of its shape, or flat) filled with its values."""
+    """A decoded chunk as numcodecs returns it: a `DecodedChunk`, or `out`, which it fits, filled with its values.
+
+    Raises CorruptionError for an `out` of another shape or dtype.
+    """
     chunk = array.view(DecodedChunk)
     chunk.coded_shape = array.shape
     if out is None:
         return chunk
-    if (
-        isinstance(out, np.ndarray)
-        and out.shape == array.shape
-        and out.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
-    ):
-        np.copyto(out, array)  # each value to its place; what follows copies in the order of memory
+    check_out(array.shape, array.dtype, out)
+    if isinstance(out, np.ndarray) and out.ndim > 1 and out.dtype.newbyteorder("=") == array.dtype.newbyteorder("="):
+        np.copyto(out, array.reshape(out.shape))  # each value to its place; what follows copies in the order of memory
         return out
     from numcodecs.compat import ndarray_copy
 
-    return ndarray_copy(chunk, out)
+    return ndarray_copy(array if _is_bytes(out, array.nbytes) else chunk, out)
+
+
+def check_out(shape: tuple[int, ...], dtype: np.dtype[Any], out: Any) -> None:
+    """Raise CorruptionError unless `out` has the shape of a chunk, as `check_fits`, or is a buffer of as many bytes."""
+    if not _is_bytes(out, math.prod(shape) * dtype.itemsize):
+        check_fits(shape, np.shape(out))
+
+
+def _is_bytes(out: Any, count: int) -> bool:
+    """Whether `out` is a flat buffer of so many bytes, for the values as they are in memory."""
+    if isinstance(out, list | tuple):
+        return False
+    flat = np.asarray(out)
+    fits: bool = flat.shape == (count,) and flat.dtype == np.uint8
+    return fits
 
 
 def check_fits(coded: tuple[int, ...], wanted: tuple[int, ...]) -> None:

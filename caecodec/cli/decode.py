@@ -1,7 +1,6 @@
 """caecodec decode: converts groups and .cae files to image and video files."""
 
 import argparse
-from pathlib import Path
 
 from ..storage.locations import parse_location
 from .progress import Bars, outcome
@@ -15,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=parse_location, metavar="INPUT",
         help=".ome.zarr groups, .ozx files, .cae files, groups at URLs such as s3://..., or folders of them (with subfolders)",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", required=True, type=Path, help="a folder; or with one input an image or video file")
+    parser.add_argument(
+        "-o", "--output", required=True, type=parse_location, help="a folder; or with one input an image or video file"
+    )
     parser.add_argument(
         "--format", default="png",
         help="format of files in a folder: png, jpg, webp, bmp, tiff (stacks too), yuv or y4m (videos); default %(default)s",

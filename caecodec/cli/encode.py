@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 from collections import Counter
-from pathlib import Path
 
 from .. import settings
 from ..codecs.base import Option
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image files, slides, videos, Zarr arrays or groups (also at URLs such as s3://...), or folders (with subfolders)",
     )  # fmt: skip
     parser.add_argument(
-        "-o", "--output", required=True, type=Path,
+        "-o", "--output", required=True, type=parse_location,
         help="a folder; or with one image NAME.ome.zarr, NAME.ozx or NAME.cae",
     )  # fmt: skip
     parser.add_argument(

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..entropy import registry
+from ..storage.locations import parse_location
 from ..weights import DEFAULT
 from .qualities import parse_qualities
 
@@ -17,7 +18,7 @@ CODECS = "jpeg,jpeg2k,jpegxl,webp,avif"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec evaluate."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES", help="images, or folders or tar files of them")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="the folder to write")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="the folder to write")
     parser.add_argument(
         "--weights", action="append",
         help="an installed name, or the path of a weights file or checkpoint; may be repeated; or none; default: shipped",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ParameterError
+from ..storage.locations import parse_location
 from ..weights import CHECKPOINT_SUFFIXES
 
 SUMMARY = "Convert a CompressAI or training checkpoint to a weights file, or weights to a state dict that CompressAI loads."
@@ -15,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", help="a checkpoint of CompressAI's FactorizedPrior or of a training run; or weights, by name or path"
     )
     parser.add_argument("images", nargs="*", type=Path, help="training checkpoints: folders and tar files of training images")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors; or NAME.pth for CompressAI")
+    parser.add_argument(
+        "-o", "--output", required=True, type=parse_location, help="NAME.safetensors; or NAME.pth for CompressAI"
+    )
     parser.add_argument("--name", help="name of the weights; default that of the checkpoint (CompressAI) or of the output")
     parser.add_argument("-q", "--quality", type=int, help="to or from CompressAI: the quality; default none")
     parser.add_argument("-m", "--metric", choices=["mse", "ms-ssim"], help="default that of the training checkpoint, or mse")

@@ -1,7 +1,6 @@
 """caecodec extract: copies arrays with fewer layers."""
 
 import argparse
-from pathlib import Path
 
 from ..storage.locations import parse_location
 
@@ -11,7 +10,7 @@ SUMMARY = "Copy a Zarr array or group with the first layers of its scalable arra
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec extract."""
     parser.add_argument("source", type=parse_location, metavar="SOURCE", help="an array or group; a path or URL")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="a new folder")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="a new folder")
     parser.add_argument("--layers", required=True, type=int, help="how many layers to keep, from the base on")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     parser.add_argument("--quiet", action="store_true", help="print nothing")

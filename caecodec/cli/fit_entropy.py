@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ..storage.locations import parse_location
+
 SUMMARY = "Add context tables, fitted to images, to weights, which code the same pixels in fewer bytes."
 
 
@@ -10,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec fit-entropy."""
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors file, or a CompressAI checkpoint")
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="images, or folders or tar files of them")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="NAME.safetensors")
     parser.add_argument("--crops", type=int, default=3000, help="crops of 256x256 pixels to fit to, default %(default)s")
     parser.add_argument("--name", help="name of the result; default that of the weights, or for a checkpoint of the output")
     parser.add_argument("-q", "--quality", type=int, help="CompressAI checkpoints: the quality it was trained for")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..bitstream.autoencoder import MAX_QUALITY
+from ..storage.locations import parse_location
 
 SUMMARY = "Make weights of layers, for ScalableAutoencoder, from one quality of weights, with tables fitted to images."
 
@@ -12,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec fit-layers."""
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors file that caecodec trained")
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="images, or folders or tar files of them")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.safetensors")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="NAME.safetensors")
     parser.add_argument(
         "-q", "--quality", type=int, default=MAX_QUALITY, help="the quality that is the last layer, default %(default)s"
     )

@@ -15,7 +15,7 @@ SUMMARY = "Write the latents of a Zarr array, which are features for learning, a
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec latents."""
     parser.add_argument("array", type=parse_location, metavar="ARRAY", help="a Zarr array coded by cae; a path or URL")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.npy or NAME.zarr")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="NAME.npy or NAME.zarr")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--quiet", action="store_true", help="do not print shape and path")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import CaeCodecError
+from ..storage.locations import local
 from . import (
     decode,
     encode,
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
+        if hasattr(options, "output"):
+            options.output = local(options.output)
         with _printable():
             status: int = options.run(options)
             sys.stdout.flush()

@@ -89,7 +89,8 @@ def outcome(written: Sequence[Path], failed: Sequence[Failure], quiet: bool, sta
     for failure in failed:
         message = str(failure.error)
         name = "" if str(failure.path) in message else f"{failure.path}: "
-        print(f"caecodec: {name}{message}", file=sys.stderr)
+        line = "".join(one if one.isprintable() or not one.isascii() else repr(one)[1:-1] for one in name + message)
+        print(f"caecodec: {line}", file=sys.stderr)
     if failed:
         print(f"caecodec: {len(failed)} of {len(failed) + len(written)} failed", file=sys.stderr)
     if state and state.files > 1 and not quiet:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..storage.locations import parse_location
 from .qualities import parse_qualities
 
 SUMMARY = "Compare codecs on images in one page: curves, tables, and the pictures beside the originals."
@@ -12,7 +13,7 @@ SUMMARY = "Compare codecs on images in one page: curves, tables, and the picture
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of caecodec report."""
     parser.add_argument("images", nargs="+", type=Path, metavar="ORIGINALS", help="images, or folders or tar files of them")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.html", help="the page to write")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, metavar="FILE.html", help="the page to write")
     parser.add_argument(
         "--codecs", default="default,jpeg,jpeg2k,avif",
         help="names of weights, paths of weights files, and some of jpeg,jpeg2k,jpegxl,webp,avif; default %(default)s",

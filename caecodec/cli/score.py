@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..storage.locations import parse_location
 from .progress import counting
 
 SUMMARY = "Score decoded images against their originals: PSNR, SSIM, MS-SSIM, bits per pixel and ratio, and their means."
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "compressed", type=Path, nargs="?", metavar="COMPRESSED",
         help="what was decoded: a file of any kind or a group, or a folder of them with the same names; for bpp and ratio",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", required=True, type=Path, help="NAME.json or NAME.csv")
+    parser.add_argument("-o", "--output", required=True, type=parse_location, help="NAME.json or NAME.csv")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no means")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models import registry
+from ..storage.locations import parse_location
 from .qualities import parse_qualities
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images, folders and tar files of them, RGB Zarr arrays, OME-NGFF groups",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, help="NAME.safetensors; NAME.ckpt, .png and .md go beside it"
+        "-o", "--output", required=True, type=parse_location, help="NAME.safetensors; NAME.ckpt, .png and .md go beside it"
     )
     parser.add_argument(
         "-q",

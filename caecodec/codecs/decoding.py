@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptionError
+from ..errors import CorruptionError, ParameterError
 from ..weights import DEFAULT, Spec
 from .base import Decoding, Dependencies, Gpu, Payload
 from .registry import owner
@@ -44,7 +44,13 @@ def decode(
         A newer caecodec wrote it.
     WeightsError
         The weights or the network that it was written with are not found.
+    ParameterError
+        `data` is a path instead of what is in the file.
     """
+    if isinstance(data, str | Path):
+        raise ParameterError(
+            f"data is the text or path {str(data)!r} but must be a payload; pass Path({str(data)!r}).read_bytes()"
+        )
     dependencies = Dependencies(Spec.parse(weights), network)
     return start_decode(data, dependencies, gpu, expected_shape, expected_dtype).result()
 

@@ -19,9 +19,10 @@ from PIL import Image as PillowImage
 
 from .. import settings
 from ..errors import ParameterError
+from ..storage.locations import refuse_special
 from ..storage.partial import complete_file
 from ..storage.settling import settle
-from . import slides, tiff, tiff_structure
+from . import content, slides, tiff, tiff_structure
 from .image import Image, Windows, from_picture
 from .stripped import without_metadata
 
@@ -45,9 +46,11 @@ _TRANSPOSITIONS = {
 _WAY_OUT = "convert it to 8-bit RGB or grey first, or store it with a lossless codec"
 _PILLOW = threading.Lock()  # holds while Pillow's limit, a global of the process, is another
 _ON_A_PAR = "Multi-Frame Image"  # the kinds of pictures in a JPEG of several that show a scene from several places
-_DESCRIPTION, _BITS, _SAMPLES, _PHOTOMETRIC, _ORIENTATION, _MP_ENTRIES = 270, 258, 277, 262, 274, 0xB002  # TIFF tags
+_DESCRIPTION, _BITS, _SAMPLES, _FORMAT, _PHOTOMETRIC, _ORIENTATION = 270, 258, 277, 339, 262, 274  # TIFF tags
+_SIGNED, _MP_ENTRIES = 2, 0xB002  # a format of samples, and a tag of JPEG files of several pictures
 _PLAIN = (1, 2, 6)  # photometric interpretations of grey and RGB, also as YCbCr
 _LARGE = 2**26  # pixels
+_NO_PIXEL = 128  # the grey that decoders of JPEG put where pixels are missing
 _T = TypeVar("_T")
 
 
@@ -60,7 +63,7 @@ def read_image(path: Path, stream: IO[bytes] | None = None) -> Image:
     Parameters
     ----------
     path
-        The file; its suffix tells TIFF from other kinds.
+        The file; its suffix tells which kind of slide it is, if it is one.
     stream
         The bytes of the file, if it is not on disk; messages still call it `path`.
 
@@ -83,6 +86,8 @@ def open_image(path: Path, stream: IO[bytes] | None = None) -> Iterator[Image]:
     """
     with ExitStack() as stack:
         with _errors(path):
+            if stream is None:
+                refuse_special(path)
             image = stack.enter_context(_opened(path, stream))
         yield _guarded(image, path)
 
@@ -194,6 +199,8 @@ def read_size(path: Path, stream: IO[bytes] | None = None) -> tuple[int, int]:
     Raises ParameterError as `read_rgb` does, except for damaged pixels, which go unnoticed.
     """
     with _errors(path):
+        if stream is None:
+            refuse_special(path)
         known = None if _pages_for_tifffile(path, stream) else _with_pillow(path, stream, _size)
     if known is not None:
         return known
@@ -269,7 +276,10 @@ def _errors(path: Path) -> Iterator[None]:
     except (ParameterError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise ParameterError(f"{path} cannot be read as an image: Pillow does not know its format") from error
+        raise ParameterError(
+            f"{path} cannot be read as an image: Pillow does not know its format; save it as PNG or TIFF with a "
+            "program that does"
+        ) from error
     except PillowImage.DecompressionBombError as error:
         raise ParameterError(
             f"{path} has more than {settings.current().max_pixels:,} pixels, the limit against files that are made to fill the "
@@ -285,7 +295,19 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
     def opened(source: Path | IO[bytes]) -> _T:
         with _open(source) as image:
             _refuse(image, path)
-            return use(image, path)
+            if image.format in content.ALTERED and content.altered(image.format, image.mode, data()):
+                raise ParameterError(
+                    f"{path} has other than 8 bits in a sample, of which Pillow reads 8; save it as TIFF, which is read in full"
+                )
+            found = use(image, path)
+            if isinstance(found, Image) and _lacks_pixels(image, data):
+                raise ParameterError(
+                    f"{path} cannot be read as an image: its pixels end before its last row; restore it from a copy"
+                )
+            return found
+
+    def data() -> bytes:
+        return path.read_bytes() if stream is None else _bytes(stream)
 
     try:
         return opened(_start(path, stream))
@@ -293,10 +315,10 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
         raise
     # Damaged metadata make Pillow raise nearly anything; the error is raised again unless the file is read without them.
     except Exception as error:
-        data = without_metadata(path.read_bytes() if stream is None else _bytes(stream))
-        if data is None:
+        stripped = without_metadata(data())
+        if stripped is None:
             raise
-        found = opened(io.BytesIO(data))
+        found = opened(io.BytesIO(stripped))
         warnings.warn(f"{path} is read without its metadata, which Pillow cannot read: {error}", stacklevel=2)
         return found
 
@@ -313,6 +335,21 @@ def _open(source: Path | IO[bytes]) -> PillowImage.Image:
         image.close()
         raise PillowImage.DecompressionBombError
     return image
+
+
+def _lacks_pixels(image: PillowImage.Image, data: Callable[[], bytes]) -> bool:
+    """Whether pixels of a PNG or JPEG file are missing, though its end is there: Pillow leaves them black or grey.
+
+    Only of images that end like this the data are looked at. Of progressive JPEG files it is not known.
+    """
+    width, height = image.size
+    if image.format == "PNG":  # of interlaced ones every other row may be missing
+        rows = [image.crop((0, row, width, row + 1)).tobytes() for row in range(max(0, height - 2), height)]
+        return any(not row.strip(b"\0") for row in rows) and content.lacks_rows(data())
+    if image.format not in ("JPEG", "MPO") or np.any(np.array(image.getpixel((width - 1, height - 1))) != _NO_PIXEL):
+        return False
+    with _open(io.BytesIO(content.prolonged(data()))) as other:
+        return other.tobytes() != image.tobytes()
 
 
 def _read(image: PillowImage.Image, path: Path) -> Image:
@@ -340,8 +377,6 @@ def _pages_for_tifffile(path: Path, stream: IO[bytes] | None) -> list[tiff_struc
 
     Raises ParameterError for a TIFF file that is not whole.
     """
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return []
     sparse = path.suffix.lower() in SLIDE_SUFFIXES
     if stream is None:
         with path.open("rb") as file:
@@ -368,6 +403,7 @@ def _is_photograph(path: Path, stream: IO[bytes] | None) -> bool:
             return (
                 image.mode in _PHOTOGRAPHS
                 and max(tags.get(_BITS, (1,))) <= 8
+                and max(tags.get(_FORMAT, (1,))) != _SIGNED  # which Pillow takes for unsigned
                 and tags.get(_SAMPLES, 1) == (1 if image.mode == "P" else len(image.getbands()))
                 and getattr(image, "n_frames", 1) == 1
                 and not about.startswith(("ImageJ=", "Aperio"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ParameterError
-from ..storage.locations import OZX, is_node
+from ..storage.locations import OZX, is_node, refuse_special
 from .files import SUFFIXES, read_rgb, read_size
 
 TAR = ".tar"
@@ -41,8 +41,9 @@ class ImageFile(NamedTuple):
 def find_images(paths: Sequence[Path]) -> Iterator[ImageFile | Path]:
     """The image files at these paths, in order of name within each folder and tar file; their suffixes are SUFFIXES.
 
-    Folders are searched with their subfolders and the tar files in them, except for what is hidden. Where a Zarr array or group
-    (zipped, .ozx, or not) is found, its path is given, for the caller to open or leave out.
+    Folders are searched with their subfolders and the tar files in them, except for what is hidden and links that lead back to
+    where they are. Where a Zarr array or group (zipped, .ozx, or not) is found, its path is given, for the caller to open or
+    leave out.
 
     Raises ParameterError for a path that does not exist and a tar file that cannot be read.
     """
@@ -80,14 +81,15 @@ def _walk(folder: Path, wanted: Callable[[Path], bool], passed: set[Path]) -> It
             yield child
 
 
-def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
+def _find(path: Path, named: bool, passed: frozenset[Path] = frozenset()) -> Iterator[ImageFile | Path]:
+    """`find_images` of one path; `passed`: the folders that were entered on the way here, to which a link may lead back."""
     if path.is_dir():
         if is_node(path):
             yield path
-        else:
+        elif path.resolve() not in passed:
             for child in sorted(path.iterdir()):
                 if not is_hidden(child.name):
-                    yield from _find(child, named=False)
+                    yield from _find(child, False, passed | {path.resolve()})
     elif path.suffix.lower() == OZX:
         yield path
     elif path.suffix == TAR:
@@ -97,6 +99,7 @@ def _find(path: Path, named: bool) -> Iterator[ImageFile | Path]:
 
 
 def _members(path: Path) -> Iterator[ImageFile]:
+    refuse_special(path)
     try:
         with tarfile.open(path) as tar:
             for member in sorted(tar.getmembers(), key=lambda member: member.name):

@@ -58,6 +58,12 @@ class Page(NamedTuple):
     description: bytes
     below: tuple[int, ...]
 
+    @property
+    def area(self) -> int:
+        """How many pixels the page has."""
+        (width, *_), (height, *_) = self.layout[:2]
+        return width * height
+
 
 class _File(NamedTuple):
     """An open TIFF file, and how it stores numbers."""
@@ -99,7 +105,8 @@ def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page
     With `sparse`, and in Philips' files, strips and tiles may be left out, as scanners do where there is nothing. The list is
     that of the chain of pages, without the SubIFDs, which hold smaller versions of a page; but they must be whole as well.
 
-    Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile. Warns of tags that point
+    Raises ParameterError for a file that is cut off or damaged, with the page, and the strip or tile, and for one whose SubIFDs
+    hold another image than the page above them, such as the photograph below its thumbnail. Warns of tags that point
     outside the file, if the pixels do not depend on them.
     """
     size = stream.seek(0, 2)
@@ -117,9 +124,15 @@ def read_pages(path: Path, stream: IO[bytes], sparse: bool = False) -> list[Page
         page, following = _page(file, len(pages), offset, outside, sparse)
         sparse = sparse or _PHILIPS in page.description
         pages[offset], offset = page, following
-    smaller = {offset: f"{i} below page {n}" for n, page in enumerate(pages.values()) for i, offset in enumerate(page.below)}
-    for offset in smaller.keys() - pages.keys():
-        _page(file, smaller[offset], offset, outside, sparse)
+    below = {at: (f"{i} below page {n}", page) for n, page in enumerate(pages.values()) for i, at in enumerate(page.below)}
+    for offset in below.keys() - pages.keys():
+        number, above = below[offset]
+        page, _ = _page(file, number, offset, outside, sparse)
+        if page.area > above.area or (page.area == above.area and not page.reduced):
+            raise ParameterError(
+                f"{path} holds several images: page {number} has {page.area} pixels and is no smaller version of the one "
+                f"above it, which has {above.area}; save the image that you want in its own file"
+            )
     if not pages:
         raise file.damaged("it has no page")
     if outside:

@@ -10,6 +10,14 @@ from ..errors import ParameterError
 from .image import Windows
 
 
+def chunks_of(source: Windows) -> tuple[int, ...] | None:
+    """The shape of the chunks in which values are stored; None if they are not, or if the chunks differ in shape."""
+    try:
+        return getattr(source, "chunks", None)
+    except NotImplementedError:  # zarr's, for the latter
+        return None
+
+
 class Rearranged:
     """A view with the axes of another array in another order; those that are left out have one position.
 
@@ -26,7 +34,7 @@ class Rearranged:
         self._left_out = tuple(i for i in range(len(source.shape)) if i not in self._order)
         self.shape = tuple(source.shape[i] for i in self._order)
         self.dtype: np.dtype[Any] = source.dtype
-        if chunks := getattr(source, "chunks", None):
+        if chunks := chunks_of(source):
             self.chunks = tuple(chunks[i] for i in self._order)
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -55,7 +63,7 @@ class Opaque:
         self._count = source.shape[channel] - 1
         self.shape = (*source.shape[:channel], self._count, *source.shape[channel + 1 :])
         self.dtype: np.dtype[Any] = source.dtype
-        if chunks := getattr(source, "chunks", None):
+        if chunks := chunks_of(source):
             self.chunks = chunks
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:

@@ -36,6 +36,8 @@ def open_array(location: Place, axes: str | None) -> Image | None:
                 f"as {location}/{next(iter(arrays))}"
             )
         node = next(iter(arrays.values()))
+    if 0 in node.shape:
+        raise ParameterError(f"{location} has shape {node.shape}, which is no pixels; fill it first, or leave it out")
     named = axes or _named(node) or _usual(node)
     if len(named) != node.ndim or len(set(named)) < node.ndim or not {*"yx"} <= {*named} <= {*AXES}:
         raise ParameterError(

@@ -20,6 +20,7 @@ from zarr.core.sync import sync
 
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
+from ..images.windows import chunks_of
 from ..storage.settling import settle
 from .chunk_runner import ChunkRunner, Written, raise_if_stopped
 from .journal import Journal
@@ -58,7 +59,7 @@ def store(
         count = chunk_count(padded, array.chunks)
         runner.count(Written(count, count))
         return
-    block = block_shape(padded, unit, getattr(source, "chunks", unit), source.dtype.itemsize)
+    block = block_shape(padded, unit, chunks_of(source) or unit, source.dtype.itemsize)
     writer = BlockWriter(array, source, unit, notes)
     try:
         if runner.cluster:
@@ -200,7 +201,7 @@ def read_padded(source: Windows, region: Region) -> npt.NDArray[Any]:
     """The same for a part that reaches over the edge, filled up with the values next to the edge."""
     data = read(source, region)
     missing = [(0, part.stop - part.start - n) for part, n in zip(region, data.shape, strict=True)]
-    return np.pad(data, missing, mode="edge")
+    return np.pad(data, missing, mode="edge") if any(after for _, after in missing) else data
 
 
 def padded_shape(shape: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[int, ...]:

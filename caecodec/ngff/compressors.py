@@ -9,6 +9,7 @@ from zarr.codecs import BloscCodec
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.registry import get_codec_class
 
+from ..arrays.layers import chunk_grid
 from ..codecs.base import Parameters
 from ..errors import ParameterError
 from ..images.image import COLOURS
@@ -61,10 +62,11 @@ def learned_parameters(options: Options, axes: str, rgb: bool) -> Parameters:
 
 def lossless_options(ngff: str, array: zarr.Array[Any]) -> dict[str, Any]:
     """What zarr.create_array takes for a lossless copy of an array: its chunks, dimension names and a codec."""
+    chunks = chunk_grid(array)[0]
     if ngff == "0.4":
-        return {"chunks": array.chunks, **_V2, "compressors": _BLOSC_V2}
+        return {"chunks": chunks, **_V2, "compressors": _BLOSC_V2}
     names = array.metadata.dimension_names if isinstance(array.metadata, ArrayV3Metadata) else None
-    return {"chunks": array.chunks, "compressors": _BLOSC_V3, "dimension_names": names}
+    return {"chunks": chunks, "compressors": _BLOSC_V3, "dimension_names": names}
 
 
 _V2 = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}

@@ -16,7 +16,7 @@ from ..codecs.decoding import decode, parse_payload
 from ..errors import ParameterError
 from ..images.files import SUFFIXES
 from ..images.image import COLOURS, Image, Windows, check_dtype, from_picture
-from ..storage.locations import OZX, Location, Place, as_path, is_url, refuse_single
+from ..storage.locations import OZX, Location, Place, as_path, is_url, local, refuse_single
 from ..storage.partial import SCRATCH, complete_file, complete_folder, refuse_existing, refuse_nested, resumable_folder
 from ..storage.zipped import zip_group
 from . import video
@@ -97,7 +97,7 @@ def encode_paths(
         There is nothing to convert, or the output's name or an option does not fit the inputs, or one lies inside the other.
     """
     refuse_single(inputs, "inputs")
-    output = Path(output)
+    output = local(output)
     found = image_inputs(inputs, output)
     files = [one.location for one in found]
     if output.suffix == OZX:
@@ -141,7 +141,7 @@ def decode_paths(
     `output` is an image file if it has such a suffix and there is one input, else a folder for files with this `suffix`.
     """
     refuse_single(inputs, "inputs")
-    output = Path(output)
+    output = local(output)
     found = coded_inputs(inputs, output)
     single = not output.is_dir() and (writable(output) or (output.suffix != "" and len(found) == 1))
     _refuse_file(output, single, f"; name a folder, or for one image a file of {', '.join(SUFFIXES)}")

@@ -69,7 +69,7 @@ def group_to_write(path: Path, options: Options) -> Iterator[tuple[zarr.Group, P
     The path must not exist unless `options` resume; then an error leaves what is needed to continue.
     """
     mode: Literal["a", "w-"] = "a" if options.resume else "w-"
-    group = zarr.open_group(str(path), mode=mode, zarr_format=ZARR_FORMATS[options.ngff], attributes={MARK: MEANING})
+    group = zarr.open_group(path, mode=mode, zarr_format=ZARR_FORMATS[options.ngff], attributes={MARK: MEANING})
     if MARK not in group.attrs:
         group.attrs[MARK] = MEANING
     scratch = path / SCRATCH

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import CaeCodecError, ParameterError
 from ..images.image import Windows
-from ..storage.locations import Place, as_path, is_url
+from ..storage.locations import Place, as_path, is_url, refuse_special
 from .chunk_runner import in_order_of_end, interruptible
 
 Job = tuple[Place, Path]
@@ -169,6 +169,8 @@ def _outcome(job: Job, convert: Callable[[Place, Path], Extent | None]) -> Failu
     """What becomes of a file; whatever a library below raises, the other files are converted."""
     source, target = job
     try:
+        if not is_url(source):
+            refuse_special(as_path(source))
         bytes_in = stored_bytes(source)  # before the output may replace it
         extent = convert(source, target)
         return _Counts() if extent is None else _Counts(*extent, bytes_in, stored_bytes(target))

@@ -152,7 +152,8 @@ def multiscales_of(group: zarr.Group, path: locations.Place) -> Multiscales:
         raise ParameterError(_NONE.format(path, "it has no levels"))
     if not ("y" in axes and "x" in axes) or axes != [name for name in AXES if name in axes]:
         raise ParameterError(
-            f"{path} has axes {', '.join(map(str, axes))} but must have y, x, and before them any of t, c, z in this order"
+            f"{path} has axes {', '.join(map(str, axes))} but must have y, x, and before them any of t, c, z in this order; "
+            f"convert its levels one by one, as arrays, with their axes ({path}/{paths[0]} --axes yxc)"
         )
     if attributes.version in _WITHOUT_SIZES:
         warnings.warn(f"{path} is OME-NGFF {attributes.version}, which does not say what pixels measure", stacklevel=2)
@@ -225,6 +226,8 @@ def _window(plane: npt.NDArray[Any]) -> dict[str, float]:
         return {"min": 0, "max": 255, "start": 0, "end": 255}
     if plane.dtype.kind == "f":
         plane = plane[np.isfinite(plane)]
+    if plane.dtype.kind == "b":
+        return {"min": 0, "max": 1, "start": 0, "end": 1}
     start, end = (plane.min().item(), plane.max().item()) if plane.size else (0.0, 0.0)
     limits = np.iinfo(plane.dtype) if plane.dtype.kind != "f" else None
     end = end if end > start else start + 1

@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from ..images.image import Windows
+from ..images.windows import chunks_of
 from . import blocks
 from .chunk_runner import ChunkRunner
 
@@ -59,7 +60,7 @@ class Halved:
         *others, height, width = source.shape
         self.shape = (*others, (height + 1) // 2, (width + 1) // 2)
         self.dtype: np.dtype[Any] = source.dtype.newbyteorder("=")
-        if chunks := getattr(source, "chunks", None):
+        if chunks := chunks_of(source):
             self.chunks = (*chunks[:-2], max(1, chunks[-2] // 2), max(1, chunks[-1] // 2))
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -89,7 +90,7 @@ def means(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _stored(halves: Halved, number: int, scratch: Path, runner: ChunkRunner | None, resume: bool) -> Windows:
     """Halves as an array on disk, so that what they are made from is not read again for each smaller level."""
-    group = zarr.open_group(str(scratch / "levels"), mode="a")
+    group = zarr.open_group(scratch / "levels", mode="a")
     sides = [min(_SIDE, n) for n in halves.shape[-2:]]
     chunks = (*(1 for _ in halves.shape[:-2]), *sides)
     beside = runner.beside() if runner else ChunkRunner()

@@ -36,9 +36,7 @@ def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
     Raises ParameterError if it was begun with other options or another source.
     """
     if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
-        zarr.open_group(
-            str(path), mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={CONVERSION: wanted, MARK: MEANING}
-        )
+        zarr.open_group(path, mode="a", zarr_format=ZARR_FORMATS[options.ngff], attributes={CONVERSION: wanted, MARK: MEANING})
     changed = differences(path, wanted)
     if changed:
         raise ParameterError(f"{path} was begun with {changed}; pass what it was begun with, or remove it to start again")
@@ -46,13 +44,13 @@ def begin(path: Path, wanted: dict[str, Any], options: Options) -> None:
 
 def is_complete(path: Path) -> bool:
     """Whether an output that was begun is complete: it only lacks its final name."""
-    return MARK not in zarr.open_group(str(path), mode="r").attrs
+    return MARK not in zarr.open_group(path, mode="r").attrs
 
 
 def differences(path: Path, wanted: dict[str, Any]) -> str:
     """How the record of an output, finished or not, differs from the wanted one; "" if it does not."""
     try:
-        noted = zarr.open_group(str(path), mode="r").attrs.get(CONVERSION)
+        noted = zarr.open_group(path, mode="r").attrs.get(CONVERSION)
     except (BaseZarrError, OSError, ValueError):
         noted = None
     if not isinstance(noted, dict):

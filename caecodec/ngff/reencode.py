@@ -98,9 +98,9 @@ def _copy(
         else:
             if member.dtype.kind not in "biufc":
                 raise ParameterError(f"array {path} has dtype {member.dtype}, which cannot be copied; move it out of the group")
-            if runner:
-                runner.expect(blocks.chunk_count(member.shape, member.chunks))
             how = {**_kept(member), **lossless_options(options.ngff, member)}
+            if runner:
+                runner.expect(blocks.chunk_count(member.shape, how["chunks"]))
             blocks.store(target, path, member, runner, notes_in(scratch, options), **how)
 
 

@@ -45,6 +45,15 @@ def refuse_single(paths: object, name: str) -> None:
         raise ParameterError(f"{name} are {str(paths)!r} but must be a list of paths; pass [{str(paths)!r}]")
 
 
+def local(output: Location) -> Path:
+    """The path that an output names. Raises ParameterError for a URL, of which a path would make a folder here."""
+    if is_url(output):
+        raise ParameterError(
+            f"output is the URL {output} but must be a path; write to a path, and copy what is there to the URL"
+        )
+    return Path(output)
+
+
 def as_path(place: Place) -> Path:
     """The path that a place is that is no URL."""
     assert isinstance(place, str | Path)
@@ -75,8 +84,16 @@ def name(text: Place) -> str:
     return str(text).rstrip("/)\"'").rsplit("/", 1)[-1] if is_url(text) else as_path(text).name
 
 
+def refuse_special(path: Path) -> None:
+    """Raise ParameterError for a pipe, a device or a socket, which readers would wait for, or read without an end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ParameterError(f"{path} is a pipe, a device or a socket but must be a file; write what it gives to a file first")
+
+
 def open_node(text: Place) -> "zarr.Group | zarr.Array[Any]":
     """The group or array at a path, in a zipped store, or at a URL, opened for reading.
+
+    Of paths it is what the documents of its members say, not consolidated metadata, which may be stale.
 
     Raises
     ------
@@ -153,7 +170,9 @@ def _opened(text: Place, function: Callable[..., Any], what: str) -> Any:
             return function(text, mode="r")
         if is_url(text) and not remote:
             return function(_served(str(text)), mode="r")
-        return function(_remote_zip(str(text)) if remote else ZipStore(Path(text)) if zipped else str(text), mode="r")
+        if remote:
+            return function(_remote_zip(str(text)), mode="r")
+        return function(ZipStore(Path(text)) if zipped else Path(text), mode="r", use_consolidated=False)
 
 
 def _served(url: str) -> "str | zarr.storage.ObjectStore[Any]":

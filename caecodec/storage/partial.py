@@ -1,5 +1,6 @@
 """Outputs that are either complete or absent: they are written under a temporary name, then renamed."""
 
+import hashlib
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from ..errors import ParameterError
 from .locations import Place, as_path, is_node, is_url
 
 SCRATCH = ".scratch"  # the folder in a group of what is needed only until it is complete
+_LONGEST = 255  # bytes of a name, on nearly all file systems
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def complete_file(path: Path) -> Iterator[Path]:
 
     Raises ParameterError for a folder at `path`, and, at the end, for what another process has written there meanwhile.
     """
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         raise ParameterError(f"{path} is a folder but a file would take its place; choose another name, or remove it")
     partial = _beside(path, f"partial-{os.getpid()}")
     try:
@@ -69,8 +71,8 @@ def resumable_folder(path: Path) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise ParameterError if `path` exists, unless it may be overwritten."""
-    if path.exists() and not overwrite:
+    """Raise ParameterError if `path` exists, if only as a link that leads nowhere, unless it may be overwritten."""
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise ParameterError(f"{path} exists already; pass overwrite (--overwrite) to replace it, or choose another name")
 
 
@@ -118,7 +120,7 @@ def _replace(partial: Path, path: Path) -> None:
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        partial.replace(path)
+        partial.rename(path)
 
 
 @contextmanager
@@ -144,5 +146,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _beside(path: Path, mark: str) -> Path:
+    """A path for another state of what is at `path`, in the same folder, with a short name if the usual one is too long."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.{mark}{path.suffix}")
+    name = f".{path.stem}.{mark}{path.suffix}"
+    if len(os.fsencode(name)) > _LONGEST:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{mark}{path.suffix}"
+    return path.with_name(name)

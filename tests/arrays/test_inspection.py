@@ -232,6 +232,31 @@ def test_consolidated_metadata_that_are_stale(tmp_path, zarr_format, claims, cap
         assert main(["inspect", str(tmp_path / "a.zarr"), "--expect", "cae"]) == 0
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_consolidated_metadata_that_miss_something(tmp_path, zarr_format, capsys):
+    """Arrays that were made, and rows that were appended, after they were written: who reads through them gets neither."""
+    ours = {"compressors": caecodec.ConvolutionalAutoencoder(4, weights=TINY)} if zarr_format == 2 else {
+        "serializer": CODEC, "compressors": None,
+    }  # fmt: skip
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=zarr_format)
+    group.create_array("x", data=IMAGE, chunks=(32, 32, 3), **ours)
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    own = zarr.open_group(tmp_path / "a.zarr", mode="a", use_consolidated=False)
+    own.create_array("y", data=IMAGE, chunks=(32, 32, 3))
+    own["x"].resize((128, 96, 3))
+    assert main(["inspect", str(tmp_path / "a.zarr"), "--expect", "any"]) == 1
+    assert "y is coded by" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path / "a.zarr")]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "x is coded by cae, but consolidated metadata above it say that it has shape (64, 96, 3)" in first
+    assert "y is coded by" in second
+    assert "but consolidated metadata above it say that it is not there" in second
+    zarr.consolidate_metadata(tmp_path / "a.zarr")
+    assert main(["inspect", str(tmp_path / "a.zarr"), "--expect", "cae"]) == 1
+    assert "y is coded by" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path / "a.zarr")]) == 0
+
+
 def test_consolidated_metadata_of_what_is_not_there(tmp_path):
     group = zarr.create_group(tmp_path / "a.zarr")
     group.create_array("x", data=IMAGE, chunks=(32, 32, 3), serializer=CODEC, compressors=None)

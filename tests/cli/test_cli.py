@@ -45,6 +45,15 @@ def test_encode_inspect_decode(tmp_path, photo, capsys):
     assert psnr(np.asarray(Image.open(tmp_path / "b.tif")), np.asarray(Image.open(photo))) > 28
 
 
+def test_an_output_that_is_a_url(tmp_path, photo, capsys, monkeypatch):
+    """As a path it would be a folder here, while the bucket stays empty."""
+    monkeypatch.chdir(tmp_path)
+    for command in ("encode", "decode", "latents"):
+        assert main([command, str(photo), "-o", "s3://bucket/a.ome.zarr"]) == 1
+        assert "output is the URL s3://bucket/a.ome.zarr but must be a path" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
 def test_exit_status_of_a_folder_with_a_bad_file(tmp_path, photo, capsys):
     (tmp_path / "bad.png").write_text("not an image")
     assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "-q", "1"]) == 1

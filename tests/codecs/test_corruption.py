@@ -4,6 +4,7 @@ import json
 import pickle
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +152,14 @@ def test_symbols_that_overflow_the_network(tiny):
     payload = autoencoder.pack(autoencoder.AutoencoderPayload(header, coded.streams, coded.escapes))
     with pytest.raises(caecodec.CorruptionError, match="decode to no pixels"):
         caecodec.decode(payload)
+
+
+@pytest.mark.parametrize("path", ["a.cae", Path("a.cae")])
+def test_a_path_in_place_of_a_payload(path):
+    with pytest.raises(
+        caecodec.ParameterError, match=r"path 'a\.cae' but must be a payload; pass Path\('a\.cae'\)\.read_bytes"
+    ):
+        caecodec.decode(path)
 
 
 def test_other_weights(payload, tmp_path):

@@ -230,6 +230,23 @@ def test_smaller_levels_that_are_not_there(tmp_path, ome):
             read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("above", "pixels"),
+    [(np.s_[::4, ::4], 130), (np.s_[:], 2000)],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_images_below_others(tmp_path, above, pixels, dtype):
+    """As cameras put the photograph into a SubIFD of its thumbnail, or programs another picture of the same size."""
+    photograph = PLANES[0].astype(dtype)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        options = {"photometric": "minisblack", "metadata": None}
+        writer.write(photograph[above], subifds=1, subfiletype=1, **options)
+        writer.write(photograph, **options)
+    match = f"holds several images: page 0 below page 0 has 2000 pixels .* above it, which has {pixels}; save the image"
+    with pytest.raises(caecodec.ParameterError, match=match):
+        read_image(tmp_path / "a.tif")
+
+
 def described(path, document):
     tifffile.tiffcomment(path, document if isinstance(document, bytes) else document.encode())
     return path

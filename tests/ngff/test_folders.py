@@ -1,9 +1,11 @@
 """Folders with subfolders: what is converted, where it goes, several files at once, and what is counted."""
 
+import os
 import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from zarr.core.sync import _get_loop
 
 import caecodec
 from caecodec.cli.main import main
+from caecodec.images.files import read_rgb, read_size
 from caecodec.ngff import Options, blocks, chunk_runner, decode_paths, encode_paths, read_group
 
 EXACT = Options(codec="blosc", chunk_size=32)
@@ -83,6 +86,50 @@ def test_two_files_of_one_name(tmp_path, tree, photograph, workers):
     )
     assert message in str(failure.error)
     assert read_group(tmp_path / "out" / "deep" / "a.ome.zarr").pixels.shape == (3, 40, 64)
+
+
+@pytest.mark.parametrize("name", ["#1", "what?", "50%23", "two\nlines", "a:b", "long " * 48])
+@pytest.mark.parametrize("options", [{}, {"zipped": True}, {"resume": True}])
+def test_names_that_a_url_could_not_have(tmp_path, photograph, name, options):
+    """zarr takes text for URLs, and the names of unfinished outputs are longer than those of the outputs."""
+    folder = tmp_path / "scans #2"
+    folder.mkdir()
+    Image.fromarray(photograph[:40, :48]).save(folder / f"{name}.png")
+    written, failed = encode_paths([folder], tmp_path / "coded", replace(EXACT, pyramid="build", **options))
+    assert failed == []
+    assert relative(written, tmp_path / "coded") == [name + (".ozx" if options.get("zipped") else ".ome.zarr")]
+    assert encode_paths(written, folder / f"{name}.ome.zarr", EXACT)[1] == []
+    assert decode_paths([folder / f"{name}.ome.zarr"], folder / "again.png") == ([folder / "again.png"], [])
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "again.png")), photograph[:40, :48])
+    assert {path.name for path in tmp_path.iterdir()} == {"scans #2", "coded"}
+
+
+def test_a_line_for_each_failure(tmp_path, capsys):
+    """Whatever the names of files and the messages of libraries hold, also what would command a terminal."""
+    (tmp_path / "two\nlines \x1b[31m größe.png").write_text("no image")
+    assert main(["encode", str(tmp_path), "-o", str(tmp_path / "out"), "-q", "1"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert r"/two\nlines \x1b[31m größe.png cannot be read as an image" in first
+    assert second == "caecodec: 1 of 1 failed"
+
+
+def test_what_is_no_file(tmp_path, tree):
+    """Nothing would ever come from a pipe to which nobody writes."""
+    names = ("a0.png", "a1.tif", "a2.y4m", "a3.svs")
+    for name in names:
+        os.mkfifo(tree / name)
+    written, failed = encode_paths([tree], tmp_path / "coded", replace(EXACT, codec="cae", quality=1), workers=2)
+    assert [one.path.name for one in failed] == list(names)
+    assert {str(one.error) for one in failed} == {
+        f"{tree / name} is a pipe, a device or a socket but must be a file; write what it gives to a file first"
+        for name in names
+    }
+    assert len(written) == len(NAMES)
+    os.mkfifo(tmp_path / "coded" / "b.cae")
+    assert [one.path.name for one in decode_paths([tmp_path / "coded"], tmp_path / "back")[1]] == ["b.cae"]
+    for read in (read_rgb, read_size):
+        with pytest.raises(caecodec.ParameterError, match="is a pipe"):
+            read(tree / "a0.png")
 
 
 def test_outputs_inside_the_input_are_not_converted_again(tmp_path, tree):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import dask.array as da
 import numpy as np
@@ -152,6 +153,28 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, folder):
         assert not failed
         decode_paths([tmp_path / name], tmp_path / f"{name}.png", overwrite=True)
         assert Image.open(tmp_path / f"{name}.png").size == (260, 130)
+
+
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx", ".cae"])
+def test_links_and_files_in_place_of_the_output(tmp_path, folder, suffix):
+    """They are replaced if asked for, but not a file by a folder, and where a link leads to stays as it is."""
+    (tmp_path / "elsewhere").mkdir()
+    output = tmp_path / f"a{suffix}"
+    for make in (lambda: output.symlink_to("nowhere"), lambda: output.symlink_to("elsewhere"), lambda: output.write_text("x")):
+        make()
+        _, failed = encode_paths([folder / "slide.tif"], output, Options(quality=1))
+        assert "exists already" in str(failed[0].error)
+        is_file = output.is_file()
+        written, failed = encode_paths([folder / "slide.tif"], output, Options(quality=1, overwrite=True))
+        if is_file and suffix == ".ome.zarr":
+            assert "is a file but a folder would take its place" in str(failed[0].error)
+            assert output.read_text() == "x"
+        else:
+            assert (written, failed) == ([output], [])
+            assert not output.is_symlink()
+            assert decode_paths([output], tmp_path / "back", overwrite=True)[1] == []
+        shutil.rmtree(output) if output.is_dir() else output.unlink()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_one_bad_file_does_not_stop_the_others_nor_leave_anything(tmp_path, folder):

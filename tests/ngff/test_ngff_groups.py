@@ -257,6 +257,30 @@ def test_the_command_in_place(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["a.ome.zarr"]
 
 
+def test_members_that_stale_consolidated_metadata_miss(tmp_path):
+    """What was made after them, and rows that were appended, are converted too."""
+    source = foreign(tmp_path / "a.ome.zarr", stack(3, 40, 50), axes="cyx")
+    zarr.consolidate_metadata(source)
+    own = zarr.open_group(source, mode="a", use_consolidated=False)
+    own.create_array("measured", data=np.arange(5.0))
+    level = own[attributes(source)["multiscales"][0]["datasets"][0]["path"]]
+    level.append(stack(3, 40, 50), axis=1)
+    written = zarr.open_group(reencoded(source, tmp_path / "b.ome.zarr", EXACT), mode="r")
+    np.testing.assert_array_equal(written["measured"][:], np.arange(5.0))
+    np.testing.assert_array_equal(written[level.basename][:], level[:])
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+def test_members_without_axes_or_values(tmp_path, ngff):
+    source = foreign(tmp_path / "a.ome.zarr", stack(3, 40, 50), axes="cyx", ngff=ngff)
+    own = zarr.open_group(source, mode="a")
+    own.create_array("crs", data=np.array(4326))
+    own.create_array("none", shape=(0, 3), chunks=(1, 3), dtype="float16")
+    written = zarr.open_group(reencoded(source, tmp_path / "b.ome.zarr"), mode="r")
+    assert written["crs"][()] == 4326
+    assert (written["none"].shape, written["none"].dtype) == ((0, 3), "float16")
+
+
 def test_other_members_are_kept(tmp_path):
     """Whatever else a group holds is stored without loss, or named where it cannot be."""
     source = foreign(tmp_path / "a.zarr", stack(2, 40, 50), axes="cyx", chunks=(1, 64, 64))

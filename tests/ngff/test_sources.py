@@ -7,7 +7,7 @@ from helpers.stacks import EXACT, stack
 
 import caecodec
 from caecodec.cli.main import main
-from caecodec.ngff import Options, encode_paths, read_group
+from caecodec.ngff import Options, decode_paths, encode_paths, read_group
 
 PLANES = stack(3, 60, 70, dtype="uint8")
 PICTURE = np.moveaxis(PLANES, 0, -1)
@@ -44,6 +44,48 @@ def test_arrays(tmp_path, zarr_format):
     image = converted(path, tmp_path, axes="yxtc")
     assert (image.axes, image.pixels.shape) == ("tcyx", (60, 70, 5, 2))
     np.testing.assert_array_equal(image.pixels, data.transpose(2, 3, 0, 1))
+
+
+@pytest.mark.skipif(zarr.config.get("array.rectilinear_chunks", None) is None, reason="needs zarr 3.2 or newer")
+def test_chunks_of_several_shapes(tmp_path):
+    """They are converted, also where they are copied; what needs chunks of one shape says so."""
+    with zarr.config.set({"array.rectilinear_chunks": True}):
+        codec = {"serializer": caecodec.zarr.ConvolutionalAutoencoder(max_error=0, channel_axis=None), "compressors": None}
+        array = zarr.create_array(tmp_path / "a", shape=(60, 70), dtype="uint8", chunks=[[10, 20, 30], [40, 30]], **codec)
+        array[:] = PLANES[0]
+        np.testing.assert_array_equal(converted(tmp_path / "a", tmp_path).pixels, PLANES[0])
+        encode_paths([tmp_path / "a"], tmp_path / "b.ome.zarr", EXACT)
+        group = zarr.open_group(tmp_path / "b.ome.zarr", mode="a")
+        group.create_array("mask", shape=(60, 70), dtype="bool", chunks=[[10, 50], [70]])[:] = PLANES[0] > 99
+        encode_paths([tmp_path / "b.ome.zarr"], tmp_path / "c.ome.zarr", EXACT)
+        copied = zarr.open_group(tmp_path / "c.ome.zarr", mode="r")["mask"]
+        np.testing.assert_array_equal(copied[:], PLANES[0] > 99)
+        for read in (
+            lambda: caecodec.read(array),
+            lambda: caecodec.torch.read(array),
+            lambda: caecodec.open_latents(array),
+            lambda: caecodec.check_aligned(array, ...),
+        ):
+            with pytest.raises(caecodec.ParameterError, match="chunks of several shapes, but must have chunks of one"):
+                read()
+
+
+def test_masks_without_loss_and_arrays_without_values(tmp_path):
+    zarr.create_array(tmp_path / "mask", data=PLANES[0] > 99)
+    np.testing.assert_array_equal(converted(tmp_path / "mask", tmp_path, codec="blosc").pixels, PLANES[0] > 99)
+    zarr.create_array(tmp_path / "none", shape=(0, 5), dtype="uint8")
+    _, failed = encode_paths([tmp_path / "none"], tmp_path / "none.ome.zarr", EXACT)
+    assert "has shape (0, 5), which is no pixels" in str(failed[0].error)
+
+
+def test_places_as_texts(tmp_path):
+    zarr.create_array(tmp_path / "a", data=PLANES[0])
+    assert encode_paths([str(tmp_path / "a")], str(tmp_path / "a.ome.zarr"), EXACT) == ([tmp_path / "a.ome.zarr"], [])
+    for convert, options in ((encode_paths, [EXACT]), (decode_paths, [])):
+        with pytest.raises(caecodec.ParameterError, match="output is the URL memory://a but must be a path"):
+            convert([tmp_path / "a.ome.zarr"], "memory://a", *options)
+    written, failed = decode_paths([str(tmp_path / "a.ome.zarr")], str(tmp_path / "a.png"))
+    assert (written, failed) == ([tmp_path / "a.png"], [])
 
 
 def test_groups_of_one_array(tmp_path):
