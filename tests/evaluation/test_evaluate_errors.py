@@ -32,7 +32,7 @@ from caecodec.evaluation.published import read_published
     (["a.png", "--weights", "none"], "name weights (--weights) or presets (--overfitted)"),
     (["a.png", "--decoder", "mop"], "decoder is 'mop' but no preset of the overfitted codec is given"),
     (["a.png", "-q", "0-3"], "qualities is '0-3' but must be numbers from 1 to 8"),
-    (["a.png", "-q", "1,8", "--weights", str(TINY)], "for quality 8, metric"),
+    (["a.png", "-q", "1,8", "--weights", str(TINY)], "but quality is 8, metric"),
     (["a.png", "-m", "ms-ssim", "--weights", str(TINY)], "metric 'ms-ssim'"),
     (["a.png", "--weights", "nothing"], "no weights 'nothing' for"),
     (["a.png", "--weights", "none.safetensors"], "none.safetensors does not exist"),
