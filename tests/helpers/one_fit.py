@@ -1,4 +1,4 @@
-"""The command caecodec in a process that tests end: it fits its first chunk at once, and would fit the others for minutes."""
+"""The command caecodec in a process that tests end: the chunk that it fits first is done at once, others would take minutes."""
 
 import dataclasses
 import itertools
@@ -6,17 +6,17 @@ import math
 import sys
 
 from caecodec.cli.main import main
-from caecodec.codecs.overfitted import codec
+from caecodec.codecs.overfitted import fitting
 
-fit, chunks = codec._fit, itertools.count()
+run, chunks = fitting._run, itertools.count()
 
 
-def fit_one(pictures, raw_bits, decoder, parameters, *others):
-    if raw_bits < math.inf and next(chunks):  # it is infinite for the network that chunks share
-        parameters = dataclasses.replace(parameters, preset="slow")
-    return fit(pictures, raw_bits, decoder, parameters, *others)
+def run_one(job, batch):
+    if job.task.raw_bits < math.inf and next(chunks):  # it is infinite for the network that chunks share
+        job = dataclasses.replace(job, task=dataclasses.replace(job.task, preset="slow"))
+    return run(job, batch)
 
 
 if __name__ == "__main__":
-    codec._fit = fit_one
+    fitting._run = run_one  # by the thread that fits, since chunks do not come to it in the order in which they are asked for
     sys.exit(main())
