@@ -49,7 +49,7 @@ def check_aligned(array: Chunked, selection: Any) -> None:
     """
     try:
         chunks = array.chunks
-    except NotImplementedError as error:  # zarr's, for chunks of several shapes
+    except NotImplementedError as error:  # zarr raises it where chunks differ in shape
         raise ParameterError("array has chunks of several shapes, but must have chunks of one to be checked") from error
     parts = _expand(array.shape, selection)
     spans = [_span(*axis) for axis in zip(parts, array.shape, chunks, strict=True)]

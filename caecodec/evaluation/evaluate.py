@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..codecs import registry
 from ..errors import ParameterError
-from ..storage.locations import Location, parse_paths
+from ..storage.locations import Location, local, parse_paths
 from ..storage.partial import complete_folder, refuse_existing, refuse_nested
 from ..weights import DEFAULT
 from . import compared
@@ -70,7 +70,7 @@ def evaluate(
     WeightsError
         There are no such weights.
     """
-    images, references, output = parse_paths(images), parse_paths(references, "references"), Path(output)
+    images, references, output = parse_paths(images), parse_paths(references, "references"), local(output)
     refuse_existing(output, overwrite)
     if output.exists() and not (output / RESULTS).is_file():
         raise ParameterError(f"{output} holds no earlier evaluation, so it is not overwritten; choose another name")

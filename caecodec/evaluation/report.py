@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..codecs import registry
 from ..errors import ParameterError
-from ..storage.locations import Location, parse_paths
+from ..storage.locations import Location, local, parse_paths
 from ..storage.partial import complete_file, refuse_existing
 from ..weights import DEFAULT
 from . import compared
@@ -53,7 +53,7 @@ def report(
     WeightsError
         There are no such weights.
     """
-    images, output = parse_paths(images), Path(output)
+    images, output = parse_paths(images), local(output)
     if output.suffix.lower() not in (".html", ".htm"):
         raise ParameterError(f"output is {output} but its name must end with .html")
     if output.is_dir():

@@ -14,7 +14,7 @@ from ..images.listing import walk
 from ..images.metrics import MS_SSIM_SIDE, SSIM_SIDE, ms_ssim, psnr, ssim
 from ..ngff.files import is_group, stem
 from ..ngff.jobs import stored_bytes
-from ..storage.locations import Location
+from ..storage.locations import Location, local
 from ..storage.partial import complete_file
 from . import extra
 
@@ -137,7 +137,7 @@ def write_scores(scores: Scores, path: Location) -> None:
 
     Raises ParameterError for another suffix.
     """
-    path = Path(path)
+    path = local(path)
     check_format(path)
     with complete_file(path) as partial:
         if path.suffix == ".csv":

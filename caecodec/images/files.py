@@ -293,6 +293,7 @@ def _with_pillow(path: Path, stream: IO[bytes] | None, use: Callable[[PillowImag
     """What `use` makes of the image that Pillow opens, without the file's metadata if Pillow fails with them."""
 
     def opened(source: Path | IO[bytes]) -> _T:
+        """What `use` makes of it; ParameterError for an image that Pillow would change without a word."""
         with _open(source) as image:
             _refuse(image, path)
             if image.format in content.ALTERED and content.altered(image.format, image.mode, data()):

@@ -14,7 +14,7 @@ def chunks_of(source: Windows) -> tuple[int, ...] | None:
     """The shape of the chunks in which values are stored; None if they are not, or if the chunks differ in shape."""
     try:
         return getattr(source, "chunks", None)
-    except NotImplementedError:  # zarr's, for the latter
+    except NotImplementedError:  # zarr raises it where chunks differ in shape
         return None
 
 

@@ -15,7 +15,7 @@ from ..errors import ParameterError
 from ..models.factorized import compressai
 from ..models.factorized.family import Factorized
 from ..models.family import Family, Tensors
-from ..storage.locations import Location, parse_paths
+from ..storage.locations import Location, local, parse_paths
 from ..storage.partial import refuse_existing
 from ..weights import file
 from . import data, symbols
@@ -112,7 +112,7 @@ def to_compressai(name: str, quality: int, output: Location, *, metric: str = "m
     WeightsError
         The weights do not exist.
     """
-    output = in_folder(Path(output))
+    output = in_folder(local(output))
     refuse_existing(output, overwrite)
     loaded = weights.load(weights.resolve(weights.Spec.parse(name), metric, quality), quality)
     if loaded.family.name != Factorized.name:

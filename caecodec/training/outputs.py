@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 from ..errors import ParameterError
-from ..storage.locations import Location
+from ..storage.locations import Location, local
 from ..storage.partial import refuse_existing
 
 
 def parse_output(output: Location, overwrite: bool) -> Path:
     """The path of the weights file to write, in a folder that exists from now on.
 
-    Raises ParameterError unless it is NAME.safetensors, for a file that exists, unless it may be overwritten, and for a folder
-    that cannot be written to.
+    Raises ParameterError unless it is NAME.safetensors, for a URL, for a file that exists, unless it may be overwritten, and
+    for a folder that cannot be written to.
     """
-    path = Path(output)
+    path = local(output)
     if path.suffix != ".safetensors":
         raise ParameterError(f"output is {path} but must be named NAME.safetensors")
     refuse_existing(path, overwrite)

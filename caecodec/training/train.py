@@ -12,7 +12,7 @@ from .. import settings, weights
 from ..engine import DevicePlacement
 from ..errors import ParameterError
 from ..models import bfloat16
-from ..storage.locations import Location, parse_paths
+from ..storage.locations import Location, local, parse_paths
 from . import data, report, symbols
 from .crops import Crops
 from .export import export
@@ -113,7 +113,7 @@ def train(
     WeightsError
         init names weights that do not exist, or that are of a wider network; lpips_backbone is not AlexNet's.
     """
-    paths = Paths(parse_paths(images), Path(output))
+    paths = Paths(parse_paths(images), local(output))
     images, output = paths.images, paths.output
     paths.check(resume, overwrite)
     report.require()

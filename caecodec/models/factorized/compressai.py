@@ -53,7 +53,7 @@ def pretrained(quality: int, metric: str) -> dict[str, Tensor]:
     Raises WeightsError if CompressAI is not installed or the download fails.
     """
     try:
-        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # an extra: one world has it
+        from compressai.zoo import bmshj2018_factorized  # type: ignore[import-not-found,unused-ignore]  # an extra, which mypy may run with or without
     except ImportError as error:
         raise WeightsError(
             "weights='compressai' needs CompressAI, which is not installed: pip install 'caecodec[compressai]' "
